@@ -1,0 +1,18 @@
+"""COCO-Stuff: ``{train,val}_{img,label,inst}/``."""
+import argparse
+
+from data.pix2pix_dataset import Layout, Pix2pixDataset
+
+
+class CocoDataset(Pix2pixDataset):
+    instance_remedy = ("draw them from COCO's annotations/instances_{train,val}2017.json over the label maps, or give "
+                       "--no_instance to use the label maps")
+
+    @staticmethod
+    def modify_commandline_options(parser: argparse.ArgumentParser, is_train: bool) -> None:
+        parser.set_defaults(preprocess_mode="resize_and_crop", load_size=286 if is_train else 256, crop_size=256,
+                            display_winsize=256, label_nc=182, contain_dontcare_label=True)
+
+    @staticmethod
+    def layout(opt: argparse.Namespace) -> Layout:
+        return Layout.of_split(opt.dataroot, "train" if opt.phase == "train" else "val")

@@ -1,0 +1,224 @@
+"""What all data sets share: triples of label map, photo and instance map, found, checked, read and transformed."""
+import argparse
+import json
+import os
+import secrets
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from data.image_files import Source, pair, read_ids, read_photo, renumber, stem
+from data.transforms import choose_geometry
+from util.errors import UserError
+from util.files import write_atomically
+
+DONT_CARE = 255  # value in label files
+
+
+class Layout(NamedTuple):
+    """Where a data set keeps its files; None for a kind that it has not."""
+
+    label: Source
+    photo: Source | None
+    instance: Source | None
+
+    @classmethod
+    def of_split(cls, root: str, split: str) -> "Layout":
+        """``root/{split}_{label,img,inst}/``."""
+        return cls(*(Source(os.path.join(root, f"{split}_{kind}")) for kind in ("label", "img", "inst")))
+
+
+class Files(NamedTuple):
+    """Paths of one sample."""
+
+    label: str
+    photo: str | None
+    instance: str | None
+
+
+class Pix2pixDataset(torch.utils.data.Dataset):
+    """Base of all data sets; a subclass says where its files lie (:meth:`layout`).
+
+    A sample is a dict of
+    ``label`` [1, H, W] class ids below C, uint8 (int32 if C > 256); 255 became ``label_nc`` with
+    --contain_dontcare_label,
+    ``instance`` [1, H, W] int32 instance ids; if the file has ids above 255, they are renumbered 0..n-1; where there
+    are no instance maps, the label map,
+    ``image`` [3, H, W] float32 in [-1, 1]; missing if there are no photos and none are needed, and
+    ``path`` of the photo, or else of the label map.
+
+    Photos are needed for training and for --use_vae.
+
+    :param opt: the options; only read.
+    :raises UserError: a folder or partner of a file is missing; from ``__getitem__``: a file is unusable.
+    """
+
+    instance_remedy = "give --no_instance to use the label maps as instance maps"
+    photos_may_be_larger = False
+
+    def __init__(self, opt: argparse.Namespace):
+        self.opt = opt
+        self.num_classes = opt.label_nc + int(opt.contain_dontcare_label)
+        # crop and flip of a sample depend on this, the epoch and the index only, whichever process loads it
+        self.seed = secrets.randbits(63) if opt.seed is None else opt.seed % 2**63
+        self.files = self._cached_or_listed_files()[:opt.max_dataset_size]
+        first = self.files[0]
+        print(f"{opt.dataset_mode}, {opt.phase} split: {len(self.files)} images ({'with' if first.photo else 'without'} "
+              f"photos, {'with' if first.instance else 'label maps serve as'} instance maps)")
+
+    @staticmethod
+    def modify_commandline_options(parser: argparse.ArgumentParser, is_train: bool) -> None:
+        """Set the data set's defaults, and add the options that only it has."""
+        raise NotImplementedError
+
+    @staticmethod
+    def layout(opt: argparse.Namespace) -> Layout:
+        """Where the files of ``opt.phase`` lie."""
+        raise NotImplementedError
+
+    @staticmethod
+    def pairing_key(path: str) -> str:
+        """What a label map, its photo and its instance map have in common."""
+        return stem(path)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, item: int | tuple[int, int]) -> dict[str, Any]:
+        """Sample ``index`` or, with the augmentation of that epoch, ``(epoch, index)``."""
+        epoch, index = item if isinstance(item, tuple) else (0, item)
+        files = self.files[index]
+        random = np.random.default_rng((self.seed, epoch, index)) if self.opt.isTrain else None
+
+        label = self._read_label(files.label)
+        size = label.shape[1], label.shape[0]
+        geometry = choose_geometry(size, self.opt, random, files.label)
+        sample = {"label": geometry.apply_to_ids(label), "path": files.photo or files.label}
+        instance = self._read_instance(files.instance, size, files.label) if files.instance else _compact(label)
+        sample["instance"] = geometry.apply_to_ids(instance).to(torch.int32)
+        if files.photo:
+            photo = read_photo(files.photo)
+            self._check_photo_size(photo.size, size, files)
+            sample["image"] = geometry.apply_to_photo(photo)
+        return sample
+
+    # ---- reading ----
+
+    def _read_label(self, path: str) -> np.ndarray:
+        """Class ids [H, W], all below the number of classes; uint8 or int32."""
+        opt = self.opt
+        ids = read_ids(path)
+        if self.num_classes > 256:
+            ids = ids.astype(np.int32)
+        if opt.contain_dontcare_label:
+            ids = np.where(ids == DONT_CARE, ids.dtype.type(opt.label_nc), ids)
+        highest = int(ids.max())
+        if highest >= self.num_classes:
+            dont_care = "--contain_dontcare_label if 255 means don't care, or " if highest == DONT_CARE else ""
+            raise UserError(f"{path}: has the label id {highest}, but the {self.num_classes} classes are "
+                            f"0..{self.num_classes - 1}; mend the file, or give {dont_care}--label_nc {highest + 1}")
+        return ids if self.num_classes > 256 else ids.astype(np.uint8, copy=False)
+
+    def _read_instance(self, path: str, size: tuple[int, int], label_path: str) -> np.ndarray:
+        ids = read_ids(path)
+        if ids.shape != size[::-1]:
+            raise UserError(f"{path}: {ids.shape[1]}x{ids.shape[0]}, but its label map {label_path} is "
+                            f"{size[0]}x{size[1]}; make the instance map anew")
+        return _compact(ids)
+
+    def _check_photo_size(self, photo: tuple[int, int], label: tuple[int, int], files: Files) -> None:
+        same_shape = photo[0] * label[1] == photo[1] * label[0]
+        if photo != label and not (self.photos_may_be_larger and same_shape):
+            raise UserError(f"{files.photo}: {photo[0]}x{photo[1]}, but its label map {files.label} is "
+                            f"{label[0]}x{label[1]}; bring both to one size")
+
+    # ---- finding ----
+
+    def _list_files(self) -> list[Files]:
+        opt = self.opt
+        layout = self.layout(opt)
+        labels = layout.label.files()
+        if not labels:
+            raise UserError(f"no label maps: {_lack(layout.label)}; check --dataroot and --dataset_mode")
+        photos = self._photos_for(labels, layout.photo)
+        instances = self._instances_for(labels, layout.instance)
+        return [Files(*paths) for paths in zip(labels, photos, instances, strict=True)]
+
+    def _photos_for(self, labels: list[str], source: Source | None) -> list[str] | list[None]:
+        needed = self.opt.isTrain or self.opt.use_vae
+        found = source.files() if source else []
+        if not found and not needed:
+            return [None] * len(labels)
+        if not found:
+            lack = _lack(source) if source else "--image_dir is not given"
+            raise UserError(f"no photos: {lack}; training and --use_vae need them")
+        return self._partners(labels, found, "photo", "mend the names, or add or remove files, so that all pair up")
+
+    def _instances_for(self, labels: list[str], source: Source | None) -> list[str] | list[None]:
+        # without the edge channel, only INADE has a use for them
+        wanted = source and (self.opt.norm_mode == "inade" or not self.opt.no_instance)
+        found = source.files() if wanted else []
+        if not found and (not wanted or self.opt.no_instance):
+            return [None] * len(labels)
+        if not found:
+            raise UserError(f"no instance maps: {_lack(source)}; {self.instance_remedy}")
+        return self._partners(labels, found, "instance map", self.instance_remedy)
+
+    def _partners(self, labels: list[str], found: list[str], kind: str, remedy: str) -> list[str]:
+        if not self.opt.no_pairing_check:
+            return pair(labels, found, kind, self.pairing_key, remedy)
+        if len(found) != len(labels):
+            raise UserError(f"{len(labels)} label maps, but {len(found)} {kind}s in {os.path.dirname(found[0])}; {remedy}")
+        return found
+
+    # ---- list of files ----
+
+    def _cached_or_listed_files(self) -> list[Files]:
+        """The files, by way of --cache_filelist_read and --cache_filelist_write.
+
+        The list is a text file in the data set's folder: a line with the options it depends on, then a line of paths,
+        relative to that folder, for every sample; each in JSON.
+        """
+        opt = self.opt
+        folder = getattr(opt, "label_dir", None) or opt.dataroot
+        path = os.path.join(folder, f"{opt.dataset_mode}_{opt.phase}_filelist.txt")
+        options = {name: getattr(opt, name) for name in
+                   ("norm_mode", "no_instance", "isTrain", "use_vae", "no_pairing_check", "image_dir", "instance_dir")
+                   if hasattr(opt, name)}
+        if opt.cache_filelist_read and os.path.isfile(path):
+            return _read_list(path, folder, options)
+        files = self._list_files()
+        if opt.cache_filelist_write:
+            rows = [options, *([name and os.path.relpath(name, folder) for name in sample] for sample in files)]
+            try:
+                write_atomically(path, "".join(json.dumps(row) + "\n" for row in rows))
+            except UserError as error:  # a data set on a read-only disk is still good for training
+                print(f"--cache_filelist_write: {error}; going on without")
+        return files
+
+
+def _read_list(path: str, folder: str, options: dict[str, Any]) -> list[Files]:
+    try:
+        with open(path, encoding="utf-8") as file:
+            written_for, *rows = [json.loads(line) for line in file]
+        files = [Files(*(name and os.path.join(folder, name) for name in row)) for row in rows]
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"--cache_filelist_read: cannot read {path} ({error}); remove it") from error
+    if written_for != options or not files:
+        raise UserError(f"--cache_filelist_read: {path} was written with other options ({written_for}); remove it")
+    return files
+
+
+def _lack(source: Source) -> str:
+    if not os.path.isdir(source.folder):
+        return f"folder {source.folder} does not exist"
+    names = f"*{source.part}*{source.ending}" if source.part or source.ending else "images"
+    return f"{names} not found in {source.folder}"
+
+
+def _compact(ids: np.ndarray) -> np.ndarray:
+    """Ids for networks: renumbered where there are some above 255; uint8 or int32."""
+    if ids.dtype == np.uint8:
+        return ids
+    return (renumber(ids) if ids.max() > 255 else ids).astype(np.int32)

@@ -1,0 +1,1 @@
+"""Models: networks and losses behind the modes that training and testing call."""

@@ -1,0 +1,87 @@
+"""The generator's residual block, and VGG19 for the perceptual loss."""
+import os
+
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import Tensor, nn
+
+from models.networks.normalization import Condition, MakeNorm
+from models.networks.spectral import SpectralConv2d
+from util.errors import UserError
+
+LEAKY_SLOPE = 0.2
+
+
+class ResnetBlock(nn.Module):
+    """out = shortcut(x) + conv_1(lrelu(norm_1(conv_0(lrelu(norm_0(x)))))), every norm a modulation.
+
+    The shortcut is x itself, or conv_s(norm_s(x)) where the number of channels changes.
+    """
+
+    def __init__(self, fin: int, fout: int, make_norm: MakeNorm, spectral: bool):
+        super().__init__()
+        middle = min(fin, fout)
+        conv = SpectralConv2d if spectral else nn.Conv2d
+        self.learned_shortcut = fin != fout
+        self.conv_0 = conv(fin, middle, 3, padding=1)
+        self.conv_1 = conv(middle, fout, 3, padding=1)
+        self.norm_0 = make_norm(fin)
+        self.norm_1 = make_norm(middle)
+        if self.learned_shortcut:
+            self.conv_s = conv(fin, fout, 1, bias=False)
+            self.norm_s = make_norm(fin)
+
+    def forward(self, x: Tensor, condition: Condition) -> Tensor:
+        """[B, fin, h, w] -> [B, fout, h, w]."""
+        shortcut = self.conv_s(self.norm_s(x, condition)) if self.learned_shortcut else x
+        dx = self.conv_0(F.leaky_relu(self.norm_0(x, condition), LEAKY_SLOPE))
+        dx = self.conv_1(F.leaky_relu(self.norm_1(dx, condition), LEAKY_SLOPE))
+        return shortcut + dx
+
+
+class VGG19(nn.Module):
+    """Activations relu1_1, relu2_1, relu3_1, relu4_1, relu5_1 of torchvision's VGG19; parameters are frozen.
+
+    :param weights: file of torchvision's weights; None looks in the torch hub cache.
+    :raises UserError: no weights there, or not those of VGG19.
+    """
+
+    file_name = "vgg19-dcbb9e9d.pth"
+    url = "https://download.pytorch.org/models/" + file_name
+    slice_ends = (2, 7, 12, 21, 30)  # after each of the five ReLUs in `features`
+
+    def __init__(self, weights: str | None = None):
+        super().__init__()
+        self.features = torchvision.models.vgg19(weights=None).features[: self.slice_ends[-1]]
+        for layer in self.features:
+            if isinstance(layer, nn.ReLU):
+                layer.inplace = False  # the activations are outputs
+        self.features.load_state_dict(self._read(weights))
+        self.requires_grad_(False)
+        self.eval()
+
+    def _read(self, weights: str | None) -> dict[str, Tensor]:
+        path = weights or os.path.join(torch.hub.get_dir(), "checkpoints", self.file_name)
+        if not os.path.isfile(path):
+            raise UserError(f"VGG19 weights not found at {path}: download {self.url} and put it there, or name its "
+                            "place with --vgg_weights FILE, or train with --no_vgg_loss")
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            state = {key.removeprefix("features."): value for key, value in state.items()}
+            expected = self.features.state_dict()
+            state = {key: state[key] for key in expected}
+            if any(state[key].shape != expected[key].shape for key in expected):
+                raise ValueError
+        except Exception as error:
+            raise UserError(f"{path}: not the weights of torchvision's VGG19; download {self.url} again") from error
+        return state
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """[B, 3, H, W] -> five activations."""
+        outputs, start = [], 0
+        for end in self.slice_ends:
+            x = self.features[start:end](x)
+            outputs.append(x)
+            start = end
+        return outputs

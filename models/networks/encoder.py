@@ -1,0 +1,116 @@
+"""Encoders: per-instance styles from an image (INADE, Section 3.3), and SPADE's image encoder."""
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.networks.architecture import LEAKY_SLOPE
+from models.networks.discriminator import norm_layer
+from models.networks.instance_conv import InstanceConv2d, InstanceGrid
+from models.networks.layout import Layout
+from models.networks.loss import kl_divergence
+from models.networks.normalization import full_precision
+
+ENCODER_STRIDE = 16  # the image's sides must be multiples of this
+
+
+@dataclass
+class InstanceStyles:
+    """Posterior of every instance's noise, [B, K, noise_nc] each; ids that no pixel has are 0."""
+
+    scale_mu: Tensor
+    scale_logvar: Tensor
+    bias_mu: Tensor
+    bias_logvar: Tensor
+
+    def remap(self, noise: Tensor) -> Tensor:
+        """Prior noise [B, K, 2, noise_nc] to noise of these styles: noise * exp(logvar / 2) + mu."""
+        mu = torch.stack([self.scale_mu, self.bias_mu], dim=2)
+        logvar = torch.stack([self.scale_logvar, self.bias_logvar], dim=2)
+        return noise * torch.exp(0.5 * logvar) + mu
+
+    def kl_divergence(self) -> Tensor:
+        """(KL_scale + KL_bias) / 2, summed over samples, instances and channels."""
+        return (kl_divergence(self.scale_mu, self.scale_logvar) + kl_divergence(self.bias_mu, self.bias_logvar)) / 2
+
+
+class InstanceEncoder(nn.Module):
+    """A U-Net of instance-aware convolutions whose four outputs are averaged over every instance."""
+
+    def __init__(self, ngf: int, noise_nc: int):
+        super().__init__()
+        self.layer1 = InstanceConv2d(3, ngf, stride=2)
+        self.layer2 = InstanceConv2d(ngf, 2 * ngf, stride=2)
+        self.layer3 = InstanceConv2d(2 * ngf, 4 * ngf, stride=2)
+        self.layer4 = InstanceConv2d(4 * ngf, 8 * ngf, stride=2)
+        self.middle = InstanceConv2d(8 * ngf, 4 * ngf)
+        self.up1 = InstanceConv2d(8 * ngf, 2 * ngf)
+        self.up2 = InstanceConv2d(4 * ngf, ngf)
+        self.up3 = InstanceConv2d(2 * ngf, ngf)
+        self.scale_conv_mu = InstanceConv2d(ngf, noise_nc)
+        self.scale_conv_var = InstanceConv2d(ngf, noise_nc)
+        self.bias_conv_mu = InstanceConv2d(ngf, noise_nc)
+        self.bias_conv_var = InstanceConv2d(ngf, noise_nc)
+
+    def forward(self, image: Tensor, layout: Layout) -> InstanceStyles:
+        """``image`` [B, 3, H, W] in [-1, 1], sides multiples of 16."""
+        grid = InstanceGrid(layout)
+
+        def down(layer: InstanceConv2d, x: Tensor) -> Tensor:
+            return F.leaky_relu(F.instance_norm(full_precision(layer(x, grid))), LEAKY_SLOPE)
+
+        def up(layer: InstanceConv2d, x: Tensor) -> Tensor:
+            return F.interpolate(down(layer, x), scale_factor=2, mode="bilinear", align_corners=False)
+
+        x1 = down(self.layer1, image)  # [B, nf, H/2, W/2]
+        x2 = down(self.layer2, x1)  # [B, 2nf, H/4, W/4]
+        x3 = down(self.layer3, x2)  # [B, 4nf, H/8, W/8]
+        x4 = down(self.layer4, x3)  # [B, 8nf, H/16, W/16]
+        y = up(self.middle, x4)  # [B, 4nf, H/8, W/8]
+        y = up(self.up1, torch.cat([y, x3], dim=1))  # [B, 2nf, H/4, W/4]
+        y = up(self.up2, torch.cat([y, x2], dim=1))  # [B, nf, H/2, W/2]
+        y = up(self.up3, torch.cat([y, x1], dim=1))  # [B, nf, H, W]
+        return InstanceStyles(*self._heads(y, grid, layout))
+
+    def _heads(self, y: Tensor, grid: InstanceGrid, layout: Layout) -> list[Tensor]:
+        """The four heads, averaged over every instance: four tensors [B, K, noise_nc].
+
+        Convolution and average are both linear, so the 3x3 patches are averaged first, and one small product follows;
+        see :meth:`Neighbourhoods.patch_sums`.
+        """
+        heads = (self.scale_conv_mu, self.scale_conv_var, self.bias_conv_mu, self.bias_conv_var)
+        neighbourhoods = grid.neighbourhoods(y.shape[2:], 1)
+        rows = full_precision(y).permute(0, 2, 3, 1).reshape(-1, y.shape[1])  # [N, nf]
+        patches = neighbourhoods.patch_sums(rows) / neighbourhoods.regions.sizes[:, None, None]  # [T, 9, nf]
+        weight = torch.cat([head.weight for head in heads])  # [4*noise_nc, nf, 3, 3]
+        bias = torch.cat([head.bias for head in heads])
+        with torch.autocast(y.device.type, enabled=False):
+            pooled = torch.addmm(bias, patches.flatten(1), weight.permute(2, 3, 1, 0).flatten(0, 2))
+        styles = pooled.new_zeros(layout.batch_size, layout.num_instances, pooled.shape[1])
+        styles = styles.index_put(grid.regions.ids, pooled)
+        return list(styles.chunk(4, dim=2))
+
+
+class ImageEncoder(nn.Module):
+    """SPADE's encoder: one Gaussian [z_dim] per image."""
+
+    size = 256  # images are resized to 256x256
+
+    def __init__(self, ngf: int, z_dim: int, norm: str):
+        super().__init__()
+        widths = [3, ngf, 2 * ngf, 4 * ngf, 8 * ngf, 8 * ngf, 8 * ngf]
+        for n in range(1, 7):
+            self.add_module(f"layer{n}", norm_layer(norm, widths[n - 1], widths[n], 3, 2, 1))
+        self.fc_mu = nn.Linear(8 * ngf * 4 * 4, z_dim)
+        self.fc_var = nn.Linear(8 * ngf * 4 * 4, z_dim)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, 3, H, W] -> mu and log variance, [B, z_dim] each."""
+        x = image
+        if x.shape[2:] != (self.size, self.size):
+            x = F.interpolate(x, size=(self.size, self.size), mode="bilinear", align_corners=False)
+        for n in range(1, 7):
+            x = F.leaky_relu(self.get_submodule(f"layer{n}")(x), LEAKY_SLOPE)
+        x = x.flatten(1)
+        return full_precision(self.fc_mu(x)), full_precision(self.fc_var(x))

@@ -1,0 +1,138 @@
+"""The semantic layout of a batch: classes, instances, and the regions that they make."""
+from functools import cached_property
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class Layout:
+    """What the networks are conditioned on (SPEC: "semantic input").
+
+    :param label: [B, 1, H, W] or [B, H, W], class ids in 0..num_classes-1, any integer type.
+    :param instance: the same shape, instance ids from 0.
+    :param num_classes: C.
+    :param with_edges: whether the semantic input has the instance edges as its last channel.
+    :raises ValueError: a class id outside the classes.
+    """
+
+    def __init__(self, label: Tensor, instance: Tensor, num_classes: int, with_edges: bool):
+        self.label = label.reshape(-1, *label.shape[-2:]).long()  # [B, H, W]
+        self.instance = instance.reshape(-1, *instance.shape[-2:]).long()  # [B, H, W]
+        self.num_classes = num_classes
+        self.with_edges = with_edges
+        low, high = self.label.aminmax()
+        if low < 0 or high >= num_classes:
+            raise ValueError(f"class ids {int(low)}..{int(high)} in the labels, but the classes are 0..{num_classes - 1}")
+
+    @property
+    def batch_size(self) -> int:
+        return len(self.label)
+
+    @cached_property
+    def num_instances(self) -> int:
+        """K: the largest instance id of the batch, plus one."""
+        return int(self.instance.max()) + 1
+
+    @cached_property
+    def edges(self) -> Tensor:
+        """[B, H, W] bool: pixels whose instance differs from that of a direct neighbour."""
+        return instance_edges(self.instance)
+
+    @cached_property
+    def semantics(self) -> Tensor:
+        """[B, C (+1), H, W] float: the one-hot classes, then the instance edges."""
+        one_hot = torch.zeros(self.batch_size, self.num_classes, *self.label.shape[1:], device=self.label.device)
+        one_hot.scatter_(1, self.label[:, None], 1.0)
+        return torch.cat([one_hot, self.edges[:, None].float()], dim=1) if self.with_edges else one_hot
+
+    @cached_property
+    def class_regions(self) -> "Regions":
+        """Regions of one class in one instance; ids are (sample, class, instance)."""
+        return Regions(torch.stack([self._samples, self.label, self.instance]))
+
+    @cached_property
+    def instance_regions(self) -> "Regions":
+        """Regions of one instance, whatever its classes; ids are (sample, instance)."""
+        return Regions(torch.stack([self._samples, self.instance]))
+
+    @property
+    def _samples(self) -> Tensor:
+        return torch.arange(self.batch_size, device=self.label.device)[:, None, None].expand_as(self.label)
+
+
+def instance_edges(instance: Tensor) -> Tensor:
+    """Where ``instance`` [B, H, W] differs from its left, right, upper or lower neighbour: [B, H, W] bool."""
+    edges = torch.zeros_like(instance, dtype=torch.bool)
+    across = instance[:, :, 1:] != instance[:, :, :-1]
+    down = instance[:, 1:] != instance[:, :-1]
+    edges[:, :, 1:] |= across
+    edges[:, :, :-1] |= across
+    edges[:, 1:] |= down
+    edges[:, :-1] |= down
+    return edges
+
+
+class Regions:
+    """The distinct id tuples of a batch, numbered 0..T-1, and which pixel belongs to which.
+
+    A network layer computes one row per region and spreads the rows over the pixels (or sums pixels into rows), so
+    that its cost does not depend on how many classes and instances there might be.
+
+    :param maps: [n, B, H, W] int64, the n ids of every pixel, not negative.
+    """
+
+    def __init__(self, maps: Tensor):
+        extents = [int(m) + 1 for m in maps.flatten(1).amax(1)]
+        key = torch.zeros_like(maps[0])
+        for ids, extent in zip(maps, extents, strict=True):
+            key = key * extent + ids
+        keys, index = torch.unique(key, return_inverse=True)
+        ids = []
+        for extent in reversed(extents):
+            ids.append(keys % extent)
+            keys = keys // extent
+        self.ids = tuple(reversed(ids))  # n tensors [T]
+        self._maps = {tuple(index.shape[1:]): RegionMap(index, len(ids[0]))}
+        self._full = index
+
+    def at(self, size: tuple[int, int]) -> "RegionMap":
+        """The region of every pixel at ``size`` (height, width), resized by nearest."""
+        size = tuple(size)
+        if size not in self._maps:
+            # float32 carries region numbers exactly up to 2**24
+            index = F.interpolate(self._full[:, None].float(), size=size, mode="nearest")[:, 0].long()
+            self._maps[size] = RegionMap(index, len(self.ids[0]))
+        return self._maps[size]
+
+
+class RegionMap:
+    """Region numbers 0..count-1 of the pixels at one resolution: ``index`` [B, h, w] int64."""
+
+    def __init__(self, index: Tensor, count: int):
+        self.index = index
+        self.count = count
+
+    @cached_property
+    def flat(self) -> Tensor:
+        """[N] int64, N = B*h*w."""
+        return self.index.flatten()
+
+    @cached_property
+    def sizes(self) -> Tensor:
+        """[T] int64: pixels per region."""
+        return torch.bincount(self.flat, minlength=self.count)
+
+    @cached_property
+    def _sorted(self) -> tuple[Tensor, Tensor]:
+        order = torch.argsort(self.flat, stable=True)
+        return order, F.pad(self.sizes.cumsum(0)[:-1], (1, 0))
+
+    def spread(self, table: Tensor) -> Tensor:
+        """[T, c] -> [N, c]: every pixel gets its region's row."""
+        return F.embedding(self.flat, table)
+
+    def sum(self, rows: Tensor) -> Tensor:
+        """[N, c] -> [T, c]: the sum over each region's pixels (0 where it has none)."""
+        order, offsets = self._sorted
+        return F.embedding_bag(order, rows, offsets, mode="sum")

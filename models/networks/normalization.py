@@ -1,0 +1,190 @@
+"""The modulations, which are the method: INADE (Section 3 of the paper), and SPADE for comparison.
+
+Both are called as ``norm(x, condition)``, so that residual blocks need not know which one they hold.
+"""
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.networks.layout import Layout, RegionMap
+from util.errors import UserError
+
+
+@dataclass
+class Condition:
+    """What a modulation layer is conditioned on.
+
+    :param noise: [B, K, 2, noise_nc], one style per instance, shared by every layer; index 0 of axis 2 drives the
+        scale, index 1 the shift. None where the modulation draws no styles (SPADE).
+    """
+
+    layout: Layout
+    noise: Tensor | None = None
+
+
+def full_precision(x: Tensor) -> Tensor:
+    """``x`` in float32 where autocast made it narrower: normalisations and losses are not computed in half."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """Batch norm without affine parameters that does not count its batches.
+
+    Nothing depends on ``num_batches_tracked``; published checkpoints hold 0 there or nothing.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__(channels, affine=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.batch_norm(x, self.running_mean, self.running_var, None, None, self.training, self.momentum, self.eps)
+
+    @torch.no_grad()
+    def statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and reciprocal standard deviation [c] to normalise ``x`` with; updates the running ones in training."""
+        if not self.training:
+            return self.running_mean, torch.rsqrt(self.running_var + self.eps)
+        var, mean = torch.var_mean(x, dim=(0, 2, 3), correction=0)
+        count = x.numel() // x.shape[1]
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(var * (count / max(count - 1, 1)), self.momentum)
+        return mean, torch.rsqrt(var + self.eps)
+
+
+class INADE(nn.Module):
+    """Instance-adaptive modulation (Section 3.2): a pixel of class y in instance i becomes
+
+        scale = weight[y,:,0] * fc_noise(noise[i,0]) + bias[y,:,0]
+        shift = weight[y,:,1] * fc_noise(noise[i,1]) + bias[y,:,1]
+        out   = scale * batchnorm(x) + shift
+
+    Scale and shift are the same all over a region (one class in one instance), so they are computed once per region
+    and spread over the pixels.
+    """
+
+    def __init__(self, channels: int, num_classes: int, noise_nc: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.rand(num_classes, channels, 2))
+        self.bias = nn.Parameter(torch.zeros(num_classes, channels, 2))
+        self.param_free_norm = BatchNorm(channels)
+        self.fc_noise = nn.Linear(noise_nc, channels)
+
+    def forward(self, x: Tensor, condition: Condition) -> Tensor:
+        """[B, c, h, w] -> [B, c, h, w], float32 or float64."""
+        regions = condition.layout.class_regions
+        scale, shift = self.tables(condition.noise, *regions.ids)  # [T, c] each
+        x = full_precision(x)
+        mean, rstd = self.param_free_norm.statistics(x)
+        return _Modulate.apply(x, scale, shift, mean, rstd, regions.at(x.shape[2:]), self.param_free_norm.training)
+
+    def tables(self, noise: Tensor, sample: Tensor, label: Tensor, instance: Tensor) -> tuple[Tensor, Tensor]:
+        """Scale and shift of every region, [T, c] each."""
+        with torch.autocast(noise.device.type, enabled=False):
+            styles = self.fc_noise(noise[sample, instance])  # [T, 2, c]
+        weight, bias = self.weight[label], self.bias[label]  # [T, c, 2]
+        table = weight * styles.transpose(1, 2) + bias
+        return table[..., 0], table[..., 1]
+
+
+class _Modulate(torch.autograd.Function):
+    """out = scale[t] * (x - mean) * rstd + shift[t], t the pixel's region; works on rows of pixels [N, c].
+
+    The backward pass needs the region sums of g and g * x for the tables' gradients, and the batch-norm terms follow
+    from these few rows without another pass over the pixels.
+    """
+
+    @staticmethod
+    def forward(ctx, x, scale, shift, mean, rstd, regions: RegionMap, batch_statistics: bool):
+        slope = scale * rstd  # [T, c]
+        rows = regions.spread(slope)
+        rows.mul_(_rows(x)).add_(regions.spread(shift - slope * mean))
+        ctx.save_for_backward(x, scale, mean, rstd)
+        ctx.regions, ctx.batch_statistics = regions, batch_statistics
+        return _image(rows, x.shape)
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, scale, mean, rstd = ctx.saved_tensors
+        regions = ctx.regions
+        x_rows, grad_rows = _rows(x), _rows(grad)
+        grad_shift = regions.sum(grad_rows)  # [T, c]
+        grad_scale = (regions.sum(grad_rows * x_rows) - grad_shift * mean) * rstd
+        grad_x = None
+        if ctx.needs_input_grad[0]:
+            slope = scale * rstd
+            grad_x = regions.spread(slope).mul_(grad_rows)
+            if ctx.batch_statistics:  # d out / d mean and d out / d var, both sums over all pixels
+                count = len(x_rows)
+                along_mean = (scale * grad_shift).sum(0) / count  # [c]
+                along_std = (scale * grad_scale).sum(0) / count
+                factor = rstd * rstd * along_std
+                grad_x.sub_(x_rows * factor).sub_(rstd * along_mean - factor * mean)
+            grad_x = _image(grad_x, x.shape)
+        return grad_x, grad_scale, grad_shift, None, None, None, None
+
+
+def _rows(x: Tensor) -> Tensor:
+    """[B, c, h, w] -> [B*h*w, c]; a view for channels-last tensors."""
+    return x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
+
+
+def _image(rows: Tensor, shape: torch.Size) -> Tensor:
+    """[B*h*w, c] -> [B, c, h, w], a channels-last view."""
+    batch, channels, height, width = shape
+    return rows.view(batch, height, width, channels).permute(0, 3, 1, 2)
+
+
+class SPADE(nn.Module):
+    """Spatially-adaptive modulation: out = norm(x) * (1 + gamma) + beta, both convolved from the semantic input."""
+
+    hidden = 128
+
+    def __init__(self, channels: int, semantic_nc: int, param_free_norm: nn.Module, kernel_size: int):
+        super().__init__()
+        self.param_free_norm = param_free_norm
+        padding = kernel_size // 2
+        self.mlp_shared = nn.Sequential(nn.Conv2d(semantic_nc, self.hidden, kernel_size, padding=padding), nn.ReLU())
+        self.mlp_gamma = nn.Conv2d(self.hidden, channels, kernel_size, padding=padding)
+        self.mlp_beta = nn.Conv2d(self.hidden, channels, kernel_size, padding=padding)
+
+    def forward(self, x: Tensor, condition: Condition) -> Tensor:
+        """[B, c, h, w] -> [B, c, h, w]."""
+        semantics = condition.layout.semantics.to(self.mlp_gamma.weight.dtype)
+        semantics = F.interpolate(semantics, size=x.shape[2:], mode="nearest")
+        hidden = self.mlp_shared(semantics)
+        normalized = self.param_free_norm(full_precision(x))
+        return normalized * (1 + self.mlp_gamma(hidden)) + self.mlp_beta(hidden)
+
+
+@dataclass(frozen=True)
+class NormName:
+    """What a ``--norm_G`` text says."""
+
+    spectral: bool
+    kind: str  # batch | instance
+    kernel_size: int
+
+    def param_free_norm(self, channels: int) -> nn.Module:
+        return BatchNorm(channels) if self.kind == "batch" else nn.InstanceNorm2d(channels)
+
+
+def parse_norm_name(text: str, norm_mode: str) -> NormName:
+    """Read e.g. ``spectralspadesyncbatch3x3``.
+
+    :raises UserError: the text is not of that form, or not possible with ``norm_mode``.
+    """
+    match = re.fullmatch(r"(spectral)?(?:spade|inade)(syncbatch|batch|instance)(\d)x\3", text)
+    if not match or int(match[3]) % 2 == 0:
+        raise UserError(f"--norm_G {text}: expected [spectral]spade{{syncbatch,batch,instance}}KxK with odd K, "
+                        "e.g. spectralspadesyncbatch3x3")
+    kind = "instance" if match[2] == "instance" else "batch"
+    if norm_mode == "inade" and kind == "instance":
+        raise UserError(f"--norm_G {text}: INADE modulates a batch norm; use --norm_G spectralspadesyncbatch3x3")
+    return NormName(match[1] is not None, kind, int(match[3]))
+
+
+MakeNorm = Callable[[int], nn.Module]  # channels -> a modulation called as norm(x, condition)

@@ -1,0 +1,46 @@
+"""Spectral normalisation (Miyato et al. 2018) with the state-dict keys of published checkpoints."""
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class SpectralConv2d(nn.Conv2d):
+    """A convolution with weight / sigma, sigma the largest singular value of the weight as a matrix [out, in*kh*kw].
+
+    Sigma is estimated by power iteration: one iteration per forward pass in training, none in evaluation. The state
+    dict holds ``weight_orig`` and the singular vectors ``weight_u`` [out] and ``weight_v`` [in*kh*kw].
+    """
+
+    eps = 1e-12
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        weight = self._parameters.pop("weight")
+        self.register_parameter("weight_orig", weight)
+        rows, columns = weight.flatten(1).shape
+        self.register_buffer("weight_u", F.normalize(torch.randn(rows), dim=0, eps=self.eps))
+        self.register_buffer("weight_v", F.normalize(torch.randn(columns), dim=0, eps=self.eps))
+
+    @property
+    def weight(self) -> Tensor:
+        """The weight itself in modules that ask for ``weight`` (initialisation); not normalised."""
+        return self.weight_orig
+
+    @torch.no_grad()
+    def power_iteration(self) -> None:
+        """Improve the singular vectors by one step, in place."""
+        matrix = self.weight_orig.flatten(1)
+        F.normalize(torch.mv(matrix.t(), self.weight_u), dim=0, eps=self.eps, out=self.weight_v)
+        F.normalize(torch.mv(matrix, self.weight_v), dim=0, eps=self.eps, out=self.weight_u)
+
+    def sigma(self) -> Tensor:
+        """u' W v, differentiable in W alone; its vectors count as constants."""
+        # clones, so that a later power iteration does not touch what this forward pass saved
+        return torch.dot(self.weight_u.clone(), torch.mv(self.weight_orig.flatten(1), self.weight_v.clone()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.power_iteration()
+        with torch.autocast(x.device.type, enabled=False):
+            weight = self.weight_orig / self.sigma()
+        return self._conv_forward(x, weight, self.bias)

@@ -1,0 +1,36 @@
+"""What several tests share."""
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+
+from tests.fill import fill_
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def vgg_weights(tmp_path_factory) -> str:
+    """A file of VGG19 weights (the convolutions alone), filled by name."""
+    features = fill_(torchvision.models.vgg19(weights=None).features, "vgg19.features.")
+    path = tmp_path_factory.mktemp("hub") / "vgg19-dcbb9e9d.pth"
+    torch.save({f"features.{key}": value for key, value in features.state_dict().items()}, path)
+    return str(path)
+
+
+@pytest.fixture
+def run() -> Callable[..., subprocess.CompletedProcess]:
+    """Run one of the project's commands as a process: ``run("train.py", "--name", ...)``."""
+
+    def run_command(*args: object, cwd: Path = ROOT, timeout: float = 300) -> subprocess.CompletedProcess:
+        script, *rest = map(str, args)
+        env = {**os.environ, "PYTHONPATH": str(ROOT)}
+        program = [sys.executable, "-m", script[3:]] if script.startswith("-m ") else [sys.executable, ROOT / script]
+        return subprocess.run([*program, *rest], cwd=cwd, env=env, capture_output=True, text=True, timeout=timeout)
+
+    return run_command

@@ -1,0 +1,115 @@
+"""One generator step and one discriminator step, the schedule, and everything a run needs to go on."""
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from models.pix2pix_model import Pix2PixModel, learning_rates
+from util.checkpoints import load_tensors, save_tensors
+from util.errors import UserError
+
+
+class Pix2PixTrainer:
+    """Model, optimisers and mixed precision of a training run.
+
+    :raises UserError: missing pretrained weights, or a checkpoint that cannot be continued.
+    """
+
+    def __init__(self, opt: Any):
+        self.opt = opt
+        self.model = Pix2PixModel(opt)
+        self.optimizer_G, self.optimizer_D = self.model.create_optimizers(opt)
+        half = torch.float16 if opt.device.type == "cuda" else torch.bfloat16
+        self.autocast = torch.autocast(opt.device.type, dtype=half, enabled=opt.use_amp)
+        # bfloat16 has the range of float32, so only float16 needs its gradients scaled
+        self.scaler = torch.amp.GradScaler(opt.device.type, enabled=opt.use_amp and opt.device.type == "cuda")
+        self.epoch, self.epoch_iter = 1, 0  # where the run stands: epoch from 1, images of it that are done
+        self.best_fid = None
+        self._losses_G: dict[str, Tensor] = {}
+        self._losses_D: dict[str, Tensor] = {}
+        self._generated: Tensor | None = None
+        if opt.continue_train:
+            self._resume(opt.which_epoch)
+
+    def run_generator_one_step(self, data: Mapping[str, Any]) -> None:
+        """Update generator and encoder on a batch (see :class:`Pix2PixModel` for ``data``)."""
+        self.optimizer_G.zero_grad(set_to_none=True)
+        with self.autocast:
+            losses, generated = self.model(data, mode="generator")
+        self._step(sum(losses.values()), self.optimizer_G)
+        self._losses_G = {name: loss.detach() for name, loss in losses.items()}
+        self._generated = generated.detach()
+
+    def run_discriminator_one_step(self, data: Mapping[str, Any]) -> None:
+        """Update the discriminators on a batch and newly drawn fakes."""
+        self.optimizer_D.zero_grad(set_to_none=True)
+        with self.autocast:
+            losses = self.model(data, mode="discriminator")
+        self._step(sum(losses.values()), self.optimizer_D)
+        self._losses_D = {name: loss.detach() for name, loss in losses.items()}
+
+    def _step(self, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
+        self.scaler.scale(loss).backward()
+        self.scaler.step(optimizer)
+        self.scaler.update()
+
+    def get_latest_losses(self) -> dict[str, Tensor]:
+        """Name -> scalar, of the last generator and the last discriminator step."""
+        return {**self._losses_G, **self._losses_D}
+
+    def get_latest_generated(self) -> Tensor:
+        """Images [B, 3, H, W] of the last generator step."""
+        return self._generated
+
+    def learning_rate(self, finished_epochs: int) -> float:
+        """Base rate once so many epochs are done: constant for ``niter``, then linear to 0 over ``niter_decay``."""
+        over = max(0, finished_epochs - self.opt.niter)
+        return self.opt.lr * (1 - over / self.opt.niter_decay) if over else self.opt.lr
+
+    def update_learning_rate(self, epoch: int) -> None:
+        """Set the rates for the epoch after ``epoch``."""
+        rates = learning_rates(self.opt, self.learning_rate(epoch))
+        for optimizer, rate in zip((self.optimizer_G, self.optimizer_D), rates, strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+
+    def save(self, epoch: str | int) -> None:
+        """Write the networks as ``<epoch>_net_*.pth`` and, beside them, the state of the run."""
+        self.model.save(epoch)
+        save_tensors({
+            "optimizer_G": self.optimizer_G.state_dict(),
+            "optimizer_D": self.optimizer_D.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "epoch": self.epoch,
+            "epoch_iter": self.epoch_iter,
+            "best_fid": self.best_fid,
+            "rng": torch.get_rng_state(),
+        }, self._state_path(epoch))
+
+    def _state_path(self, epoch: str | int) -> str:
+        return os.path.join(self.opt.checkpoints_dir, self.opt.name, f"{epoch}_state.pth")
+
+    def _resume(self, epoch: str | int) -> None:
+        self.model.load(epoch)
+        path = self._state_path(epoch)
+        if not os.path.exists(path):
+            self._resume_from_networks_alone(epoch, path)
+            return
+        state = load_tensors(path)
+        try:
+            self.optimizer_G.load_state_dict(state["optimizer_G"])
+            self.optimizer_D.load_state_dict(state["optimizer_D"])
+        except ValueError as error:
+            raise UserError(f"{path}: made with other networks ({error}); give the options of that run") from error
+        self.scaler.load_state_dict(state["scaler"])
+        self.epoch, self.epoch_iter, self.best_fid = state["epoch"], state["epoch_iter"], state["best_fid"]
+        torch.set_rng_state(state["rng"])
+        self.update_learning_rate(self.epoch - 1)
+
+    def _resume_from_networks_alone(self, epoch: str | int, path: str) -> None:
+        if str(epoch).isdigit():
+            self.epoch = int(epoch) + 1
+        print(f"{path} not found: continuing at epoch {self.epoch} with new optimisers")
+        self.update_learning_rate(self.epoch - 1)

@@ -1,0 +1,39 @@
+"""Files that are either whole or not there."""
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+
+from util.errors import UserError
+
+
+@contextlib.contextmanager
+def atomic_path(path: str) -> Iterator[str]:
+    """Yield a temporary path beside ``path`` that replaces it when the block ends without an error.
+
+    :raises UserError: the folder cannot be made or written to.
+    """
+    folder = os.path.dirname(os.path.abspath(path))
+    try:
+        os.makedirs(folder, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=folder, prefix=".", suffix=os.path.splitext(path)[1])
+        os.close(handle)
+    except OSError as error:
+        raise UserError(f"cannot write {path} ({error.strerror}); check the folder and its permissions") from error
+    try:
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(f"cannot write {path} ({error.strerror or error}); check the disk and permissions") from error
+    finally:
+        if os.path.exists(temporary):
+            os.remove(temporary)
+
+
+def write_atomically(path: str, text: str) -> None:
+    """Write ``text`` (UTF-8) to ``path``, replacing it as a whole."""
+    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        file.write(text)
