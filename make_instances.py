@@ -11,18 +11,11 @@ cityscapes     ``gtFine/**/*_instanceIds.png``              ``gtFine/**/*_instan
 deepfashion    ``{train,test}_mask/`` (first channel)       ``{train,test}_label/`` (as it is), ``{train,test}_inst/``
 =============  ===========================================  =====================================================
 """
-import argparse
 import os
-from collections.abc import Callable, Iterator
-from typing import NamedTuple, NoReturn
+from collections.abc import Iterator
+from typing import NamedTuple
 
-import numpy as np
-from PIL import Image
-from tqdm import tqdm
-
-from data.image_files import Source, read_ids, read_image, renumber
-from util.errors import UserError, command
-from util.files import atomic_path
+from data.image_files import Source
 
 
 class Job(NamedTuple):

@@ -63,31 +63,34 @@ class EpochSampler(Sampler[tuple[int, int]]):
     """Yields ``(epoch, index)`` of every sample, in an order that only ``seed`` and ``epoch`` determine.
 
     The epoch travels with the index, so that workers, persistent or not, augment for the right one. It advances with
-    every pass; assign ``epoch`` to start elsewhere.
+    every pass; assign ``epoch`` to start elsewhere, and ``start`` to leave out so many of the next pass's samples.
     """
 
     def __init__(self, length: int, seed: int, shuffle: bool):
         self.length, self.seed, self.shuffle = length, seed, shuffle
         self.epoch = 0
+        self.start = 0
 
     def __len__(self) -> int:
         return self.length
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         epoch, self.epoch = self.epoch, self.epoch + 1
+        start, self.start = self.start, 0
         order = range(self.length)
         if self.shuffle:
             seed = np.random.SeedSequence((self.seed, epoch)).generate_state(2).view(np.int64)[0]
             order = torch.randperm(self.length, generator=torch.Generator().manual_seed(int(seed))).tolist()
-        return iter([(epoch, index) for index in order])
+        return iter([(epoch, index) for index in order[start:]])
 
 
 class EpochDataLoader(DataLoader):
     """A loader whose next pass can be made that of any epoch."""
 
-    def set_epoch(self, epoch: int) -> None:
-        """Make the next pass draw the order, crops and flips of ``epoch`` (≥ 0); later passes go on from there."""
-        self.sampler.epoch = epoch
+    def set_epoch(self, epoch: int, start: int = 0) -> None:
+        """Make the next pass draw the order, crops and flips of ``epoch`` (≥ 0), from its sample ``start`` on; later
+        passes go on from there."""
+        self.sampler.epoch, self.sampler.start = epoch, start
 
 
 def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
@@ -99,6 +102,6 @@ def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
     for sample in samples[1:]:
         if sample["label"].shape != first["label"].shape:
             (_, height, width), (_, other_height, other_width) = first["label"].shape, sample["label"].shape
-            raise UserError(f"{first['path']} becomes {width}x{height}, {sample['path']} {other_width}x{other_height}: a "
-                            "batch must have one size; give --batchSize 1, or a --preprocess_mode that crops")
+            raise UserError(f"{first['path']} becomes {width}x{height}, {sample['path']} {other_width}x{other_height}: "
+                            "a batch must have one size; give --batchSize 1, or a --preprocess_mode that crops")
     return default_collate(samples)

@@ -50,7 +50,8 @@ class Pix2PixModel(nn.Module):
             ``inference`` -> images [B, 3, H, W] in [-1, 1].
         :param draws: ``noise_ins`` [B, z_dim] and ``noise`` [B, K, 2, noise_nc] instead of new random numbers.
         """
-        return self._modes[mode](self, data, **draws)
+        modes = {"generator": self.generator_losses, "discriminator": self.discriminator_losses, "inference": self.infer}
+        return modes[mode](data, **draws)
 
     def layout(self, data: Mapping[str, Any]) -> Layout:
         """The layout of a batch, on the model's device."""
@@ -101,8 +102,6 @@ class Pix2PixModel(nn.Module):
         """Images in styles of the prior, whether there is an encoder or not."""
         draw = self.mode.draw(self.layout(data), None, None, **draws)
         return self.netG(draw.start, draw.condition)
-
-    _modes = {"generator": generator_losses, "discriminator": discriminator_losses, "inference": infer}
 
     def discriminate(self, layout: Layout, fake: Tensor, real: Tensor) -> tuple[Scores, Scores]:
         """The discriminators' outputs for fake and real images, which go through as one batch."""

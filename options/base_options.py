@@ -28,17 +28,18 @@ COMPATIBILITY = "accepted for compatibility"
 
 
 class Options(argparse.Namespace):
-    """Parsed options; read-only once :meth:`freeze` was called. :meth:`replace` makes an altered copy."""
+    """Parsed options, read-only once :meth:`freeze` was called."""
 
     _frozen = False
+    _defaults: dict[str, Any] = {}  # noqa: RUF012 (replaced, never changed)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if self._frozen:
             raise AttributeError(f"options are frozen: use opt.replace({name}=...) for an altered copy")
         super().__setattr__(name, value)
 
-    def freeze(self) -> "Options":
-        self.__dict__["_frozen"] = True
+    def freeze(self, defaults: dict[str, Any]) -> "Options":
+        self.__dict__.update(_defaults=defaults, _frozen=True)
         return self
 
     def replace(self, **changes: Any) -> "Options":
@@ -46,7 +47,23 @@ class Options(argparse.Namespace):
         unknown = changes.keys() - vars(self).keys()
         if unknown:
             raise AttributeError(f"no such options: {', '.join(sorted(unknown))}")
-        return Options(**{**vars(self), "_frozen": False, **changes}).freeze()
+        return Options(**{**vars(self), "_frozen": False, **changes}).freeze(self._defaults)
+
+    @property
+    def folder(self) -> str:
+        """Where the experiment's networks and logs lie."""
+        return os.path.join(self.checkpoints_dir, self.name)
+
+    def save(self) -> None:
+        """Write ``opt.txt`` into the experiment's folder: a line per option, with the default where it differs."""
+        lines = []
+        for name, value in sorted(vars(self).items()):
+            if name.startswith("_"):
+                continue
+            default = self._defaults.get(name, value)
+            note = f"\t[default: {default}]" if value != default else ""
+            lines.append(f"{name:>25}: {value!s:<30}{note}\n")
+        write_atomically(os.path.join(self.folder, "opt.txt"), "".join(lines))
 
     @property
     def num_classes(self) -> int:
@@ -142,10 +159,9 @@ class BaseOptions:
             DATASETS[mode].modify_commandline_options(parser, self.is_train)
         return parser
 
-    def parse(self, args: list[str] | None = None, save: bool = False) -> Options:
+    def parse(self, args: list[str] | None = None) -> Options:
         """Parse ``args`` (default: the command line) into frozen options.
 
-        :param save: also write them to ``checkpoints_dir/name/opt.txt``.
         :raises UserError: values that do not go together, or a device that does not exist.
         :raises SystemExit: status 2 with one line, for options that argparse refuses.
         """
@@ -160,27 +176,10 @@ class BaseOptions:
         self.finish(opt, given)
         opt.device = _device(opt, "gpu_ids" in given)
         _check(opt)
-        opt.freeze()
-        if save:
-            save_options(opt, parser)
-        return opt
+        return opt.freeze({action.dest: action.default for action in parser._actions})
 
     def finish(self, opt: Options, given: set[str]) -> None:
         """Derive options that depend on others; ``given`` are the names the user set."""
-
-
-def save_options(opt: Options, parser: argparse.ArgumentParser) -> None:
-    """Write ``opt.txt``: a line per option, with the default where it differs."""
-    defaults = {action.dest: action.default for action in parser._actions}
-    lines = []
-    for name, value in sorted(vars(opt).items()):
-        if name == "_frozen":
-            continue
-        default = defaults.get(name)
-        note = f"\t[default: {default}]" if name in defaults and value != default else ""
-        lines.append(f"{name:>25}: {value!s:<30}{note}\n")
-    path = os.path.join(opt.checkpoints_dir, opt.name, "opt.txt")
-    write_atomically(path, "".join(lines))
 
 
 def _saved_arguments(parser: argparse.ArgumentParser, args: list[str]) -> list[str]:
@@ -215,7 +214,7 @@ def _device(opt: Options, asked: bool) -> torch.device:
     try:
         ids = [int(i) for i in opt.gpu_ids.split(",") if i.strip()]
     except ValueError as error:
-        raise UserError(f"--gpu_ids {opt.gpu_ids}: not a list of device numbers; use e.g. 0, or -1 for the CPU") from error
+        raise UserError(f"--gpu_ids {opt.gpu_ids}: not device numbers; use e.g. 0, or -1 for the CPU") from error
     ids = [i for i in ids if i >= 0]
     if not ids:
         return torch.device("cpu")

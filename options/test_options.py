@@ -2,7 +2,7 @@
 import argparse
 import math
 
-from options.base_options import BaseOptions, Options
+from options.base_options import BaseOptions
 
 
 def _count(text: str) -> float:

@@ -15,7 +15,8 @@ from tests.conftest import ROOT
 from tests.fill import fill_
 from trainers.pix2pix_trainer import Pix2PixTrainer
 
-FILES = sorted((ROOT / "tests" / "golden").glob("*.npz")) + sorted((ROOT.parent / "shared" / "parity").glob("*_tiny.npz"))
+FILES = [*sorted((ROOT / "tests" / "golden").glob("*.npz")),
+         *sorted((ROOT.parent / "shared" / "parity").glob("*_tiny.npz"))]
 
 
 def fill_model(model: Pix2PixModel) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 from models.pix2pix_model import Pix2PixModel, learning_rates
 from util.checkpoints import load_tensors, save_tensors
 from util.errors import UserError
+from util.precision import autocast, gradient_scaler
 
 
 class Pix2PixTrainer:
@@ -21,10 +22,7 @@ class Pix2PixTrainer:
         self.opt = opt
         self.model = Pix2PixModel(opt)
         self.optimizer_G, self.optimizer_D = self.model.create_optimizers(opt)
-        half = torch.float16 if opt.device.type == "cuda" else torch.bfloat16
-        self.autocast = torch.autocast(opt.device.type, dtype=half, enabled=opt.use_amp)
-        # bfloat16 has the range of float32, so only float16 needs its gradients scaled
-        self.scaler = torch.amp.GradScaler(opt.device.type, enabled=opt.use_amp and opt.device.type == "cuda")
+        self.autocast, self.scaler = autocast(opt), gradient_scaler(opt)
         self.epoch, self.epoch_iter = 1, 0  # where the run stands: epoch from 1, images of it that are done
         self.best_fid = None
         self._losses_G: dict[str, Tensor] = {}
@@ -86,10 +84,11 @@ class Pix2PixTrainer:
             "epoch_iter": self.epoch_iter,
             "best_fid": self.best_fid,
             "rng": torch.get_rng_state(),
+            "rng_cuda": torch.cuda.get_rng_state(self.opt.device) if self.opt.device.type == "cuda" else None,
         }, self._state_path(epoch))
 
     def _state_path(self, epoch: str | int) -> str:
-        return os.path.join(self.opt.checkpoints_dir, self.opt.name, f"{epoch}_state.pth")
+        return os.path.join(self.opt.folder, f"{epoch}_state.pth")
 
     def _resume(self, epoch: str | int) -> None:
         self.model.load(epoch)
@@ -106,6 +105,8 @@ class Pix2PixTrainer:
         self.scaler.load_state_dict(state["scaler"])
         self.epoch, self.epoch_iter, self.best_fid = state["epoch"], state["epoch_iter"], state["best_fid"]
         torch.set_rng_state(state["rng"])
+        if self.opt.device.type == "cuda" and state["rng_cuda"] is not None:
+            torch.cuda.set_rng_state(state["rng_cuda"], self.opt.device)
         self.update_learning_rate(self.epoch - 1)
 
     def _resume_from_networks_alone(self, epoch: str | int, path: str) -> None:

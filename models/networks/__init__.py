@@ -13,9 +13,27 @@ from models.networks.loss import GAN_MODES, VGGLoss, feature_matching_loss, gan_
 from models.networks.normalization import INADE, SPADE, Condition, parse_norm_name
 
 __all__ = [
-    "CROP_DIVISOR", "DISCRIMINATORS", "ENCODER_STRIDE", "GAN_MODES", "GENERATORS", "INIT_TYPES", "NORM_MODES",
-    "Condition", "ImageEncoder", "InstanceEncoder", "InstanceStyles", "Layout", "VGGLoss", "build_discriminator",
-    "build_generator", "build_image_encoder", "build_instance_encoder", "feature_matching_loss", "gan_loss", "kl_divergence", "output_size",
+    "CROP_DIVISOR",
+    "DISCRIMINATORS",
+    "ENCODER_STRIDE",
+    "GAN_MODES",
+    "GENERATORS",
+    "INIT_TYPES",
+    "NORM_MODES",
+    "Condition",
+    "ImageEncoder",
+    "InstanceEncoder",
+    "InstanceStyles",
+    "Layout",
+    "VGGLoss",
+    "build_discriminator",
+    "build_generator",
+    "build_image_encoder",
+    "build_instance_encoder",
+    "feature_matching_loss",
+    "gan_loss",
+    "kl_divergence",
+    "output_size",
     "parse_norm_name",
 ]
 

@@ -88,7 +88,7 @@ class InstanceConv2d(nn.Conv2d):
         super().__init__(fin, fout, 3, stride=stride, padding=1)
 
     def forward(self, x: Tensor, grid: InstanceGrid) -> Tensor:
-        """[B, fin, h, w] -> [B, fout, ceil(h/stride), ceil(w/stride)]; with stride 2 the centres are pixels (2i, 2j)."""
+        """[B, fin, h, w] -> [B, fout, ceil(h/stride), ceil(w/stride)]; stride 2 has its centres at pixels (2i, 2j)."""
         out = super().forward(x)
         centres, neighbours, elsewhere = grid.neighbourhoods(x.shape[2:], self.stride[0]).crossings
         if not len(centres):

@@ -23,7 +23,7 @@ class Layout:
         self.with_edges = with_edges
         low, high = self.label.aminmax()
         if low < 0 or high >= num_classes:
-            raise ValueError(f"class ids {int(low)}..{int(high)} in the labels, but the classes are 0..{num_classes - 1}")
+            raise ValueError(f"class ids {int(low)}..{int(high)} in labels, but the classes are 0..{num_classes - 1}")
 
     @property
     def batch_size(self) -> int:

@@ -1,0 +1,107 @@
+"""Train INADE (or SPADE): ``python train.py --name EXP --dataset_mode cityscapes --use_vae --dataroot DATA``."""
+import math
+import os
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from tqdm import tqdm
+
+from data import create_dataloader
+from options import TrainOptions
+from trainers.evaluation import Evaluator
+from trainers.pix2pix_trainer import Pix2PixTrainer
+from util.errors import UserError, command
+from util.files import write_atomically
+from util.seed import seed_everything
+from util.visualizer import Visualizer
+
+
+@command
+def main() -> None:
+    opt = TrainOptions().parse()
+    seed_everything(opt.seed)
+    loader = create_dataloader(opt)
+    evaluator = Evaluator(opt) if opt.train_eval else None
+    trainer = Pix2PixTrainer(opt)
+    visualizer = Visualizer(opt)
+    opt.save()
+    last_epoch = opt.niter + opt.niter_decay
+    if trainer.epoch > last_epoch:
+        raise UserError(f"--continue_train: all {last_epoch} epochs are done; raise --niter or --niter_decay")
+    try:
+        for epoch in range(trainer.epoch, last_epoch + 1):
+            train_epoch(opt, trainer, loader, visualizer)
+            trainer.update_learning_rate(epoch)
+            trainer.epoch, trainer.epoch_iter = epoch + 1, 0
+            if evaluator and (epoch % opt.eval_epoch_freq == 0 or epoch == last_epoch):
+                evaluate(opt, trainer, evaluator, visualizer, epoch)
+            if epoch % opt.save_epoch_freq == 0 or epoch == last_epoch:
+                save(opt, trainer, epoch)
+                save(opt, trainer, "latest")
+    except KeyboardInterrupt:
+        save(opt, trainer, "latest")
+        print(f"interrupted: saved as latest in {opt.folder}; go on with --continue_train")
+        raise
+    finally:
+        visualizer.close()
+
+
+def train_epoch(opt: Any, trainer: Pix2PixTrainer, loader: Iterable, visualizer: Visualizer) -> None:
+    """The rest of the epoch in which ``trainer`` stands, from the image at which it stands."""
+    epoch = trainer.epoch
+    loader.set_epoch(epoch - 1, trainer.epoch_iter)
+    images_per_epoch = len(loader) * opt.batchSize
+    with tqdm(total=images_per_epoch, initial=trainer.epoch_iter, desc=f"epoch {epoch}", unit="img") as bar:
+        first, start, start_iter = trainer.epoch_iter // opt.batchSize, time.perf_counter(), trainer.epoch_iter
+        for i, data in enumerate(loader, first):
+            if i % opt.D_steps_per_G == 0:
+                trainer.run_generator_one_step(data)
+            trainer.run_discriminator_one_step(data)
+            trainer.epoch_iter += opt.batchSize
+            bar.update(opt.batchSize)
+
+            step = (epoch - 1) * images_per_epoch + trainer.epoch_iter
+            if step % opt.print_freq < opt.batchSize:
+                losses = finite_losses(trainer)
+                seconds = (time.perf_counter() - start) / (trainer.epoch_iter - start_iter)
+                visualizer.log_losses(epoch, trainer.epoch_iter, seconds, losses, step)
+                bar.set_postfix({name: f"{value:.3f}" for name, value in losses.items()})
+            if step % opt.display_freq < opt.batchSize:
+                visualizer.show(epoch, trainer.epoch_iter, data, trainer.get_latest_generated(), step)
+            if step % opt.save_latest_freq < opt.batchSize:
+                save(opt, trainer, "latest")
+
+
+def finite_losses(trainer: Pix2PixTrainer) -> dict[str, float]:
+    """The latest losses as numbers.
+
+    :raises UserError: one is not finite, so that training on would only spoil what was saved.
+    """
+    losses = {name: float(value) for name, value in trainer.get_latest_losses().items()}
+    for name, value in losses.items():
+        if not math.isfinite(value):
+            raise UserError(f"loss {name} is {value} in epoch {trainer.epoch}: stopped, and the networks saved before "
+                            "are kept; try a lower --lr, or leave --use_amp away")
+    return losses
+
+
+def evaluate(opt: Any, trainer: Pix2PixTrainer, evaluator: Evaluator, visualizer: Visualizer, epoch: int) -> None:
+    """FID on the test split; the best networks so far are kept as ``best``."""
+    fid = evaluator.fid(trainer.model)
+    with open(os.path.join(opt.folder, "fid.txt"), "a", encoding="utf-8") as file:
+        file.write(f"epoch {epoch}: FID {fid:.4f}\n")
+    print(f"epoch {epoch}: FID {fid:.4f}")
+    if trainer.best_fid is None or fid < trainer.best_fid:
+        trainer.best_fid = fid
+        save(opt, trainer, "best")
+
+
+def save(opt: Any, trainer: Pix2PixTrainer, epoch: str | int) -> None:
+    """The networks and the run's state as ``epoch``, and ``iter.txt``: the epoch, and how many images of it are done."""
+    trainer.save(epoch)
+    write_atomically(os.path.join(opt.folder, "iter.txt"), f"{trainer.epoch}\n{trainer.epoch_iter}\n")
+
+
+if __name__ == "__main__":
+    main()

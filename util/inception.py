@@ -1,0 +1,224 @@
+"""The Inception network that FID is defined by, and its features.
+
+FID compares features of one particular network: the Inception that TensorFlow published on 2015-12-05, ported to
+PyTorch as ``pt_inception-2015-12-05-6726825d.pth``. It is torchvision's Inception v3 apart from its pooling branches:
+average pools leave the zero padding out of the mean, and the last block takes a maximum instead. There are 1008
+classes, whose scores FID does not use.
+"""
+import hashlib
+import os
+import pickle
+import sys
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torchvision.models import inception as tv
+
+from util.errors import UserError
+
+FEATURE_DIMS = (64, 192, 768, 2048)
+WEIGHTS_FILE = "pt_inception-2015-12-05-6726825d.pth"
+WEIGHTS_URL = f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{WEIGHTS_FILE}"
+_HASH_START = "6726825d"
+_INPUT_SIZE = 299
+
+
+def _mean_pool(x: torch.Tensor) -> torch.Tensor:
+    """3×3 mean over the pixels that exist; the padding does not count."""
+    return F.avg_pool2d(x, kernel_size=3, stride=1, padding=1, count_include_pad=False)
+
+
+def _max_pool(x: torch.Tensor) -> torch.Tensor:
+    return F.max_pool2d(x, kernel_size=3, stride=1, padding=1)
+
+
+class _BlockA(tv.InceptionA):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([
+            self.branch1x1(x),
+            self.branch5x5_2(self.branch5x5_1(x)),
+            self.branch3x3dbl_3(self.branch3x3dbl_2(self.branch3x3dbl_1(x))),
+            self.branch_pool(_mean_pool(x)),
+        ], 1)
+
+
+class _BlockC(tv.InceptionC):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        double = self.branch7x7dbl_3(self.branch7x7dbl_2(self.branch7x7dbl_1(x)))
+        return torch.cat([
+            self.branch1x1(x),
+            self.branch7x7_3(self.branch7x7_2(self.branch7x7_1(x))),
+            self.branch7x7dbl_5(self.branch7x7dbl_4(double)),
+            self.branch_pool(_mean_pool(x)),
+        ], 1)
+
+
+class _BlockE(tv.InceptionE):
+    def __init__(self, in_channels: int, pool):
+        super().__init__(in_channels)
+        self.pool = pool
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        single = self.branch3x3_1(x)
+        double = self.branch3x3dbl_2(self.branch3x3dbl_1(x))
+        return torch.cat([
+            self.branch1x1(x),
+            self.branch3x3_2a(single), self.branch3x3_2b(single),
+            self.branch3x3dbl_3a(double), self.branch3x3dbl_3b(double),
+            self.branch_pool(self.pool(x)),
+        ], 1)
+
+
+class FIDInception(nn.Module):
+    """Images to spatially averaged features; state-dict keys are those of the weights file.
+
+    :param dims: which features: 64 (after the first pooling), 192 (after the second), 768 (before the auxiliary
+        classifier) or 2048 (before the final one).
+
+    Use it in eval mode. :func:`load_inception` builds one that is ready for use.
+    """
+
+    def __init__(self, dims: int = 2048):
+        super().__init__()
+        if dims not in FEATURE_DIMS:
+            raise UserError(f"{dims} feature dimensions: Inception has layers of {', '.join(map(str, FEATURE_DIMS))}")
+        self.dims = dims
+        self.Conv2d_1a_3x3 = tv.BasicConv2d(3, 32, kernel_size=3, stride=2)
+        self.Conv2d_2a_3x3 = tv.BasicConv2d(32, 32, kernel_size=3)
+        self.Conv2d_2b_3x3 = tv.BasicConv2d(32, 64, kernel_size=3, padding=1)
+        self.Conv2d_3b_1x1 = tv.BasicConv2d(64, 80, kernel_size=1)
+        self.Conv2d_4a_3x3 = tv.BasicConv2d(80, 192, kernel_size=3)
+        self.Mixed_5b = _BlockA(192, pool_features=32)
+        self.Mixed_5c = _BlockA(256, pool_features=64)
+        self.Mixed_5d = _BlockA(288, pool_features=64)
+        self.Mixed_6a = tv.InceptionB(288)
+        self.Mixed_6b = _BlockC(768, channels_7x7=128)
+        self.Mixed_6c = _BlockC(768, channels_7x7=160)
+        self.Mixed_6d = _BlockC(768, channels_7x7=160)
+        self.Mixed_6e = _BlockC(768, channels_7x7=192)
+        self.Mixed_7a = tv.InceptionD(768)
+        self.Mixed_7b = _BlockE(1280, _mean_pool)
+        self.Mixed_7c = _BlockE(2048, _max_pool)
+        self.fc = nn.Linear(2048, 1008)  # in the weights file, never evaluated
+
+    @torch.inference_mode()
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Features of a batch of RGB images.
+
+        :param images: [B,3,H,W] on any device; uint8 in 0..255, or floating point in [0, 1].
+        :returns: [B, dims] float32 on the network's device. Convolutions are true float32 there, never TF32.
+        """
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            return self._features(self._network_input(images))
+
+    def _network_input(self, images: torch.Tensor) -> torch.Tensor:
+        x = images.to(self.Conv2d_1a_3x3.conv.weight.device)
+        x = x.float() / 255 if x.dtype == torch.uint8 else x.float()
+        x = F.interpolate(x, size=(_INPUT_SIZE, _INPUT_SIZE), mode="bilinear", align_corners=False)
+        return (2 * x - 1).contiguous(memory_format=torch.channels_last)
+
+    def _features(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.Conv2d_1a_3x3(x)  # [B,32,149,149]
+        x = self.Conv2d_2a_3x3(x)  # [B,32,147,147]
+        x = self.Conv2d_2b_3x3(x)  # [B,64,147,147]
+        x = F.max_pool2d(x, kernel_size=3, stride=2)  # [B,64,73,73]
+        if self.dims == 64:
+            return x.mean((2, 3))
+        x = self.Conv2d_3b_1x1(x)  # [B,80,73,73]
+        x = self.Conv2d_4a_3x3(x)  # [B,192,71,71]
+        x = F.max_pool2d(x, kernel_size=3, stride=2)  # [B,192,35,35]
+        if self.dims == 192:
+            return x.mean((2, 3))
+        x = self.Mixed_5b(x)  # [B,256,35,35]
+        x = self.Mixed_5c(x)  # [B,288,35,35]
+        x = self.Mixed_5d(x)  # [B,288,35,35]
+        x = self.Mixed_6a(x)  # [B,768,17,17]
+        x = self.Mixed_6b(x)
+        x = self.Mixed_6c(x)
+        x = self.Mixed_6d(x)
+        x = self.Mixed_6e(x)  # [B,768,17,17]
+        if self.dims == 768:
+            return x.mean((2, 3))
+        x = self.Mixed_7a(x)  # [B,1280,8,8]
+        x = self.Mixed_7b(x)  # [B,2048,8,8]
+        x = self.Mixed_7c(x)  # [B,2048,8,8]
+        return x.mean((2, 3))
+
+    def fold_batch_norm(self) -> "FIDInception":
+        """Merge every batch norm (eval mode) into the convolution before it: same features, less work."""
+        for layer in self.modules():
+            if isinstance(layer, tv.BasicConv2d) and not isinstance(layer.bn, nn.Identity):
+                layer.conv = fuse_conv_bn_eval(layer.conv, layer.bn)
+                layer.bn = nn.Identity()
+        return self
+
+
+def load_inception(dims: int = 2048, device: str | torch.device = "cpu", path: str | None = None) -> FIDInception:
+    """The FID network with its weights, in eval mode on ``device``, batch norms folded, without gradients.
+
+    Nothing is downloaded, and no random numbers are drawn.
+
+    :param path: weights file; by default :data:`WEIGHTS_FILE` in the torch hub cache.
+    :raises UserError: the file is missing, damaged, or of another network.
+    """
+    with torch.device("meta"):  # the weights come from the file; do not draw any here
+        network = FIDInception(dims)
+    network.load_state_dict(_read_weights(find_weights(path), network), strict=True, assign=True)
+    network.eval().requires_grad_(False).fold_batch_norm()
+    return network.to(device=device, memory_format=torch.channels_last)
+
+
+def find_weights(path: str | None = None) -> str:
+    """Where the weights are: ``path``, or else their place in the torch hub cache.
+
+    A file in the cache whose hash is not the published one is pointed out on stderr, and used.
+
+    :raises UserError: there is no such file; the line says what to download and where to put it.
+    """
+    cached = os.path.join(torch.hub.get_dir(), "checkpoints", WEIGHTS_FILE)
+    found = cached if path is None else path
+    if not os.path.isfile(found):
+        raise UserError(f"{found}: no Inception weights there; download {WEIGHTS_URL} "
+                        f"(github.com/mseitzer/pytorch-fid, release fid_weights) to {cached}, "
+                        "or give the file with --inception_weights FILE")
+    if path is None and not _sha256(found).startswith(_HASH_START):
+        print(f"warning: {found} is not the published file (its SHA-256 does not begin with {_HASH_START}); "
+              "the FID will not compare with published figures", file=sys.stderr)
+    return found
+
+
+def _sha256(path: str) -> str:
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise UserError(f"cannot read {path} ({error.strerror}); check its permissions") from error
+    return digest.hexdigest()
+
+
+def _read_weights(path: str, network: FIDInception) -> dict[str, torch.Tensor]:
+    """A state dict that fits ``network`` exactly: float32, batch counters (unused, not in all files) put in."""
+    remedy = f"use {WEIGHTS_FILE} from {WEIGHTS_URL}"
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        raise UserError(f"{path}: cannot be read as PyTorch weights; {remedy}") from error
+    if not isinstance(state, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
+        raise UserError(f"{path}: holds no state dict; {remedy}")
+
+    counters = {key: torch.zeros((), dtype=torch.long) for key in network.state_dict() if key.endswith("_tracked")}
+    state = {key: tensor for key, tensor in state.items() if key not in counters}
+    expected = {key: tensor for key, tensor in network.state_dict().items() if key not in counters}
+    differences = {
+        "missing": sorted(expected.keys() - state.keys()),
+        "unknown": sorted(state.keys() - expected.keys()),
+        "of another shape": sorted(k for k in expected.keys() & state.keys() if expected[k].shape != state[k].shape),
+    }
+    if any(differences.values()):
+        found = ", ".join(f"{len(keys)} keys {what} (e.g. {keys[0]})" for what, keys in differences.items() if keys)
+        raise UserError(f"{path}: not the weights of the FID Inception: {found}; {remedy}")
+    return {key: tensor.float() for key, tensor in state.items()} | counters

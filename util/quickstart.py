@@ -1,0 +1,57 @@
+"""The whole job in one go, on a CPU and without downloads: draw the example world, train on it, render a gallery."""
+import argparse
+import os
+import subprocess
+import sys
+import time
+
+from util.errors import command
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--out", default="quickstart", help="folder for everything that is made")
+    parser.add_argument("--scenes", type=int, default=1600, help="training scenes")
+    parser.add_argument("--size", type=int, default=64, help="pixels: sides of the scenes")
+    parser.add_argument("--epochs", type=int, default=20, help="epochs, in the last half with falling learning rate")
+    parser.add_argument("--width", type=int, default=16, help="channels of the networks' first width (ngf and ndf)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the world and of training")
+    return parser.parse_args()
+
+
+@command
+def main() -> None:
+    args = parse()
+    world, seed = os.path.join(args.out, "world"), str(args.seed)
+    start = time.perf_counter()
+    run("datasets/make_scenes.py", "--out", world, "--num", args.scenes, "--size", args.size, "--seed", seed)
+    with open(os.path.join(world, "classes.txt"), encoding="utf-8") as file:
+        classes = sum(1 for line in file if line.strip())
+    network = [
+        "--name", "scenes", "--checkpoints_dir", os.path.join(args.out, "checkpoints"), "--dataset_mode", "custom",
+        "--dataroot", world, "--label_nc", classes, "--load_size", args.size, "--crop_size", args.size,
+        "--ngf", args.width, "--noise_nc", 16, "--z_dim", 64, "--use_vae", "--gpu_ids", "-1", "--seed", seed,
+    ]
+    decay = args.epochs // 2
+    run("train.py", *network, "--ndf", 2 * args.width, "--no_vgg_loss", "--batchSize", 16, "--niter",
+        args.epochs - decay, "--niter_decay", decay, "--display_freq", args.scenes, "--save_epoch_freq", args.epochs)
+    gallery = os.path.join(args.out, "gallery")
+    run("util/gallery.py", *network, "--gallery_dir", gallery)
+    print(f"done in {(time.perf_counter() - start) / 60:.1f} minutes; look at {os.path.join(gallery, 'index.html')}")
+
+
+def run(script: str, *args: object) -> None:
+    """Run one of the project's commands; end with its status if it fails."""
+    line = [script, *map(str, args)]
+    print("$ python", " ".join(line), flush=True)
+    module = script.removesuffix(".py").replace("/", ".")
+    program = ["-m", module] if script.startswith("util/") else [os.path.join(ROOT, script)]
+    status = subprocess.run([sys.executable, *program, *line[1:]]).returncode
+    if status:
+        sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()
