@@ -13,7 +13,7 @@ import torch
 
 from util.errors import UserError, command
 from util.fid import FeatureStatistics, Gaussian, fid, image_statistics, list_images, load_statistics, save_statistics
-from util.inception import FEATURE_DIMS, find_weights, load_inception
+from util.inception import FEATURE_DIMS, load_inception
 
 
 @command
@@ -26,7 +26,7 @@ def main() -> None:
     fake = find(args.path_fake, args.dims) if args.path_fake is not None else None
     inception = None
     if isinstance(real, list) or isinstance(fake, list):
-        inception = load_inception(args.dims, device, find_weights(args.inception_weights))
+        inception = load_inception(args.dims, device, args.inception_weights)
 
     def measure(images: list[str] | Gaussian, title: str) -> FeatureStatistics | Gaussian:
         if isinstance(images, Gaussian):

@@ -98,7 +98,7 @@ def evaluate(opt: Any, trainer: Pix2PixTrainer, evaluator: Evaluator, visualizer
 
 
 def save(opt: Any, trainer: Pix2PixTrainer, epoch: str | int) -> None:
-    """The networks and the run's state as ``epoch``, and ``iter.txt``: the epoch, and how many images of it are done."""
+    """Networks and state of the run as ``epoch``; and ``iter.txt``: the epoch and how many images of it are done."""
     trainer.save(epoch)
     write_atomically(os.path.join(opt.folder, "iter.txt"), f"{trainer.epoch}\n{trainer.epoch_iter}\n")
 

@@ -50,7 +50,8 @@ class Pix2PixModel(nn.Module):
             ``inference`` -> images [B, 3, H, W] in [-1, 1].
         :param draws: ``noise_ins`` [B, z_dim] and ``noise`` [B, K, 2, noise_nc] instead of new random numbers.
         """
-        modes = {"generator": self.generator_losses, "discriminator": self.discriminator_losses, "inference": self.infer}
+        modes = {"generator": self.generator_losses, "discriminator": self.discriminator_losses,
+                 "inference": self.infer}
         return modes[mode](data, **draws)
 
     def layout(self, data: Mapping[str, Any]) -> Layout:

@@ -14,6 +14,7 @@ quick for few images, or comes from the eigenvalues of S. Either way the result 
 import os
 import sys
 import zipfile
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -34,7 +35,7 @@ IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tif
 STATISTICS_DIR = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "datasets", "train_mu_si")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Gaussian:
     """Statistics of features: ``mean`` [d] and ``covariance`` [d,d], float64."""
 
@@ -182,7 +183,7 @@ def load_statistics(name_or_path: str, dims: int) -> Gaussian:
                         "fid_score.py FOLDER --save_np_name NAME (see datasets/train_mu_si/README.md)") from error
     except KeyError as error:
         raise UserError(f"{path}: has no arrays mu and sigma; make it with pytorch-fid or --save_np_name") from error
-    except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path}: cannot be read as FID statistics; make them anew with --save_np_name") from error
     return _checked(mean, covariance, dims, path)
 
@@ -206,7 +207,7 @@ def save_statistics(name_or_path: str, statistics: Gaussian | FeatureStatistics)
 
 def _checked(mean: np.ndarray, covariance: np.ndarray, dims: int, source: str) -> Gaussian:
     mean, covariance = np.asarray(mean), np.asarray(covariance)
-    if mean.ndim != 1 or covariance.shape != mean.shape * 2:
+    if mean.ndim != 1 or covariance.shape != (mean.size, mean.size):
         raise UserError(f"{source}: a mean of shape {mean.shape} and a covariance of shape {covariance.shape} do not "
                         "fit; expected [d] and [d, d]")
     if len(mean) != dims:
@@ -233,7 +234,7 @@ def list_images(folder: str) -> list[str]:
         raise UserError(f"{folder}: not a folder of images (nor .npz statistics)")
     found = sorted(
         os.path.join(parent, name)
-        for parent, _, names in os.walk(folder, followlinks=True)
+        for parent, _, names in os.walk(folder, onerror=_refuse_folder, followlinks=True)
         for name in names
         if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
     )
@@ -241,6 +242,10 @@ def list_images(folder: str) -> list[str]:
         raise UserError(f"{folder}: {len(found) or 'no'} images there, FID needs at least 2 "
                         f"(file names in {' '.join(IMAGE_SUFFIXES)})")
     return found
+
+
+def _refuse_folder(error: OSError) -> None:
+    raise UserError(f"{error.filename}: cannot be searched for images ({error.strerror})") from error
 
 
 def read_image(path: str, size: tuple[int, int] | None = None) -> np.ndarray:
@@ -271,7 +276,7 @@ def image_statistics(
     """Feature statistics of image files, with a progress bar (on a terminal) and a warning where they are too few.
 
     :param size: (height, width) that every image is resized to; without it all must have one size already.
-    :raises UserError: an image that cannot be read, or is of another size than the first; fewer than two images.
+    :raises UserError: an image that cannot be read, or is of another size than the first.
     """
     statistics = FeatureStatistics(inception.dims)
     threads = 1 if inception.fc.weight.device.type == "cpu" else min(8, os.cpu_count() or 1)
@@ -289,7 +294,6 @@ def image_statistics(
                 statistics.update(inception(torch.from_numpy(np.stack(batch)).permute(0, 3, 1, 2)))
                 progress.update(len(batch))
                 batch = []
-    statistics._require(2)
     if statistics.count <= statistics.dims:
         print(f"warning: {title or 'FID'}: {statistics.count} images give a covariance of rank "
               f"{statistics.count - 1} at most in {statistics.dims} dimensions, which raises the FID; compare it only "

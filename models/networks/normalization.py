@@ -48,10 +48,7 @@ class BatchNorm(nn.BatchNorm2d):
         """Mean and reciprocal standard deviation [c] to normalise ``x`` with; updates the running ones in training."""
         if not self.training:
             return self.running_mean, torch.rsqrt(self.running_var + self.eps)
-        var, mean = torch.var_mean(x, dim=(0, 2, 3), correction=0)
-        count = x.numel() // x.shape[1]
-        self.running_mean.lerp_(mean, self.momentum)
-        self.running_var.lerp_(var * (count / max(count - 1, 1)), self.momentum)
+        mean, var = torch.batch_norm_update_stats(x, self.running_mean, self.running_var, self.momentum)
         return mean, torch.rsqrt(var + self.eps)
 
 

@@ -1,0 +1,586 @@
+"""FID: the network, the statistics, the distance, the files and the command.
+
+The network is filled by name (tests/fill.py), so that no test needs the published weights. Slow reference formulas
+(numpy.cov, scipy's matrix square root, pytorch-fid where it is installed) stand against the project's own.
+"""
+import io
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.linalg
+import torch
+from PIL import Image
+
+import fid_score
+from tests.fill import fill_
+from util import fid as fid_module
+from util.errors import UserError
+from util.fid import (
+    FeatureStatistics,
+    fid,
+    frechet_distance,
+    image_statistics,
+    list_images,
+    load_statistics,
+    read_image,
+    save_statistics,
+)
+from util.images import to_uint8
+from util.inception import FEATURE_DIMS, WEIGHTS_FILE, FIDInception, load_inception
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
+GOLDEN = SHARED / "parity" / "fid_coco256.npz"
+COCO = SHARED / "data" / "coco_stuff"
+GAIN = 1.7
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory) -> str:
+    """A weights file with every key of the published one."""
+    path = tmp_path_factory.mktemp("inception") / "filled.pth"
+    torch.save(fill_(FIDInception(), "inception.", GAIN).state_dict(), path)
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def small(weights) -> FIDInception:
+    """The network up to 64 features: quick."""
+    return load_inception(64, path=weights)
+
+
+def photo(seed: int, height: int = 40, width: int = 48) -> Image.Image:
+    """A smooth coloured picture."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (5, 6, 3), dtype=np.uint8)
+    return Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC)
+
+
+@pytest.fixture
+def folders(tmp_path) -> tuple[str, str]:
+    """Two folders of images, the first with subfolders."""
+    for number in range(5):
+        for folder, seed in ((tmp_path / "real" / f"city{number % 2}", number), (tmp_path / "fake", 50 + number)):
+            folder.mkdir(parents=True, exist_ok=True)
+            photo(seed).save(folder / f"{number}.png")
+    return str(tmp_path / "real"), str(tmp_path / "fake")
+
+
+def random_covariance(seed: int, dims: int, rank: int | None = None) -> np.ndarray:
+    rows = np.random.default_rng(seed).standard_normal((rank or 2 * dims, dims))
+    return rows.T @ rows / len(rows)
+
+
+def reference_distance(mu1, s1, mu2, s2) -> float:
+    """Through the square root of the product, as FID is usually computed."""
+    root = scipy.linalg.sqrtm(s1 @ s2)
+    return float(((mu1 - mu2) ** 2).sum() + np.trace(s1) + np.trace(s2) - 2 * np.trace(root.real))
+
+
+# ---- network
+
+
+@pytest.mark.skipif(not (GOLDEN.exists() and COCO.exists()), reason="recordings of real photos are not here")
+@pytest.mark.parametrize("dims", FEATURE_DIMS)
+def test_golden(weights, dims):
+    golden = np.load(GOLDEN)
+    inception = load_inception(dims, path=weights)
+    sets = {}
+    for split in ("train", "val"):
+        files = [str(COCO / f"{split}_img" / name) for name in golden[f"{split}_files"]]
+        pixels = np.stack([read_image(file, (256, 256)) for file in files])
+        features = inception(torch.from_numpy(pixels).permute(0, 3, 1, 2))
+        if f"{split}_feat_{dims}" in golden:
+            expected = golden[f"{split}_feat_{dims}"]
+            assert np.abs(features[:4].numpy() - expected).max() <= 1e-5 * np.abs(expected).max()
+        sets[split] = FeatureStatistics(dims)
+        sets[split].update(features)
+    assert fid(sets["train"], sets["val"]) == pytest.approx(float(golden[f"fid_{dims}"]), rel=1e-4)
+
+
+@pytest.fixture(scope="session")
+def oracle(weights):
+    """pytorch-fid's own network with the same weights, giving all four features."""
+    module = pytest.importorskip("pytorch_fid.inception")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "load_state_dict_from_url", lambda *_, **__: torch.load(weights, weights_only=True))
+        return module.InceptionV3([0, 1, 2, 3]).eval()
+
+
+@pytest.mark.parametrize("dims", FEATURE_DIMS)
+def test_features_are_those_of_pytorch_fid(oracle, weights, dims):
+    images = torch.from_numpy(np.stack([np.asarray(photo(seed, 130, 170)) for seed in (1, 2)])).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        expected = oracle(images / 255)[FEATURE_DIMS.index(dims)].mean((2, 3))
+    features = load_inception(dims, path=weights)(images)
+    assert features.shape == (2, dims) and features.dtype == torch.float32
+    assert (features - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+def test_keys_are_those_of_pytorch_fid(weights):
+    module = pytest.importorskip("pytorch_fid.inception")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "load_state_dict_from_url", lambda *_, **__: torch.load(weights, weights_only=True))
+        theirs = module.fid_inception_v3().state_dict()
+    ours = FIDInception().state_dict()
+    assert {k: v.shape for k, v in ours.items()} == {k: v.shape for k, v in theirs.items()}
+    assert ours["fc.weight"].shape == (1008, 2048)
+
+
+def test_folded_batch_norm_changes_nothing(weights):
+    network = FIDInception().eval()
+    network.load_state_dict(torch.load(weights, weights_only=True))
+    image = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    plain, folded = network(image), load_inception(path=weights)(image)
+    assert (plain - folded).abs().max() <= 1e-5 * plain.abs().max()
+
+
+def test_bytes_and_unit_range_give_the_same_features(small):
+    pixels = torch.randint(0, 256, (2, 3, 30, 20), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(small(pixels), small(pixels.float() / 255))
+
+
+def test_loading_draws_no_random_numbers(weights):
+    before = torch.get_rng_state()
+    network = load_inception(64, path=weights)
+    assert torch.equal(before, torch.get_rng_state())
+    assert not network.training and not any(p.requires_grad for p in network.parameters())
+
+
+def test_weights_without_batch_counters(weights, tmp_path, small):
+    state = torch.load(weights, weights_only=True)
+    torch.save({k: v for k, v in state.items() if "num_batches_tracked" not in k}, tmp_path / "old.pth")
+    image = torch.rand(1, 3, 20, 20)
+    assert torch.equal(load_inception(64, path=str(tmp_path / "old.pth"))(image), small(image))
+
+
+def test_absent_weights_say_what_to_download(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    for path in (None, str(tmp_path / "mine.pth")):
+        with pytest.raises(UserError) as caught:
+            load_inception(64, path=path)
+        line = str(caught.value)
+        assert str(tmp_path / "checkpoints" / WEIGHTS_FILE) in line and line.startswith(path or str(tmp_path))
+        assert "github.com/mseitzer/pytorch-fid" in line and "fid_weights" in line and "\n" not in line
+
+
+def test_weights_in_the_cache_are_used_whatever_their_hash(weights, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / WEIGHTS_FILE).symlink_to(weights)
+    load_inception(64)
+    warning = capsys.readouterr().err
+    assert warning.count("\n") == 1 and "warning" in warning and "6726825d" in warning
+
+
+def broken_weights():
+    fc = {"fc.weight": torch.zeros(1000, 2048)}
+    return {
+        "keys missing": {"fc.bias": torch.zeros(1008)},
+        "of another shape": fc,
+        "unknown": {"AuxLogits.fc.bias": torch.zeros(3)},
+        "no state dict": {"epoch": 3},
+        "cannot be read": b"not weights at all",
+    }
+
+
+@pytest.mark.parametrize("problem", broken_weights())
+def test_wrong_weights(problem, tmp_path):
+    content, path = broken_weights()[problem], tmp_path / "wrong.pth"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content, path)
+    with pytest.raises(UserError, match=problem) as caught:
+        load_inception(64, path=str(path))
+    assert str(path) in str(caught.value) and WEIGHTS_FILE in str(caught.value)
+
+
+def test_damaged_weights(weights, tmp_path):
+    (tmp_path / "half.pth").write_bytes(Path(weights).read_bytes()[:1 << 20])
+    with pytest.raises(UserError, match="cannot be read"):
+        load_inception(64, path=str(tmp_path / "half.pth"))
+
+
+# ---- statistics
+
+
+@pytest.mark.parametrize("count", [2, 7, 8, 9, 16, 100])
+def test_streaming_is_numpy_cov(count):
+    features = 1e4 + np.random.default_rng(count).standard_normal((count, 8)) * np.arange(1, 9)
+    statistics = FeatureStatistics(8)
+    for batch in np.array_split(features, [1, 4, 4, 15, 40]):
+        statistics.update(torch.from_numpy(batch))
+    assert statistics.count == count
+    np.testing.assert_allclose(statistics.mean, features.mean(0), rtol=1e-13)
+    np.testing.assert_allclose(statistics.covariance, np.cov(features, rowvar=False), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(statistics.root.T @ statistics.root, statistics.covariance, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(("first", "second"), [(0, 30), (30, 0), (3, 4), (7, 30), (30, 7), (20, 20)])
+def test_merged_statistics_are_those_of_all(first, second):
+    features = np.random.default_rng(0).standard_normal((first + second, 6)) + 3
+    parts = FeatureStatistics(6), FeatureStatistics(6)
+    parts[0].update(features[:first])
+    parts[1].update(features[first:])
+    parts[0].merge(parts[1])
+    assert parts[0].count == first + second and parts[1].count == second
+    np.testing.assert_allclose(parts[0].mean, features.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(parts[0].covariance, np.cov(features, rowvar=False), rtol=1e-10, atol=1e-12)
+
+
+def test_memory_does_not_grow_with_images():
+    statistics = FeatureStatistics(16)
+    sizes = []
+    for _ in range(2):
+        statistics.update(np.random.default_rng(0).standard_normal((1000, 16)))
+        sizes.append(len(pickle.dumps(statistics)))
+    assert sizes[1] <= sizes[0] + 16
+
+
+def test_reading_statistics_does_not_change_them():
+    statistics = FeatureStatistics(4)
+    rows = np.random.default_rng(0).standard_normal((20, 4))
+    for row in rows:
+        statistics.update(row[None])
+        if statistics.count > 1:
+            _ = statistics.mean, statistics.covariance, statistics.root
+    np.testing.assert_allclose(statistics.covariance, np.cov(rows, rowvar=False))
+
+
+def test_statistics_refuse():
+    statistics = FeatureStatistics(4)
+    with pytest.raises(UserError, match="0 images"):
+        _ = statistics.mean
+    statistics.update(np.zeros((1, 4)))
+    with pytest.raises(UserError, match="1 images"):
+        _ = statistics.covariance
+    for bad in (np.nan, np.inf):
+        with pytest.raises(UserError, match="not finite"):
+            statistics.update(np.full((1, 4), bad))
+    assert statistics.count == 1
+    with pytest.raises(ValueError, match="expected"):
+        statistics.update(np.zeros((1, 5)))
+    with pytest.raises(ValueError, match="dimensions"):
+        statistics.merge(FeatureStatistics(5))
+
+
+# ---- distance
+
+
+def test_distance_in_closed_form():
+    rng = np.random.default_rng(0)
+    a, b, shift = rng.uniform(0.1, 5, 20), rng.uniform(0.1, 5, 20), rng.standard_normal(20)
+    turn = np.linalg.qr(rng.standard_normal((20, 20)))[0]
+    expected = shift @ shift + ((np.sqrt(a) - np.sqrt(b)) ** 2).sum()
+    for basis in (np.eye(20), turn):
+        s1, s2 = (basis * a) @ basis.T, (basis * b) @ basis.T
+        assert frechet_distance(np.zeros(20), s1, shift, s2) == pytest.approx(expected, rel=1e-12)
+    assert frechet_distance(np.ones(1), np.eye(1) * 4, np.zeros(1), np.eye(1) * 9) == pytest.approx(2)
+
+
+@pytest.mark.parametrize("rank", [64, 5, 1])
+def test_distance_to_itself_is_zero(rank):
+    mean, covariance = np.arange(64.0), random_covariance(0, 64, rank)
+    assert 0 <= frechet_distance(mean, covariance, mean, covariance) <= 1e-9 * np.trace(covariance)
+
+
+def test_rank_deficient_distances():
+    u, v = np.random.default_rng(0).standard_normal((2, 30))
+    zero, mean = np.zeros((30, 30)), np.zeros(30)
+    line_u, line_v = np.outer(u, u), np.outer(v, v)
+    assert frechet_distance(mean, line_u, mean, line_v) == pytest.approx(u @ u + v @ v - 2 * abs(u @ v), rel=1e-10)
+    assert frechet_distance(mean, line_u, mean, zero) == pytest.approx(u @ u)
+    assert frechet_distance(mean, zero, mean + 2, zero) == pytest.approx(120)
+
+
+@pytest.mark.parametrize("dims", [3, 40, 150])
+def test_distance_is_that_of_the_matrix_square_root(dims):
+    means = np.random.default_rng(dims).standard_normal((2, dims))
+    s1, s2 = random_covariance(1, dims), 2 * random_covariance(2, dims)
+    distance = frechet_distance(means[0], s1, means[1], s2)
+    assert distance == pytest.approx(reference_distance(means[0], s1, means[1], s2), rel=1e-8)
+    assert distance == pytest.approx(frechet_distance(means[1], s2, means[0], s1), rel=1e-10)
+
+
+def test_distance_is_that_of_pytorch_fid():
+    module = pytest.importorskip("pytorch_fid.fid_score")
+    mean, s1, s2 = np.linspace(-1, 1, 50), random_covariance(1, 50), random_covariance(2, 50)
+    try:
+        expected = module.calculate_frechet_distance(mean, s1, -mean, s2)
+    except (TypeError, ValueError) as error:
+        pytest.skip(f"pytorch-fid does not work with this scipy: {error}")
+    assert frechet_distance(mean, s1, -mean, s2) == pytest.approx(expected, rel=1e-8)
+
+
+@pytest.mark.parametrize(("real_count", "fake_count"), [(5, 9), (9, 200), (200, 9), (32, 33), (150, 200)])
+def test_features_and_covariances_give_the_same_distance(real_count, fake_count):
+    rng = np.random.default_rng(real_count)
+    features = rng.standard_normal((real_count, 32)), 1.5 * rng.standard_normal((fake_count, 32)) + 0.2
+    real, fake = FeatureStatistics(32), FeatureStatistics(32)
+    real.update(features[0])
+    fake.update(features[1])
+    s1, s2 = (np.cov(f, rowvar=False) for f in features)
+    expected = reference_distance(features[0].mean(0), s1, features[1].mean(0), s2)
+    assert fid(real, fake) == pytest.approx(expected, rel=1e-4)  # the reference errs where rank is lacking
+    assert fid(real, fake) == pytest.approx(frechet_distance(real.mean, s1, fake.mean, s2), rel=1e-8)
+
+
+def test_distance_refuses():
+    mean, s = np.zeros(3), np.eye(3)
+    crooked = s + np.triu(np.ones((3, 3)), 1)
+    for second, problem in (((np.zeros(4), np.eye(4)), "4 dimensions where 3"), ((mean, np.eye(2)), "do not fit"),
+                            ((mean * np.nan, s), "not finite"), ((mean, s * np.inf), "not finite"),
+                            ((mean, crooked), "not a covariance"), ((mean, -s), "not a covariance")):
+        with pytest.raises(UserError, match=problem):
+            frechet_distance(mean, s, *second)
+
+
+# ---- statistics on disk
+
+
+@pytest.fixture
+def statistics_dir(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setattr(fid_module, "STATISTICS_DIR", str(tmp_path / "train_mu_si"))
+    return tmp_path / "train_mu_si"
+
+
+def test_statistics_go_both_ways(statistics_dir, tmp_path):
+    statistics = FeatureStatistics(64)
+    statistics.update(np.random.default_rng(0).standard_normal((100, 64)))
+    for name, place in (("scenes", statistics_dir / "scenes"), (f"{tmp_path}/elsewhere", tmp_path / "elsewhere"),
+                        (f"{tmp_path}/one.npz", tmp_path / "one.npz")):
+        assert save_statistics(name, statistics) == str(place)
+        loaded = load_statistics(name, 64)
+        assert np.array_equal(loaded.mean, statistics.mean) and np.array_equal(loaded.covariance, statistics.covariance)
+        assert 0 <= fid(loaded, statistics) < 1e-8
+    assert {p.name for p in (statistics_dir / "scenes").iterdir()} == {"m.npy", "s.npy"}
+    assert np.load(statistics_dir / "scenes" / "s.npy").dtype == np.float64
+    with np.load(tmp_path / "one.npz") as file:
+        assert set(file) == {"mu", "sigma"}
+
+
+def test_failed_save_leaves_the_old_files(tmp_path):
+    class Broken:
+        mean = np.ones(2)
+
+        @property
+        def covariance(self):
+            raise RuntimeError
+
+    good = FeatureStatistics(2)
+    good.update(np.eye(2))
+    for name in (f"{tmp_path}/folder/", f"{tmp_path}/file.npz"):
+        save_statistics(name, good)
+        before = sorted(tmp_path.rglob("*"))
+        with pytest.raises(RuntimeError):
+            save_statistics(name, Broken())
+        assert sorted(tmp_path.rglob("*")) == before
+        assert np.array_equal(load_statistics(name, 2).mean, good.mean)
+
+
+def test_unusable_statistics(statistics_dir, tmp_path):
+    def refused(problem: str, name: str, dims: int = 64) -> None:
+        with pytest.raises(UserError, match=problem) as caught:
+            load_statistics(name, dims)
+        assert name.removesuffix("/") in str(caught.value)
+
+    refused("no such file", "nothing")
+    refused("no such file", f"{tmp_path}/nothing.npz")
+    file = tmp_path / "a.npz"
+    file.write_bytes(b"PK\x03\x04 nonsense")
+    refused("cannot be read", str(file))
+    np.savez(file, mean=np.zeros(64))
+    refused("no arrays mu and sigma", str(file))
+    np.savez(file, mu=np.zeros(64), sigma=np.eye(64))
+    refused("--dims 64", str(file), 2048)
+    np.savez(file, mu=np.full(64, np.nan), sigma=np.eye(64))
+    refused("not finite", str(file))
+    np.savez(file, mu=np.zeros(64), sigma=np.eye(63))
+    refused("do not fit", str(file))
+    np.savez(file, mu=np.array([object()]), sigma=np.eye(1))
+    refused("cannot be read", str(file))
+    folder = statistics_dir / "half"
+    folder.mkdir(parents=True)
+    np.save(folder / "m.npy", np.zeros(64))
+    refused("s.npy: no such file", "half")
+    (folder / "s.npy").write_bytes(b"")
+    refused("cannot be read", "half")
+
+
+# ---- images
+
+
+def test_to_uint8_is_what_the_png_writer_stores():
+    images = torch.linspace(-1.2, 1.2, 10001).reshape(1, 1, 73, 137)
+    published = np.clip((images.numpy() + 1) / 2.0 * 255.0, 0, 255).astype(np.uint8)
+    assert np.array_equal(to_uint8(images).numpy(), published)
+    assert to_uint8(torch.tensor([-1.0, 0.0, 1.0])).tolist() == [0, 127, 255]
+    assert to_uint8(torch.zeros(2, 3, dtype=torch.bfloat16)).dtype == torch.uint8
+
+
+def test_disk_and_generator_give_the_same_statistics(small, tmp_path):
+    fakes = torch.rand(5, 3, 32, 24, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    direct = FeatureStatistics(64)
+    for batch in fakes.split(2):
+        direct.update(small(to_uint8(batch)))
+    for number, image in enumerate(to_uint8(fakes)):
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(tmp_path / f"{number}.png")
+    for batch_size in (1, 2, 50):
+        stored = image_statistics(list_images(str(tmp_path)), small, batch_size)
+        assert stored.count == 5
+        np.testing.assert_allclose(stored.mean, direct.mean, rtol=1e-5)
+        assert fid(stored, direct) < 1e-6 * np.trace(direct.covariance)
+
+
+def test_images_are_found_in_subfolders_in_order(tmp_path):
+    for name in ("b/2.JPG", "b/1.png", "a/z.jpeg", "c.PNG", ".hidden.png", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = [str(Path(p).relative_to(tmp_path)) for p in list_images(str(tmp_path))]
+    assert found == ["a/z.jpeg", "b/1.png", "b/2.JPG", "c.PNG"]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L", "LA", "1", "CMYK"])
+def test_every_usual_mode_becomes_rgb(mode, tmp_path):
+    path = str(tmp_path / ("a.tif" if mode == "CMYK" else "a.PNG"))
+    image = photo(0, 10, 12).convert(mode)
+    image.save(path)
+    pixels = read_image(path)
+    assert pixels.shape == (10, 12, 3) and pixels.dtype == np.uint8
+    assert np.array_equal(pixels, np.asarray(image.convert("RGB")))
+
+
+def test_resizing_is_bicubic_height_by_width(tmp_path):
+    photo(0, 50, 30).save(tmp_path / "a.png")
+    expected = np.asarray(photo(0, 50, 30).resize((64, 32), Image.Resampling.BICUBIC))
+    assert np.array_equal(read_image(str(tmp_path / "a.png"), (32, 64)), expected)
+
+
+def test_unusable_images_are_named(small, tmp_path):
+    for number in range(3):
+        photo(number).save(tmp_path / f"{number}.png")
+    bad = tmp_path / "1.png"
+    encoded = io.BytesIO()
+    photo(1).save(encoded, "png")
+    deep = io.BytesIO()
+    Image.fromarray(np.full((40, 48), 3000, np.uint16)).save(deep, "png")
+    other = io.BytesIO()
+    photo(1, 41, 48).save(other, "png")
+    for content, problem in ((b"no image", "cannot be read"), (b"", "cannot be read"),
+                             (encoded.getvalue()[:-400], "cannot be read"), (deep.getvalue(), "more than 8 bits"),
+                             (other.getvalue(), "48x41 pixels, but .*0.png has 48x40.*--resize_size")):
+        bad.write_bytes(content)
+        with pytest.raises(UserError, match=problem) as caught:
+            image_statistics(list_images(str(tmp_path)), small, 2)
+        assert str(bad) in str(caught.value)
+    assert image_statistics(list_images(str(tmp_path)), small, size=(40, 40)).count == 3  # one size for all
+
+
+# ---- command
+
+
+def run(monkeypatch, capsys, *arguments: str) -> tuple[int, str, str]:
+    """Exit status, stdout and stderr of the command, run in this process."""
+    monkeypatch.setattr(sys, "argv", ["fid_score.py", *arguments])
+    status = 0
+    try:
+        fid_score.main()
+    except SystemExit as stop:
+        status = stop.code
+    output = capsys.readouterr()
+    return status, output.out, output.err
+
+
+def test_command_prints_the_distance(folders, weights, oracle):
+    command = [sys.executable, "fid_score.py", *folders, "--dims", "64", "--inception_weights", weights]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    features = []
+    for folder in folders:
+        pixels = np.stack([np.asarray(Image.open(path)) for path in list_images(folder)])
+        with torch.no_grad():
+            features.append(oracle(torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255)[0].mean((2, 3)).double().numpy())
+    statistics = [value for f in features for value in (f.mean(0), np.cov(f, rowvar=False))]
+    assert done.stdout.startswith("FID: ")
+    assert float(done.stdout.removeprefix("FID: ")) == pytest.approx(reference_distance(*statistics), rel=1e-4)
+    assert done.stderr.count("warning") == 2 and "5 images" in done.stderr and "64 dimensions" in done.stderr
+
+
+def test_command_as_a_process_refuses_in_one_line(tmp_path):
+    done = subprocess.run([sys.executable, "fid_score.py", str(tmp_path), str(tmp_path)], cwd=ROOT,
+                          capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and not done.stdout
+    assert done.stderr.startswith(f"error: {tmp_path}: no images") and done.stderr.count("\n") == 1
+
+
+def test_command_saves_and_loads_statistics(folders, weights, statistics_dir, tmp_path, monkeypatch, capsys):
+    real, fake = folders
+    common = ("--dims", "64", "--resize_size", "32", "--inception_weights", weights)
+    sizes = []
+    monkeypatch.setattr(fid_score, "image_statistics", lambda files, inception, batch_size, size, title: (
+        sizes.append(size) or image_statistics(files, inception, batch_size, size, title)))
+
+    status, direct, _ = run(monkeypatch, capsys, real, fake, *common)
+    assert status == 0 and sizes == [(32, 32)] * 2
+    status, out, _ = run(monkeypatch, capsys, real, fake, "--save_np_name", "scenes", *common)
+    assert status == 0 and out.splitlines() == [f"statistics saved in {statistics_dir}/scenes", direct.strip()]
+    status, out, _ = run(monkeypatch, capsys, "absent", fake, "--batch-size", "1", "--load_np_name", "scenes", *common)
+    assert status == 0
+    assert float(out.removeprefix("FID: ")) == pytest.approx(float(direct.removeprefix("FID: ")), rel=1e-5)
+
+    sizes.clear()
+    assert run(monkeypatch, capsys, real, "--save_np_name", "cityscapes", *common)[0] == 0
+    assert run(monkeypatch, capsys, real, fake, "--load_np_name", "cityscapes", *common)[0] == 0
+    assert sizes == [(32, 64)] * 2
+
+    # statistics on both sides need no network; a set has no distance to itself
+    npz = str(tmp_path / "scenes.npz")
+    assert run(monkeypatch, capsys, f"{statistics_dir}/scenes/", "--save_np_name", npz, "--dims", "64")[0] == 2
+    save_statistics(npz, load_statistics("scenes", 64))
+    status, out, _ = run(monkeypatch, capsys, npz, npz, "--dims", "64", "--inception_weights", "absent")
+    assert status == 0 and float(out.removeprefix("FID: ")) == pytest.approx(0, abs=1e-6)
+    assert run(monkeypatch, capsys, npz, "--save_np_name", "copy", "--dims", "64")[0] == 0
+    assert np.array_equal(load_statistics("copy", 64).mean, load_statistics("scenes", 64).mean)
+
+
+def test_wrong_use_ends_with_status_2_and_one_line(folders, weights, statistics_dir, tmp_path, monkeypatch, capsys):
+    real, fake = folders
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    (tmp_path / "single").mkdir()
+    photo(0).save(tmp_path / "single" / "0.png")
+    single = str(tmp_path / "single")
+    for arguments, mention in (
+        ((), "PATH_REAL"),
+        ((real,), "PATH_FAKE"),
+        ((real, fake), WEIGHTS_FILE),
+        ((real, fake, "--inception_weights", "absent.pth"), "absent.pth"),
+        ((real, fake, "--dims", "100"), "100"),
+        ((real, fake, "--gpu", "0"), "no CUDA device"),
+        ((real, fake, "--gpu", "zero"), "--gpu zero"),
+        ((real, fake, "-c", "0,1"), "--gpu 0,1"),
+        ((real, fake, "--batch-size", "0"), "--batch-size 0"),
+        ((real, fake, "--resize_size", "0"), "--resize_size 0"),
+        ((real, fake, "--load_np_name", "nothing"), "nothing/m.npy"),
+        ((real, fake, "--load_np_name", "a", "--save_np_name", "b"), "give one"),
+        (("absent", fake), "absent: not a folder"),
+        ((real, "absent"), "absent: not a folder"),
+        ((real, "absent.npz"), "absent.npz"),
+        ((real, single), f"{single}: 1 images"),
+    ):
+        status, out, err = run(monkeypatch, capsys, *arguments)
+        assert (status, out) == (2, ""), arguments
+        assert err.startswith("error: ") and err.count("\n") == 1 and mention in err, err
+
+
+def test_gpu_is_chosen_by_number(monkeypatch):
+    assert fid_score.pick_device("") == fid_score.pick_device("-1") == torch.device("cpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert fid_score.pick_device("1") == torch.device("cuda", 1)
+    with pytest.raises(UserError, match="numbered from 0"):
+        fid_score.pick_device("2")
