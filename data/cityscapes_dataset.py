@@ -7,7 +7,7 @@ from data.pix2pix_dataset import Layout, Pix2pixDataset
 
 
 class CityscapesDataset(Pix2pixDataset):
-    """Instances are the renumbered ``_instanceReIds.png`` for INADE, the data set's own ``_instanceIds.png`` for SPADE."""
+    """Instances: the renumbered ``_instanceReIds.png`` for INADE, the data set's own ``_instanceIds.png`` for SPADE."""
 
     instance_remedy = "run python make_instances.py --path DATA --dataset cityscapes"
 

@@ -9,7 +9,6 @@ from PIL import Image
 from util.errors import UserError
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-JPEG_SUFFIXES = frozenset({".jpeg", ".jpg"})
 
 
 def stem(path: str) -> str:
@@ -91,14 +90,17 @@ def read_photo(path: str) -> Image.Image:
     return read_image(path).convert("RGB")
 
 
-def read_ids(path: str) -> np.ndarray:
+def read_ids(path: str, first_channel: bool = False) -> np.ndarray:
     """A label or instance map [H, W] of ids ≥ 0: uint8, uint16 or int32. Of a palette image, the indices.
 
+    :param first_channel: of a colour image, take the first channel instead of refusing it.
     :raises UserError: unreadable file, lossy file, more than one channel, or negative ids.
     """
     image = read_image(path)
-    if image.format == "JPEG" or os.path.splitext(path)[1].lower() in JPEG_SUFFIXES:
+    if image.format == "JPEG":
         raise UserError(f"{path}: JPEG compression alters ids; store label and instance maps as PNG")
+    if first_channel and len(image.getbands()) > 1:
+        image = image.getchannel(0)
     if image.mode not in ("1", "L", "P", "I") and not image.mode.startswith("I;16"):
         raise UserError(f"{path}: a colour image (mode {image.mode}), not a map of ids; "
                         "convert its colours to ids in a PNG with one channel")

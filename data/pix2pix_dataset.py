@@ -14,6 +14,8 @@ from util.errors import UserError
 from util.files import write_atomically
 
 DONT_CARE = 255  # value in label files
+# what a saved list of files depends on, besides the split
+_LIST_OPTIONS = ("norm_mode", "no_instance", "isTrain", "use_vae", "no_pairing_check", "image_dir", "instance_dir")
 
 
 class Layout(NamedTuple):
@@ -63,9 +65,9 @@ class Pix2pixDataset(torch.utils.data.Dataset):
         # crop and flip of a sample depend on this, the epoch and the index only, whichever process loads it
         self.seed = secrets.randbits(63) if opt.seed is None else opt.seed % 2**63
         self.files = self._cached_or_listed_files()[:opt.max_dataset_size]
-        first = self.files[0]
-        print(f"{opt.dataset_mode}, {opt.phase} split: {len(self.files)} images ({'with' if first.photo else 'without'} "
-              f"photos, {'with' if first.instance else 'label maps serve as'} instance maps)")
+        photos = "with photos" if self.files[0].photo else "no photos"
+        instances = "with instance maps" if self.files[0].instance else "label maps serve as instance maps"
+        print(f"{opt.dataset_mode}, {opt.phase} split: {len(self.files)} images ({photos}, {instances})")
 
     @staticmethod
     def modify_commandline_options(parser: argparse.ArgumentParser, is_train: bool) -> None:
@@ -151,8 +153,8 @@ class Pix2pixDataset(torch.utils.data.Dataset):
         if not found and not needed:
             return [None] * len(labels)
         if not found:
-            lack = _lack(source) if source else "--image_dir is not given"
-            raise UserError(f"no photos: {lack}; training and --use_vae need them")
+            lack = f"{_lack(source)}; check --dataroot" if source else "give --image_dir"
+            raise UserError(f"no photos, which training and --use_vae need: {lack}")
         return self._partners(labels, found, "photo", "mend the names, or add or remove files, so that all pair up")
 
     def _instances_for(self, labels: list[str], source: Source | None) -> list[str] | list[None]:
@@ -169,7 +171,8 @@ class Pix2pixDataset(torch.utils.data.Dataset):
         if not self.opt.no_pairing_check:
             return pair(labels, found, kind, self.pairing_key, remedy)
         if len(found) != len(labels):
-            raise UserError(f"{len(labels)} label maps, but {len(found)} {kind}s in {os.path.dirname(found[0])}; {remedy}")
+            folder = os.path.dirname(found[0])
+            raise UserError(f"{len(labels)} label maps, but {len(found)} {kind}s in {folder}; {remedy}")
         return found
 
     # ---- list of files ----
@@ -183,11 +186,12 @@ class Pix2pixDataset(torch.utils.data.Dataset):
         opt = self.opt
         folder = getattr(opt, "label_dir", None) or opt.dataroot
         path = os.path.join(folder, f"{opt.dataset_mode}_{opt.phase}_filelist.txt")
-        options = {name: getattr(opt, name) for name in
-                   ("norm_mode", "no_instance", "isTrain", "use_vae", "no_pairing_check", "image_dir", "instance_dir")
-                   if hasattr(opt, name)}
+        options = {name: getattr(opt, name) for name in _LIST_OPTIONS if hasattr(opt, name)}
         if opt.cache_filelist_read and os.path.isfile(path):
-            return _read_list(path, folder, options)
+            files = _read_list(path, folder, options)
+            if files:
+                return files
+            print(f"--cache_filelist_read: {path} was written with other options; reading the folders")
         files = self._list_files()
         if opt.cache_filelist_write:
             rows = [options, *([name and os.path.relpath(name, folder) for name in sample] for sample in files)]
@@ -199,15 +203,14 @@ class Pix2pixDataset(torch.utils.data.Dataset):
 
 
 def _read_list(path: str, folder: str, options: dict[str, Any]) -> list[Files]:
+    """The files of a saved list; none if it was written with other options."""
     try:
         with open(path, encoding="utf-8") as file:
             written_for, *rows = [json.loads(line) for line in file]
         files = [Files(*(name and os.path.join(folder, name) for name in row)) for row in rows]
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"--cache_filelist_read: cannot read {path} ({error}); remove it") from error
-    if written_for != options or not files:
-        raise UserError(f"--cache_filelist_read: {path} was written with other options ({written_for}); remove it")
-    return files
+    return files if written_for == options else []
 
 
 def _lack(source: Source) -> str:

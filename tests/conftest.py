@@ -23,14 +23,15 @@ def vgg_weights(tmp_path_factory) -> str:
     return str(path)
 
 
+def run_command(*args: object, cwd: Path = ROOT, timeout: float = 300) -> subprocess.CompletedProcess:
+    """Run one of the project's commands as a process: ``run_command("train.py", "--name", ...)`` or ``"-m module"``."""
+    script, *rest = map(str, args)
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    program = ["-m", script[3:]] if script.startswith("-m ") else [str(ROOT / script)]
+    return subprocess.run([sys.executable, *program, *rest], cwd=cwd, env=env, capture_output=True, text=True,
+                          timeout=timeout)
+
+
 @pytest.fixture
 def run() -> Callable[..., subprocess.CompletedProcess]:
-    """Run one of the project's commands as a process: ``run("train.py", "--name", ...)``."""
-
-    def run_command(*args: object, cwd: Path = ROOT, timeout: float = 300) -> subprocess.CompletedProcess:
-        script, *rest = map(str, args)
-        env = {**os.environ, "PYTHONPATH": str(ROOT)}
-        program = [sys.executable, "-m", script[3:]] if script.startswith("-m ") else [sys.executable, ROOT / script]
-        return subprocess.run([*program, *rest], cwd=cwd, env=env, capture_output=True, text=True, timeout=timeout)
-
     return run_command

@@ -1,0 +1,234 @@
+"""train.py and test.py as users run them: as processes, on a small world of their own."""
+import re
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.conftest import ROOT
+from tests.fill import fill_
+
+SIZE, CLASSES = 32, 5
+NETWORK = ["--dataset_mode", "custom", "--label_nc", CLASSES, "--load_size", SIZE, "--crop_size", SIZE, "--ngf", 4,
+           "--gpu_ids", "-1", "--seed", 3]
+TRAIN = [*NETWORK, "--ndf", 4, "--no_vgg_loss", "--batchSize", 2]
+
+
+def draw_world(root, train=6, val=3):
+    rng = np.random.default_rng(0)
+    for split, number in (("train", train), ("val", val)):
+        for kind in ("label", "inst", "img"):
+            (root / f"{split}_{kind}").mkdir(parents=True)
+        for n in range(number):
+            blocks = rng.integers(0, 9, (4, 4)).repeat(8, 0).repeat(8, 1).astype(np.uint8)
+            photo = rng.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
+            Image.fromarray(blocks).save(root / f"{split}_inst" / f"p{n}.png")
+            Image.fromarray(blocks % CLASSES).save(root / f"{split}_label" / f"p{n}.png")
+            Image.fromarray(photo).save(root / f"{split}_img" / f"p{n}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    return draw_world(tmp_path_factory.mktemp("world"))
+
+
+def succeed(process):
+    assert process.returncode == 0, process.stderr
+    assert "Traceback" not in process.stderr
+    return process
+
+
+def networks(folder, epoch="latest"):
+    return {path.name: torch.load(path, weights_only=True) for path in sorted(folder.glob(f"{epoch}_net_*.pth"))}
+
+
+def assert_equal_networks(first, second):
+    assert first.keys() == second.keys() and first
+    for name in first:
+        assert first[name].keys() == second[name].keys()
+        for key in first[name]:
+            assert torch.equal(first[name][key], second[name][key]), (name, key)
+
+
+@pytest.fixture(scope="module")
+def trained(world, tmp_path_factory):
+    """Two epochs of INADE with the encoder: the folder of all experiments, of which this is ``exp``."""
+    from tests.conftest import run_command
+
+    checkpoints = tmp_path_factory.mktemp("checkpoints")
+    succeed(run_command("train.py", *TRAIN, "--dataroot", world, "--name", "exp", "--checkpoints_dir", checkpoints,
+                        "--use_vae", "--niter", 2, "--print_freq", 2, "--display_freq", 2, "--tf_log"))
+    return checkpoints
+
+
+def test_training_leaves_what_users_look_for(trained):
+    folder = trained / "exp"
+    assert set(networks(folder)) == {"latest_net_G.pth", "latest_net_D.pth", "latest_net_IE.pth"}
+    assert set(networks(folder, "2")) == {"2_net_G.pth", "2_net_D.pth", "2_net_IE.pth"}
+    log = (folder / "loss_log.txt").read_text()
+    assert len(re.findall(r"^\(epoch: \d, iters: \d, time: [\d.]+\) KLD: \S+ GAN: \S+ GAN_Feat: \S+ D_Fake: \S+ "
+                          r"D_real: \S+$", log, re.MULTILINE)) == 6
+    assert (folder / "iter.txt").read_text() == "3\n0\n"
+    assert re.search(r"^ +crop_size: 32 +\t\[default: 256\]$", (folder / "opt.txt").read_text(), re.MULTILINE)
+    page = (folder / "web" / "index.html").read_text()
+    pictures = re.findall(r'<img[^>]*src="([^"]+)"', page)
+    assert len(pictures) == 18
+    for picture in pictures:
+        assert Image.open(folder / "web" / picture).size == (SIZE, SIZE)
+    assert list((folder / "logs").iterdir())
+
+
+def test_resuming_continues_as_if_never_stopped(world, trained, tmp_path, run):
+    args = ["train.py", *TRAIN, "--dataroot", world, "--name", "exp", "--checkpoints_dir", tmp_path, "--use_vae"]
+    succeed(run(*args, "--niter", 1))
+    succeed(run(*args, "--niter", 2, "--continue_train"))
+    assert_equal_networks(networks(tmp_path / "exp"), networks(trained / "exp"))
+    done = run(*args, "--niter", 2, "--continue_train")
+    assert done.returncode == 2 and "2 epochs are done" in done.stderr
+
+
+def test_resuming_restores_rate_and_optimiser(world, trained, tmp_path):
+    from options import TrainOptions
+    from trainers.pix2pix_trainer import Pix2PixTrainer
+
+    args = [*TRAIN, "--dataroot", world, "--name", "exp", "--checkpoints_dir", trained, "--use_vae", "--niter", 1,
+            "--niter_decay", 4, "--continue_train"]
+    trainer = Pix2PixTrainer(TrainOptions().parse([str(arg) for arg in args]))
+    assert trainer.epoch == 3 and trainer.epoch_iter == 0
+    # two epochs are done, one of the four of the decay among them
+    assert trainer.optimizer_G.param_groups[0]["lr"] == pytest.approx(0.0002 * 3 / 4 / 2)
+    assert trainer.optimizer_D.param_groups[0]["lr"] == pytest.approx(0.0002 * 3 / 4 * 2)
+    steps = {int(state["step"]) for state in trainer.optimizer_D.state_dict()["state"].values()}
+    assert steps == {6}
+
+
+@pytest.mark.parametrize("encoder", [[], ["--use_vae"]], ids=["prior", "encoder"])
+def test_test_writes_a_gallery(world, trained, tmp_path, run, encoder):
+    args = ["test.py", *NETWORK, "--dataroot", world, "--name", "exp", "--checkpoints_dir", trained, "--batchSize", 2,
+            "--results_dir", tmp_path, *encoder]
+    succeed(run(*args))
+    folder = tmp_path / "exp" / "test_latest"
+    page = (folder / "index.html").read_text()
+    for kind in ("input_label", "synthesized_image"):
+        for n in range(3):
+            assert Image.open(folder / "images" / kind / f"p{n}.png").size == (SIZE, SIZE)
+            assert f"images/{kind}/p{n}.png" in page
+    first = np.asarray(Image.open(folder / "images" / "synthesized_image" / "p0.png"))
+    succeed(run(*args, "--how_many", 1))  # the same seed gives the same picture
+    assert np.array_equal(np.asarray(Image.open(folder / "images" / "synthesized_image" / "p0.png")), first)
+
+
+@pytest.mark.parametrize("encoder", [[], ["--use_vae"]], ids=["plain", "vae"])
+def test_spade(world, tmp_path, run, encoder):
+    common = ["--dataroot", world, "--name", "exp", "--checkpoints_dir", tmp_path, "--norm_mode", "spade", *encoder]
+    succeed(run("train.py", *TRAIN, *common, "--niter", 1, "--no_html"))
+    assert ("latest_net_E.pth" in networks(tmp_path / "exp")) == bool(encoder)
+    succeed(run("test.py", *NETWORK, *common, "--results_dir", tmp_path))
+    assert len(list((tmp_path / "exp" / "test_latest" / "images" / "synthesized_image").iterdir())) == 3
+
+
+def test_mixed_precision_on_the_cpu(world, trained, tmp_path, run):
+    succeed(run("train.py", *TRAIN, "--dataroot", world, "--name", "exp", "--checkpoints_dir", tmp_path, "--use_vae",
+                "--niter", 1, "--use_amp", "--no_html", "--print_freq", 2))
+    half = networks(tmp_path / "exp")["latest_net_G.pth"]
+    assert all(value.dtype in (torch.float32, torch.int64) for value in half.values())
+    (first_half, *_), (first_full, *_) = logged_losses(tmp_path / "exp"), logged_losses(trained / "exp")
+    assert first_half != first_full  # bfloat16 has 8 bits
+    assert first_half == pytest.approx(first_full, rel=0.05, abs=0.05)
+
+
+def logged_losses(folder):
+    lines = [line for line in (folder / "loss_log.txt").read_text().splitlines() if line.startswith("(")]
+    return [{name: float(value) for name, value in re.findall(r"(\w+): (-?[\d.]+)(?= |$)", line.split(") ")[1])}
+            for line in lines]
+
+
+def test_evaluation_keeps_the_best_and_disturbs_nothing(world, trained, tmp_path, run):
+    from util.inception import FIDInception
+
+    weights = tmp_path / "inception.pth"
+    torch.save(fill_(FIDInception(64), "inception.", gain=1.7).state_dict(), weights)
+    statistics = ROOT / "datasets" / "train_mu_si" / "custom"
+    if statistics.exists():
+        pytest.skip("datasets/train_mu_si/custom is somebody's own")
+    try:
+        succeed(run("fid_score.py", world / "train_img", "--save_np_name", "custom", "--dims", 64,
+                    "--inception_weights", weights))
+        succeed(run("train.py", *TRAIN, "--dataroot", world, "--name", "exp", "--checkpoints_dir", tmp_path, "--use_vae",
+                    "--niter", 2, "--no_html", "--train_eval", "--eval_dims", 64, "--eval_epoch_freq", 1,
+                    "--inception_weights", weights))
+    finally:
+        for file in ("m.npy", "s.npy"):
+            (statistics / file).unlink(missing_ok=True)
+        if statistics.exists():
+            statistics.rmdir()
+    fids = re.findall(r"epoch (\d): FID ([\d.]+)", (tmp_path / "exp" / "fid.txt").read_text())
+    assert [epoch for epoch, _ in fids] == ["1", "2"]
+    assert set(networks(tmp_path / "exp", "best")) == {"best_net_G.pth", "best_net_D.pth", "best_net_IE.pth"}
+    assert_equal_networks(networks(tmp_path / "exp"), networks(trained / "exp"))
+
+
+def test_gallery(world, trained, tmp_path, run):
+    process = succeed(run("-m util.gallery", *NETWORK, "--dataroot", world, "--name", "exp", "--checkpoints_dir", trained,
+                          "--use_vae", "--gallery_dir", tmp_path, "--layouts", 2, "--samples", 2, "--measured", 3))
+    assert "of the change lies inside" in process.stdout
+    page = (tmp_path / "index.html").read_text()
+    assert "reconstruction" in page and "real" in page and "alone resampled" in page
+    for picture in re.findall(r'<img[^>]*src="([^"]+)"', page):
+        assert (tmp_path / picture).exists()
+
+
+def wrong_uses(world, trained, tmp_path):
+    """Name -> (arguments, what the message must name)."""
+    train = ["train.py", *TRAIN, "--name", "wrong", "--checkpoints_dir", tmp_path]
+    test = ["test.py", *NETWORK, "--dataroot", world, "--checkpoints_dir", trained, "--results_dir", tmp_path]
+    high_label = draw_world(tmp_path / "high")
+    Image.fromarray(np.full((SIZE, SIZE), 77, np.uint8)).save(high_label / "train_label" / "p0.png")
+    missing_photo = draw_world(tmp_path / "missing")
+    (missing_photo / "train_img" / "p3.png").unlink()
+    torn = tmp_path / "torn"
+    torn.mkdir()
+    (torn / "latest_net_G.pth").write_bytes(b"PK\x03\x04 torn")
+    ade = tmp_path / "ade"
+    for folder, suffix in (("images/training", "jpg"), ("annotations/training", "png")):
+        (ade / folder).mkdir(parents=True)
+        Image.new("L", (8, 8)).save(ade / folder / f"ADE_train_0.{suffix}")
+    return {
+        "unknown dataset": ([*train, "--dataset_mode", "nowhere"], "--dataset_mode"),
+        "unknown option": ([*train, "--colour", "red"], "--colour"),
+        "missing folder": ([*train, "--dataroot", tmp_path / "nothing"], "nothing"),
+        "label outside the classes": ([*train, "--dataroot", high_label], r"train_label/p0.png.* 77"),
+        "label outside the classes, in a worker": ([*train, "--dataroot", high_label, "--nThreads", 1], "p0.png.* 77"),
+        "count mismatch": ([*train, "--dataroot", missing_photo], "p3"),
+        "missing instance maps": (["train.py", "--dataset_mode", "ade20k", "--dataroot", ade, "--gpu_ids", "-1",
+                                   "--checkpoints_dir", tmp_path, "--no_vgg_loss"], "make_instances.py"),
+        "missing VGG weights": ([*(arg for arg in train if arg != "--no_vgg_loss"), "--dataroot", world,
+                                 "--vgg_weights", tmp_path / "vgg.pth"], r"vgg.pth.*download"),
+        "missing statistics": ([*train, "--dataroot", world, "--train_eval"], "custom"),
+        "missing checkpoint": ([*test, "--name", "nobody"], "nobody"),
+        "torn checkpoint": (["test.py", *NETWORK, "--dataroot", world, "--checkpoints_dir", tmp_path, "--name", "torn"],
+                            "latest_net_G.pth"),
+        "other width": ([*test, "--name", "exp", "--ngf", 8], r"conv_0.*--ngf"),
+        "other classes": ([*test, "--name", "exp", "--label_nc", 9], r"--label_nc"),
+        "other mode": ([*test, "--name", "exp", "--norm_mode", "spade"], r"--norm_mode"),
+        "batch not divisible": ([*train, "--dataroot", world, "--gpu_ids", "0,1,2"], "--batchSize"),
+        "batch too large": ([*train, "--dataroot", world, "--batchSize", 7], "--batchSize"),
+        "crop size": ([*train, "--dataroot", world, "--crop_size", 40, "--load_size", 40], "--crop_size"),
+        "no epochs": ([*train, "--dataroot", world, "--niter", 0], "--niter"),
+        "nothing to resume": ([*train, "--dataroot", world, "--continue_train"], "latest_net_G.pth"),
+        **({} if torch.cuda.is_available() else {
+            "no CUDA": ([*train, "--dataroot", world, "--gpu_ids", "0"], "--gpu_ids 0"),
+        }),
+    }
+
+
+def test_wrong_use_gets_one_line(world, trained, tmp_path, run):
+    for name, (args, expected) in wrong_uses(world, trained, tmp_path).items():
+        process = run(*args)
+        assert process.returncode == 2, (name, process.stderr)
+        lines = [line for line in process.stderr.splitlines() if line.startswith("error: ")]
+        assert len(lines) == 1 and "Traceback" not in process.stderr, (name, process.stderr)
+        assert re.search(expected, lines[0]), (name, lines[0])
+    assert not list((tmp_path / "wrong").glob("*.pth"))
