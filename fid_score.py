@@ -54,7 +54,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--load_np_name", metavar="NAME", default="",
                         help="real statistics from datasets/train_mu_si/NAME/{m,s}.npy (or a path, also of an .npz)")
     parser.add_argument("--save_np_name", metavar="NAME", default="",
-                        help="save the statistics of PATH_REAL there")
+                        help="save the real statistics there")
     parser.add_argument("--resize_size", type=int, metavar="S", default=-1,
                         help="resize images to S×S pixels (bicubic), S high and 2S wide where NAME has 'cityscapes' "
                              "in it; -1 leaves them as they are")
@@ -63,8 +63,6 @@ def parse() -> argparse.Namespace:
     args = parser.parse_args()
     if args.batch_size < 1:
         raise UserError(f"--batch-size {args.batch_size}: must be at least 1")
-    if args.load_np_name and args.save_np_name:
-        raise UserError("--load_np_name and --save_np_name: give one of them")
     if args.path_fake is None and not args.save_np_name:
         raise UserError("PATH_FAKE is missing: give the folder of synthesized images after PATH_REAL")
     return args
