@@ -35,6 +35,7 @@ class Pix2PixModel(nn.Module):
         self.netD = build_discriminator(opt) if opt.isTrain else None
         self.netE = self.mode.build_encoder(opt) if opt.use_vae else None
         self.vgg_loss = None
+        self._layout_of: tuple[Tensor, Tensor, Layout] | None = None
         if opt.isTrain and not opt.no_vgg_loss:
             self.vgg_loss = VGGLoss(self.mode.vgg_layer_weights, opt.vgg_weights)
         # the fast convolutions of CPU and GPU work on channels-last tensors
@@ -55,10 +56,14 @@ class Pix2PixModel(nn.Module):
         return modes[mode](data, **draws)
 
     def layout(self, data: Mapping[str, Any]) -> Layout:
-        """The layout of a batch, on the model's device."""
-        device = self.opt.device
-        return Layout(data["label"].to(device), data["instance"].to(device), self.opt.num_classes,
-                      with_edges=not self.opt.no_instance)
+        """The layout of a batch, on the model's device; the two steps on one batch share it."""
+        label, instance = data["label"], data["instance"]
+        if self._layout_of is None or self._layout_of[0] is not label or self._layout_of[1] is not instance:
+            device = self.opt.device
+            layout = Layout(label.to(device), instance.to(device), self.opt.num_classes,
+                            with_edges=not self.opt.no_instance)
+            self._layout_of = label, instance, layout
+        return self._layout_of[2]
 
     def image(self, data: Mapping[str, Any]) -> Tensor:
         return data["image"].to(self.opt.device, memory_format=torch.channels_last)
@@ -70,8 +75,7 @@ class Pix2PixModel(nn.Module):
         losses = {}
         if draw.kld is not None:
             losses["KLD"] = draw.kld * self.opt.lambda_kld
-        with frozen(self.netD):
-            fake_scores, real_scores = self.discriminate(layout, fake, real)
+        fake_scores, real_scores = self.judge(layout, fake, real)
         losses["GAN"] = gan_loss(fake_scores, self.opt.gan_mode, real=True, for_discriminator=False)
         if not self.opt.no_ganFeat_loss:
             matching = feature_matching_loss(fake_scores, real_scores, self.mode.first_matched_layer)
@@ -85,7 +89,10 @@ class Pix2PixModel(nn.Module):
         with torch.no_grad():
             draw = self.mode.draw(layout, self.netE, real, **draws)
             fake = self.netG(draw.start, draw.condition)
-        fake_scores, real_scores = self.discriminate(layout, fake, real)
+        # both halves as one batch: one power iteration and one pass
+        outputs = self.netD(torch.cat([self.pair(layout, fake), self.pair(layout, real)]))
+        fake_scores, real_scores = ([[layer[half] for layer in layers] for layers in outputs]
+                                    for half in (slice(len(real)), slice(len(real), None)))
         return {
             "D_Fake": gan_loss(fake_scores, self.opt.gan_mode, real=False, for_discriminator=True),
             "D_real": gan_loss(real_scores, self.opt.gan_mode, real=True, for_discriminator=True),
@@ -104,14 +111,22 @@ class Pix2PixModel(nn.Module):
         draw = self.mode.draw(self.layout(data), None, None, **draws)
         return self.netG(draw.start, draw.condition)
 
-    def discriminate(self, layout: Layout, fake: Tensor, real: Tensor) -> tuple[Scores, Scores]:
-        """The discriminators' outputs for fake and real images, which go through as one batch."""
-        semantics = layout.semantics.to(real.dtype)
-        pairs = torch.cat([torch.cat([semantics, fake.to(real.dtype)], dim=1), torch.cat([semantics, real], dim=1)])
-        outputs = self.netD(pairs.contiguous(memory_format=torch.channels_last))
-        count = len(real)
-        return ([[layer[:count] for layer in layers] for layers in outputs],
-                [[layer[count:] for layer in layers] for layers in outputs])
+    def judge(self, layout: Layout, fake: Tensor, real: Tensor) -> tuple[Scores, Scores]:
+        """The discriminators' outputs for fake and real images, with gradients to the fake ones alone."""
+        with frozen(self.netD):
+            fake_scores = self.netD(self.pair(layout, fake))
+            training = self.netD.training
+            self.netD.eval()  # no second power iteration; nothing else in it depends on the mode
+            with torch.no_grad():
+                real_scores = self.netD(self.pair(layout, real))
+            self.netD.train(training)
+        return fake_scores, real_scores
+
+    @staticmethod
+    def pair(layout: Layout, image: Tensor) -> Tensor:
+        """The discriminators' input: the semantic input and the image, on channels."""
+        joined = torch.cat([layout.semantics.to(image.dtype), image], dim=1)
+        return joined.contiguous(memory_format=torch.channels_last)
 
     def create_optimizers(self, opt: Any) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
         """Adam for (generator and encoder, discriminators); learning rates as of the first epoch."""

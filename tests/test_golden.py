@@ -93,7 +93,7 @@ def test_outputs(recording, setup):
         close(mu, recording["enc_mu"], 1e-4)
         close(logvar, recording["enc_logvar"], 1e-4)
     with torch.no_grad():
-        real = model.discriminate(layout, image, image)[1]
+        real = model.judge(layout, image, image)[1]
     found = [key for key in recording if key.startswith(("D0_", "D1_"))]
     for key in found:
         close(real[int(key[1])][int(key[3])], recording[key], 1e-4)

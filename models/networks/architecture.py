@@ -2,7 +2,6 @@
 import os
 
 import torch
-import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 
@@ -35,8 +34,8 @@ class ResnetBlock(nn.Module):
     def forward(self, x: Tensor, condition: Condition) -> Tensor:
         """[B, fin, h, w] -> [B, fout, h, w]."""
         shortcut = self.conv_s(self.norm_s(x, condition)) if self.learned_shortcut else x
-        dx = self.conv_0(F.leaky_relu(self.norm_0(x, condition), LEAKY_SLOPE))
-        dx = self.conv_1(F.leaky_relu(self.norm_1(dx, condition), LEAKY_SLOPE))
+        dx = self.conv_0(self.norm_0(x, condition, LEAKY_SLOPE))
+        dx = self.conv_1(self.norm_1(dx, condition, LEAKY_SLOPE))
         return shortcut + dx
 
 

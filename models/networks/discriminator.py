@@ -3,6 +3,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.networks.architecture import LEAKY_SLOPE
+from models.networks.normalization import InstanceNorm
 from models.networks.spectral import SpectralConv2d
 
 
@@ -16,7 +17,7 @@ def norm_layer(norm: str, fin: int, fout: int, kernel_size: int, stride: int, pa
     instance = kind == "instance"
     layers = [conv(fin, fout, kernel_size, stride=stride, padding=padding, bias=not instance)]
     if instance:
-        layers.append(nn.InstanceNorm2d(fout, affine=False))
+        layers.append(InstanceNorm())
     return nn.Sequential(*layers)
 
 

@@ -10,7 +10,7 @@ from models.networks.discriminator import norm_layer
 from models.networks.instance_conv import InstanceConv2d, InstanceGrid
 from models.networks.layout import Layout
 from models.networks.loss import kl_divergence
-from models.networks.normalization import full_precision
+from models.networks.normalization import InstanceNorm, full_precision
 
 ENCODER_STRIDE = 16  # the image's sides must be multiples of this
 
@@ -40,6 +40,7 @@ class InstanceEncoder(nn.Module):
 
     def __init__(self, ngf: int, noise_nc: int):
         super().__init__()
+        self.norm = InstanceNorm()
         self.layer1 = InstanceConv2d(3, ngf, stride=2)
         self.layer2 = InstanceConv2d(ngf, 2 * ngf, stride=2)
         self.layer3 = InstanceConv2d(2 * ngf, 4 * ngf, stride=2)
@@ -58,7 +59,7 @@ class InstanceEncoder(nn.Module):
         grid = InstanceGrid(layout)
 
         def down(layer: InstanceConv2d, x: Tensor) -> Tensor:
-            return F.leaky_relu(F.instance_norm(full_precision(layer(x, grid))), LEAKY_SLOPE)
+            return F.leaky_relu(self.norm(layer(x, grid)), LEAKY_SLOPE)
 
         def up(layer: InstanceConv2d, x: Tensor) -> Tensor:
             return F.interpolate(down(layer, x), scale_factor=2, mode="bilinear", align_corners=False)

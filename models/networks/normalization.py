@@ -1,6 +1,6 @@
 """The modulations, which are the method: INADE (Section 3 of the paper), and SPADE for comparison.
 
-Both are called as ``norm(x, condition)``, so that residual blocks need not know which one they hold.
+Both are called as ``norm(x, condition, slope)``, so that residual blocks need not know which one they hold.
 """
 import re
 from collections.abc import Callable
@@ -52,6 +52,18 @@ class BatchNorm(nn.BatchNorm2d):
         return mean, torch.rsqrt(var + self.eps)
 
 
+class InstanceNorm(nn.Module):
+    """Instance norm without affine parameters: every channel of every sample to mean 0 and variance 1."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, c, h, w] -> [B, c, h, w], at least float32."""
+        x = full_precision(x)
+        if x.device.type != "cpu":
+            return F.instance_norm(x)
+        # on the CPU, F.instance_norm copies channels-last tensors to and fro; batch norm of single samples does not
+        return torch.cat([F.batch_norm(sample, None, None, training=True) for sample in x.split(1)])
+
+
 class INADE(nn.Module):
     """Instance-adaptive modulation (Section 3.2): a pixel of class y in instance i becomes
 
@@ -70,13 +82,14 @@ class INADE(nn.Module):
         self.param_free_norm = BatchNorm(channels)
         self.fc_noise = nn.Linear(noise_nc, channels)
 
-    def forward(self, x: Tensor, condition: Condition) -> Tensor:
-        """[B, c, h, w] -> [B, c, h, w], float32 or float64."""
+    def forward(self, x: Tensor, condition: Condition, slope: float = 1.0) -> Tensor:
+        """[B, c, h, w] -> [B, c, h, w], at least float32; followed by a leaky ReLU of ``slope`` (1: none)."""
         regions = condition.layout.class_regions
         scale, shift = self.tables(condition.noise, *regions.ids)  # [T, c] each
         x = full_precision(x)
         mean, rstd = self.param_free_norm.statistics(x)
-        return _Modulate.apply(x, scale, shift, mean, rstd, regions.at(x.shape[2:]), self.param_free_norm.training)
+        return _Modulate.apply(x, scale, shift, mean, rstd, regions.at(x.shape[2:]), self.param_free_norm.training,
+                               slope)
 
     def tables(self, noise: Tensor, sample: Tensor, label: Tensor, instance: Tensor) -> tuple[Tensor, Tensor]:
         """Scale and shift of every region, [T, c] each."""
@@ -88,32 +101,36 @@ class INADE(nn.Module):
 
 
 class _Modulate(torch.autograd.Function):
-    """out = scale[t] * (x - mean) * rstd + shift[t], t the pixel's region; works on rows of pixels [N, c].
+    """out = lrelu(scale[t] * (x - mean) * rstd + shift[t]), t the pixel's region; works on rows of pixels [N, c].
 
     The backward pass needs the region sums of g and g * x for the tables' gradients, and the batch-norm terms follow
     from these few rows without another pass over the pixels.
     """
 
     @staticmethod
-    def forward(ctx, x, scale, shift, mean, rstd, regions: RegionMap, batch_statistics: bool):
-        slope = scale * rstd  # [T, c]
-        rows = regions.spread(slope)
-        rows.mul_(_rows(x)).add_(regions.spread(shift - slope * mean))
-        ctx.save_for_backward(x, scale, mean, rstd)
-        ctx.regions, ctx.batch_statistics = regions, batch_statistics
-        return _image(rows, x.shape)
+    def forward(ctx, x, scale, shift, mean, rstd, regions: RegionMap, batch_statistics: bool, slope: float):
+        factor = scale * rstd  # [T, c]
+        rows = regions.spread(factor)
+        rows.mul_(_rows(x)).add_(regions.spread(shift - factor * mean))
+        if slope != 1:
+            F.leaky_relu_(rows, slope)
+        out = _image(rows, x.shape)
+        ctx.save_for_backward(x, scale, mean, rstd, out)
+        ctx.regions, ctx.batch_statistics, ctx.slope = regions, batch_statistics, slope
+        return out
 
     @staticmethod
     def backward(ctx, grad):
-        x, scale, mean, rstd = ctx.saved_tensors
+        x, scale, mean, rstd, out = ctx.saved_tensors
         regions = ctx.regions
+        if ctx.slope != 1:  # the output has the sign of what went into the leaky ReLU
+            grad = torch.ops.aten.leaky_relu_backward(grad, out, ctx.slope, True)
         x_rows, grad_rows = _rows(x), _rows(grad)
         grad_shift = regions.sum(grad_rows)  # [T, c]
         grad_scale = (regions.sum(grad_rows * x_rows) - grad_shift * mean) * rstd
         grad_x = None
         if ctx.needs_input_grad[0]:
-            slope = scale * rstd
-            grad_x = regions.spread(slope).mul_(grad_rows)
+            grad_x = regions.spread(scale * rstd).mul_(grad_rows)
             if ctx.batch_statistics:  # d out / d mean and d out / d var, both sums over all pixels
                 count = len(x_rows)
                 along_mean = (scale * grad_shift).sum(0) / count  # [c]
@@ -121,7 +138,7 @@ class _Modulate(torch.autograd.Function):
                 factor = rstd * rstd * along_std
                 grad_x.sub_(x_rows * factor).sub_(rstd * along_mean - factor * mean)
             grad_x = _image(grad_x, x.shape)
-        return grad_x, grad_scale, grad_shift, None, None, None, None
+        return grad_x, grad_scale, grad_shift, None, None, None, None, None
 
 
 def _rows(x: Tensor) -> Tensor:
@@ -148,13 +165,13 @@ class SPADE(nn.Module):
         self.mlp_gamma = nn.Conv2d(self.hidden, channels, kernel_size, padding=padding)
         self.mlp_beta = nn.Conv2d(self.hidden, channels, kernel_size, padding=padding)
 
-    def forward(self, x: Tensor, condition: Condition) -> Tensor:
-        """[B, c, h, w] -> [B, c, h, w]."""
+    def forward(self, x: Tensor, condition: Condition, slope: float = 1.0) -> Tensor:
+        """[B, c, h, w] -> [B, c, h, w]; followed by a leaky ReLU of ``slope`` (1: none)."""
         semantics = condition.layout.semantics.to(self.mlp_gamma.weight.dtype)
         semantics = F.interpolate(semantics, size=x.shape[2:], mode="nearest")
         hidden = self.mlp_shared(semantics)
         normalized = self.param_free_norm(full_precision(x))
-        return normalized * (1 + self.mlp_gamma(hidden)) + self.mlp_beta(hidden)
+        return F.leaky_relu(normalized * (1 + self.mlp_gamma(hidden)) + self.mlp_beta(hidden), slope)
 
 
 @dataclass(frozen=True)
@@ -166,7 +183,7 @@ class NormName:
     kernel_size: int
 
     def param_free_norm(self, channels: int) -> nn.Module:
-        return BatchNorm(channels) if self.kind == "batch" else nn.InstanceNorm2d(channels)
+        return BatchNorm(channels) if self.kind == "batch" else InstanceNorm()
 
 
 def parse_norm_name(text: str, norm_mode: str) -> NormName:
@@ -184,4 +201,4 @@ def parse_norm_name(text: str, norm_mode: str) -> NormName:
     return NormName(match[1] is not None, kind, int(match[3]))
 
 
-MakeNorm = Callable[[int], nn.Module]  # channels -> a modulation called as norm(x, condition)
+MakeNorm = Callable[[int], nn.Module]  # channels -> a modulation called as norm(x, condition, slope)
