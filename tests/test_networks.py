@@ -21,7 +21,6 @@ from models.networks import (
 )
 from models.networks.instance_conv import InstanceConv2d, InstanceGrid
 from models.networks.spectral import SpectralConv2d
-from models.pix2pix_model import Pix2PixModel
 from options import TrainOptions
 from tests import reference
 from tests.conftest import ROOT
@@ -35,10 +34,14 @@ KEYS = ROOT.parent / "shared" / "parity" / "keys.txt"
 
 @pytest.fixture(autouse=True)
 def float64():
+    """Double precision, and one thread: small parallel regions take many times longer on a busy machine."""
+    threads = torch.get_num_threads()
     torch.manual_seed(0)
+    torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
+    torch.set_num_threads(threads)
 
 
 def options(*args: str):
@@ -338,7 +341,7 @@ def test_instance_encoder(size):
     backward(*outputs)
     backward(*expected)
     same(image.grad, plain_image.grad)
-    same_named(gradients(network), gradients(plain_network), share=1e-4)
+    same_named(gradients(network), gradients(plain_network), share=1e-3)
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -370,9 +373,8 @@ def test_generator(upsampling, training):
     plain_network.load_state_dict(network.state_dict())
     layout = layout_of(*network.output_size)
     assert network.output_size == {"normal": (64, 64), "more": (64, 128), "most": (128, 128)}[upsampling]
-    inputs, plain_inputs = (copies(torch.randn(4, 7), torch.randn(4, 10, 2, 6)) for _ in range(2))
-    for mine, other in zip(plain_inputs, inputs, strict=True):
-        mine.data = other.detach().clone()
+    z, noise = torch.randn(4, 7), torch.randn(4, 10, 2, 6)
+    inputs, plain_inputs = copies(z, noise), copies(z, noise)
     out = network(inputs[0], Condition(layout, inputs[1]))
     expected = plain_network(plain_inputs[0], *plain(layout), plain_inputs[1])
     assert out.shape == (4, 3, *network.output_size)
@@ -381,14 +383,15 @@ def test_generator(upsampling, training):
     backward(expected)
     for actual, gradient in zip(inputs, plain_inputs, strict=True):
         same(actual.grad, gradient.grad)
-    same_named(gradients(network), gradients(plain_network), share=1e-4)
+    same_named(gradients(network), gradients(plain_network), share=1e-3)
     same_named(states(network), states(plain_network))
 
 
 def test_names_of_instances_do_not_matter():
     """Other ids for the same instances, with the noise to match: the same picture; the encoder's styles move along."""
     opt = options(*SMALL, *UPSAMPLING["normal"])
-    netG, netE = fill_(build_generator(opt), "netG."), fill_(InstanceEncoder(2, 6), "netE.")
+    netG = fill_(build_generator(opt), "netG.").eval()
+    netE = fill_(InstanceEncoder(2, 6), "netE.")
     label, instance = maps(64, 64)
     permutation = torch.randperm(10)
     layout = Layout(label, instance, CLASSES, with_edges=True)
@@ -414,11 +417,11 @@ def test_discriminator(num_D, n_layers_D):
         x, plain_x = copies(*[torch.randn(3, CLASSES + 4, *size)] * 2)
         outputs, expected = network(x), plain_network(plain_x)
         assert [len(layers) for layers in outputs] == [opt.n_layers_D + 1] * opt.num_D
-        pairs = list(zip(sum(outputs, []), sum(expected, []), strict=True))
-        for actual, output in pairs:
+        outputs, expected = ([y for layers in result for y in layers] for result in (outputs, expected))
+        for actual, output in zip(outputs, expected, strict=True):
             same(actual, output)
-        backward(*sum(outputs, []))
-        backward(*sum(expected, []))
+        backward(*outputs)
+        backward(*expected)
         same(x.grad, plain_x.grad)
         same_named(gradients(network), gradients(plain_network))
         same_named(states(network), states(plain_network))
@@ -428,16 +431,30 @@ def test_discriminator(num_D, n_layers_D):
 
 
 RUNS = {
-    "published": ("--crop_size", "64"),
+    "published": ("--crop_size", "32"),
     "cityscapes without encoder": (*UPSAMPLING["more"], "--gan_mode", "ls", "--no_TTUR"),
     "most without edges": (*UPSAMPLING["most"], "--gan_mode", "original", "--no_instance", "--contain_dontcare_label"),
     "no matching": ("--crop_size", "64", "--gan_mode", "w", "--no_ganFeat_loss", "--lambda_kld", "0.5"),
     "three discriminators": ("--crop_size", "64", "--num_D", "3", "--n_layers_D", "5", "--lambda_feat", "3"),
-    "spade with encoder": ("--crop_size", "64", "--norm_mode", "spade"),
-    "spade": ("--crop_size", "64", "--norm_mode", "spade", "--no_instance", "--gan_mode", "ls"),
+    "spade with encoder": ("--crop_size", "32", "--norm_mode", "spade"),
+    "spade": ("--crop_size", "32", "--norm_mode", "spade", "--no_instance", "--gan_mode", "ls"),
 }
 WITH_VGG = ("published", "spade with encoder")
 WITHOUT_ENCODER = ("cityscapes without encoder", "spade")
+
+
+def rounding(gradients: dict) -> set[str]:
+    """Which have no true gradient: biases in front of a normalisation."""
+    sizes = {name: 0.0 if gradient is None else float(gradient.abs().max()) for name, gradient in gradients.items()}
+    return {name for name, size in sizes.items() if name.endswith("bias") and size < 1e-12 * max(sizes.values())}
+
+
+def same_states(module: nn.Module, plain_module: nn.Module, unstable: set[str]) -> None:
+    """``unstable`` may differ a little: Adam makes steps of any gradient, and theirs is rounding."""
+    actual, expected = states(module), states(plain_module)
+    for name in unstable:
+        assert (actual.pop(name) - expected.pop(name)).abs().max() < 1e-7, name
+    same_named(actual, expected)
 
 
 @pytest.mark.parametrize("run", RUNS)
@@ -470,17 +487,18 @@ def test_training(run, vgg_weights, tmp_path):
             run_step(data)
             torch.manual_seed(step)
             expected |= run_plain_step(data)
-            for name in changing & set(networks):
-                same_named(gradients(getattr(model, name)), gradients(getattr(plain_trainer, name)), share=1e-4)
             for name in networks:
-                same_named(states(getattr(model, name)), states(getattr(plain_trainer, name)))
+                expected_gradients = gradients(getattr(plain_trainer, name))
+                if name in changing:
+                    same_named(gradients(getattr(model, name)), expected_gradients, share=1e-3)
+                same_states(getattr(model, name), getattr(plain_trainer, name), rounding(expected_gradients))
         losses = trainer.get_latest_losses()
         assert list(losses) == list(expected)
         for name, value in expected.items():
             same(losses[name], value, name)
-    for name, value in states(model).items():
-        moved = not name.startswith("vgg_loss") and "fc_noise.bias" not in name
-        assert not moved or not value.equal(start[name]), name
+    for name, value in states(model).items():  # the comparison was not one of networks at rest
+        if name.endswith(("weight", "weight_orig", "running_mean")) and not name.startswith("vgg_loss"):
+            assert not value.equal(start[name]), name
     assert all(int(value) == 0 for key, value in model.state_dict().items() if key.endswith("num_batches_tracked"))
 
     model.eval()
