@@ -7,10 +7,10 @@
 The protocol and the formula are described in util/fid.py.
 """
 import argparse
-from typing import NoReturn
 
 import torch
 
+from util.arguments import ArgumentParser
 from util.errors import UserError, command
 from util.fid import FeatureStatistics, Gaussian, fid, image_statistics, list_images, load_statistics, save_statistics
 from util.inception import FEATURE_DIMS, load_inception
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    parser = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("path_real", metavar="PATH_REAL",
                         help="folder of real images (searched with its subfolders), or .npz statistics of pytorch-fid; "
                              "not read with --load_np_name")
@@ -66,13 +66,6 @@ def parse() -> argparse.Namespace:
     if args.path_fake is None and not args.save_np_name:
         raise UserError("PATH_FAKE is missing: give the folder of synthesized images after PATH_REAL")
     return args
-
-
-class _Parser(argparse.ArgumentParser):
-    """argparse, with errors as one line and exit status 2."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message} (see {self.prog} --help)\n")
 
 
 def pick_device(gpu: str) -> torch.device:

@@ -13,16 +13,16 @@ deepfashion  ``{train,test}_mask/``, first channel   ``{train,test}_label/`` as 
 
 Maps are written as PNG: 8 bits, or 16 bits where a map has more than 256 ids.
 """
-import argparse
 import os
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
 from data.image_files import Source, read_ids, renumber
+from util.arguments import ArgumentParser
 from util.errors import UserError, command
 from util.files import atomic_path
 
@@ -106,14 +106,9 @@ def _save(ids: np.ndarray, path: str) -> None:
         Image.fromarray(ids).save(temporary, "PNG")
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message} (see {self.prog} --help)")
-
-
 @command
 def main() -> None:
-    parser = _Parser(description="Make instance maps by renumbering the ids of each map 0..n-1 in ascending order.")
+    parser = ArgumentParser(description="Make instance maps: the ids of each map renumbered 0..n-1 in ascending order.")
     parser.add_argument("--path", required=True, help="folder of the data set")
     parser.add_argument("--dataset", required=True, choices=sorted(DATASETS), help="kind of data set")
     args = parser.parse_args()

@@ -3,7 +3,7 @@ import argparse
 import os
 
 from data.image_files import Source
-from data.pix2pix_dataset import Layout, Pix2pixDataset
+from data.pix2pix_dataset import Pix2pixDataset, Sources
 
 
 class ADE20KDataset(Pix2pixDataset):
@@ -17,7 +17,7 @@ class ADE20KDataset(Pix2pixDataset):
                             display_winsize=256, label_nc=150, contain_dontcare_label=True)
 
     @staticmethod
-    def layout(opt: argparse.Namespace) -> Layout:
+    def sources(opt: argparse.Namespace) -> Sources:
         part = "_train_" if opt.phase == "train" else "_val_"
-        return Layout(*(Source(os.path.join(opt.dataroot, kind), part=part, recursive=True)
+        return Sources(*(Source(os.path.join(opt.dataroot, kind), part=part, recursive=True)
                         for kind in ("annotations", "images", "instances")))

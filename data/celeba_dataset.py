@@ -3,7 +3,7 @@ import argparse
 import os
 
 from data.image_files import Source
-from data.pix2pix_dataset import Layout, Pix2pixDataset
+from data.pix2pix_dataset import Pix2pixDataset, Sources
 
 
 class CelebADataset(Pix2pixDataset):
@@ -16,6 +16,6 @@ class CelebADataset(Pix2pixDataset):
                             display_winsize=256, label_nc=19)
 
     @staticmethod
-    def layout(opt: argparse.Namespace) -> Layout:
+    def sources(opt: argparse.Namespace) -> Sources:
         split = os.path.join(opt.dataroot, "train" if opt.phase == "train" else "test")
-        return Layout(*(Source(os.path.join(split, kind)) for kind in ("labels", "images", "instances")))
+        return Sources(*(Source(os.path.join(split, kind)) for kind in ("labels", "images", "instances")))

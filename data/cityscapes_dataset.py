@@ -3,7 +3,7 @@ import argparse
 import os
 
 from data.image_files import Source
-from data.pix2pix_dataset import Layout, Pix2pixDataset
+from data.pix2pix_dataset import Pix2pixDataset, Sources
 
 
 class CityscapesDataset(Pix2pixDataset):
@@ -17,12 +17,12 @@ class CityscapesDataset(Pix2pixDataset):
                             display_winsize=512, num_upsampling_layers="more", label_nc=35)
 
     @staticmethod
-    def layout(opt: argparse.Namespace) -> Layout:
+    def sources(opt: argparse.Namespace) -> Sources:
         split = "train" if opt.phase == "train" else "val"
         annotations = os.path.join(opt.dataroot, "gtFine", split)
         photos = os.path.join(opt.dataroot, "leftImg8bit", split)
         ids = "_instanceReIds.png" if opt.norm_mode == "inade" else "_instanceIds.png"
-        return Layout(Source(annotations, ending="_labelIds.png", recursive=True),
+        return Sources(Source(annotations, ending="_labelIds.png", recursive=True),
                       Source(photos, ending="_leftImg8bit.png", recursive=True),
                       Source(annotations, ending=ids, recursive=True))
 

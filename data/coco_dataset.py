@@ -1,7 +1,7 @@
 """COCO-Stuff: ``{train,val}_{img,label,inst}/``."""
 import argparse
 
-from data.pix2pix_dataset import Layout, Pix2pixDataset
+from data.pix2pix_dataset import Pix2pixDataset, Sources
 
 
 class CocoDataset(Pix2pixDataset):
@@ -14,5 +14,5 @@ class CocoDataset(Pix2pixDataset):
                             display_winsize=256, label_nc=182, contain_dontcare_label=True)
 
     @staticmethod
-    def layout(opt: argparse.Namespace) -> Layout:
-        return Layout.of_split(opt.dataroot, "train" if opt.phase == "train" else "val")
+    def sources(opt: argparse.Namespace) -> Sources:
+        return Sources.of_split(opt.dataroot, "train" if opt.phase == "train" else "val")

@@ -3,7 +3,7 @@ import argparse
 import os
 
 from data.image_files import Source
-from data.pix2pix_dataset import Layout, Pix2pixDataset
+from data.pix2pix_dataset import Pix2pixDataset, Sources
 from util.errors import UserError
 
 
@@ -19,11 +19,11 @@ class CustomDataset(Pix2pixDataset):
                             display_winsize=256, label_nc=13)
 
     @staticmethod
-    def layout(opt: argparse.Namespace) -> Layout:
+    def sources(opt: argparse.Namespace) -> Sources:
         if opt.label_dir:
-            return Layout(*(Source(folder) if folder else None
+            return Sources(*(Source(folder) if folder else None
                             for folder in (opt.label_dir, opt.image_dir, opt.instance_dir)))
         if opt.image_dir or opt.instance_dir:
             raise UserError("--image_dir and --instance_dir need --label_dir")
-        layout = Layout.of_split(opt.dataroot, "train" if opt.phase == "train" else "val")
-        return layout if os.path.isdir(layout.instance.folder) else layout._replace(instance=None)
+        sources = Sources.of_split(opt.dataroot, "train" if opt.phase == "train" else "val")
+        return sources if os.path.isdir(sources.instance.folder) else sources._replace(instance=None)

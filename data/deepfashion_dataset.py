@@ -1,7 +1,7 @@
 """DeepFashion: ``{train,test}_{img,label,inst}/``."""
 import argparse
 
-from data.pix2pix_dataset import Layout, Pix2pixDataset
+from data.pix2pix_dataset import Pix2pixDataset, Sources
 
 
 class DeepFashionDataset(Pix2pixDataset):
@@ -13,5 +13,5 @@ class DeepFashionDataset(Pix2pixDataset):
                             label_nc=8, noise_nc=8)
 
     @staticmethod
-    def layout(opt: argparse.Namespace) -> Layout:
-        return Layout.of_split(opt.dataroot, "train" if opt.phase == "train" else "test")
+    def sources(opt: argparse.Namespace) -> Sources:
+        return Sources.of_split(opt.dataroot, "train" if opt.phase == "train" else "test")

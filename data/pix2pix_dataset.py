@@ -18,7 +18,7 @@ DONT_CARE = 255  # value in label files
 _LIST_OPTIONS = ("norm_mode", "no_instance", "isTrain", "use_vae", "no_pairing_check", "image_dir", "instance_dir")
 
 
-class Layout(NamedTuple):
+class Sources(NamedTuple):
     """Where a data set keeps its files; None for a kind that it has not."""
 
     label: Source
@@ -26,7 +26,7 @@ class Layout(NamedTuple):
     instance: Source | None
 
     @classmethod
-    def of_split(cls, root: str, split: str) -> "Layout":
+    def of_split(cls, root: str, split: str) -> "Sources":
         """``root/{split}_{label,img,inst}/``."""
         return cls(*(Source(os.path.join(root, f"{split}_{kind}")) for kind in ("label", "img", "inst")))
 
@@ -40,7 +40,7 @@ class Files(NamedTuple):
 
 
 class Pix2pixDataset(torch.utils.data.Dataset):
-    """Base of all data sets; a subclass says where its files lie (:meth:`layout`).
+    """Base of all data sets; a subclass says where its files lie (:meth:`sources`).
 
     A sample is a dict of
     ``label`` [1, H, W] class ids below C, uint8 (int32 if C > 256); 255 became ``label_nc`` with
@@ -75,7 +75,7 @@ class Pix2pixDataset(torch.utils.data.Dataset):
         raise NotImplementedError
 
     @staticmethod
-    def layout(opt: argparse.Namespace) -> Layout:
+    def sources(opt: argparse.Namespace) -> Sources:
         """Where the files of ``opt.phase`` lie."""
         raise NotImplementedError
 
@@ -139,12 +139,12 @@ class Pix2pixDataset(torch.utils.data.Dataset):
 
     def _list_files(self) -> list[Files]:
         opt = self.opt
-        layout = self.layout(opt)
-        labels = layout.label.files()
+        sources = self.sources(opt)
+        labels = sources.label.files()
         if not labels:
-            raise UserError(f"no label maps: {_lack(layout.label)}; check --dataroot and --dataset_mode")
-        photos = self._photos_for(labels, layout.photo)
-        instances = self._instances_for(labels, layout.instance)
+            raise UserError(f"no label maps: {_lack(sources.label)}; check --dataroot and --dataset_mode")
+        photos = self._photos_for(labels, sources.photo)
+        instances = self._instances_for(labels, sources.instance)
         return [Files(*paths) for paths in zip(labels, photos, instances, strict=True)]
 
     def _photos_for(self, labels: list[str], source: Source | None) -> list[str] | list[None]:

@@ -34,8 +34,8 @@ from tqdm import tqdm
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from util.errors import UserError, command  # noqa: E402
-from util.files import atomic_path, write_atomically  # noqa: E402
+from util.errors import UserError, command
+from util.files import atomic_path, write_atomically
 
 Array = np.ndarray
 Color = tuple[int, int, int]

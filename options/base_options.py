@@ -3,7 +3,7 @@ import argparse
 import os
 import re
 import sys
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 
@@ -17,6 +17,7 @@ from models.networks import (
     output_size,
     parse_norm_name,
 )
+from util.arguments import ArgumentParser
 from util.errors import UserError
 from util.files import write_atomically
 
@@ -74,13 +75,6 @@ class Options(argparse.Namespace):
     def semantic_nc(self) -> int:
         """Channels of the semantic input: C, plus one for the instance edges."""
         return self.num_classes + int(not self.no_instance)
-
-
-class _Parser(argparse.ArgumentParser):
-    """argparse, with errors as one line and exit status 2."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message} (see {self.prog} --help)\n")
 
 
 class BaseOptions:
@@ -150,7 +144,7 @@ class BaseOptions:
 
     def parser_for(self, args: list[str]) -> argparse.ArgumentParser:
         """The parser with the data set's own options and defaults, as ``args`` select it."""
-        parser = _Parser(formatter_class=argparse.ArgumentDefaultsHelpFormatter, allow_abbrev=False)
+        parser = ArgumentParser(formatter_class=argparse.ArgumentDefaultsHelpFormatter)
         self.add_options(parser)
         choice = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
         choice.add_argument("--dataset_mode", default=parser.get_default("dataset_mode"))

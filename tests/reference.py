@@ -1,8 +1,9 @@
 """The method's formulas written the obvious way: slow, plain PyTorch, nothing shared with the code under test.
 
 The networks have the state-dict keys of the project's, so that weights go from one to the other. Every network takes
-one-hot maps; dtype and device are those of its inputs. Only the published norms are here: spectral norm with batch
-norm in the generator, with instance norm in the discriminators and in SPADE's encoder.
+one-hot maps; device and dtype are those of its inputs, and one-hot maps and noise are of the default dtype. Only the
+published norms are here: spectral norm with batch norm in the generator, with instance norm in the discriminators and
+in SPADE's encoder.
 """
 import torch
 import torch.nn.functional as F

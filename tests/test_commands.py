@@ -156,8 +156,8 @@ def test_evaluation_keeps_the_best_and_disturbs_nothing(world, trained, tmp_path
     try:
         succeed(run("fid_score.py", world / "train_img", "--save_np_name", "custom", "--dims", 64,
                     "--inception_weights", weights))
-        succeed(run("train.py", *TRAIN, "--dataroot", world, "--name", "exp", "--checkpoints_dir", tmp_path, "--use_vae",
-                    "--niter", 2, "--no_html", "--train_eval", "--eval_dims", 64, "--eval_epoch_freq", 1,
+        succeed(run("train.py", *TRAIN, "--dataroot", world, "--name", "exp", "--checkpoints_dir", tmp_path,
+                    "--use_vae", "--niter", 2, "--no_html", "--train_eval", "--eval_dims", 64, "--eval_epoch_freq", 1,
                     "--inception_weights", weights))
     finally:
         for file in ("m.npy", "s.npy"):
@@ -171,8 +171,9 @@ def test_evaluation_keeps_the_best_and_disturbs_nothing(world, trained, tmp_path
 
 
 def test_gallery(world, trained, tmp_path, run):
-    process = succeed(run("-m util.gallery", *NETWORK, "--dataroot", world, "--name", "exp", "--checkpoints_dir", trained,
-                          "--use_vae", "--gallery_dir", tmp_path, "--layouts", 2, "--samples", 2, "--measured", 3))
+    process = succeed(run("-m util.gallery", *NETWORK, "--dataroot", world, "--name", "exp", "--checkpoints_dir",
+                          trained, "--use_vae", "--gallery_dir", tmp_path, "--layouts", 2, "--samples", 2,
+                          "--measured", 3))
     assert "of the change lies inside" in process.stdout
     page = (tmp_path / "index.html").read_text()
     assert "reconstruction" in page and "real" in page and "alone resampled" in page

@@ -156,7 +156,7 @@ def test_vgg_loss(vgg, weights, monkeypatch):
     value.backward()
     assert fake.grad.any() and real.grad is None
     assert not any(parameter.requires_grad for parameter in loss.parameters())
-    assert float(loss(real, real)) == 0
+    assert loss(real, real).item() == 0
 
 
 # ---- learning rates

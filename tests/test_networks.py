@@ -183,9 +183,10 @@ def inade_pair(channels=6):
     return layer, plain_layer
 
 
+@pytest.mark.parametrize("slope", [1.0, 0.2])
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("size", [(12, 20), (6, 10), (3, 5), (24, 40), (7, 9)])
-def test_inade(size, training):
+def test_inade(size, training, slope):
     layout = layout_of(12, 20)
     layer, plain_layer = (module.train(training) for module in inade_pair())
     for step in range(3):  # the running statistics move on
@@ -193,8 +194,8 @@ def test_inade(size, training):
         x = (3 + 2 * torch.randn(4, 6, *size)).to(memory_format=memory_format)
         noise = torch.randn(4, 10, 2, 4)
         inputs, plain_inputs = copies(x, noise), copies(x, noise)
-        out = layer(inputs[0], Condition(layout, inputs[1]))
-        expected = plain_layer(plain_inputs[0], *plain(layout), plain_inputs[1])
+        out = layer(inputs[0], Condition(layout, inputs[1]), slope)
+        expected = F.leaky_relu(plain_layer(plain_inputs[0], *plain(layout), plain_inputs[1]), slope)
         same(out, expected)
         backward(out)
         backward(expected)
@@ -238,9 +239,10 @@ def test_spade(kind, training):
     if kind == "instance":
         plain_layer.param_free_norm = nn.InstanceNorm2d(6)
     plain_layer.load_state_dict(layer.state_dict())
-    for size in ((6, 10), (12, 20), (7, 9)):
+    for size, slope in (((6, 10), 1.0), ((12, 20), 0.2), ((7, 9), 0.2)):
         x, plain_x = copies(*[3 + 2 * torch.randn(4, 6, *size)] * 2)
-        out, expected = layer(x, Condition(layout)), plain_layer(plain_x, *plain(layout), None)
+        out = layer(x, Condition(layout), slope)
+        expected = F.leaky_relu(plain_layer(plain_x, *plain(layout), None), slope)
         same(out, expected)
         backward(out)
         backward(expected)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from tqdm import tqdm
 
 from data import collate, create_dataset
@@ -68,6 +69,7 @@ class Gallery:
     def __init__(self, opt: Options, model: Pix2PixModel):
         self.opt, self.model = opt, model
         self.page = Page(f"{opt.name}: one layout, many pictures", max(opt.display_winsize, 96))
+        self._rows: list[list[np.ndarray]] = []
 
     def add_samples(self, data: Data) -> None:
         name = _name(data)
@@ -105,8 +107,9 @@ class Gallery:
         self.page.add_text("Measured: " + describe(figures))
 
     def save(self, figures: dict[str, Any]) -> str:
-        """Write the page and ``figures.json``, and return the page's path."""
+        """Write the page, all of it as one picture, and ``figures.json``; return the page's path."""
         print(describe(figures))
+        save_image(contact_sheet(self._rows), os.path.join(self.opt.gallery_dir, "gallery.png"))
         write_atomically(os.path.join(self.opt.gallery_dir, "figures.json"), json.dumps(figures, indent=1) + "\n")
         path = os.path.join(self.opt.gallery_dir, "index.html")
         self.page.save(path)
@@ -119,6 +122,19 @@ class Gallery:
             save_image(picture, os.path.join(self.opt.gallery_dir, path))
             row.append(Picture(path, caption))
         self.page.add_row(heading, row)
+        self._rows.append(list(pictures.values()))
+
+
+def contact_sheet(rows: list[list[np.ndarray]], width: int = 128, gap: int = 4) -> np.ndarray:
+    """Rows of pictures [H, W(, 3)] on white, every picture ``width`` pixels wide: [h, w, 3] uint8."""
+    height = round(width * rows[0][0].shape[0] / rows[0][0].shape[1])
+    columns = max(map(len, rows))
+    sheet = Image.new("RGB", (columns * (width + gap) - gap, len(rows) * (height + gap) - gap), "white")
+    for y, row in enumerate(rows):
+        for x, picture in enumerate(row):
+            scaled = Image.fromarray(picture).resize((width, height), Image.Resampling.BICUBIC)
+            sheet.paste(scaled, (x * (width + gap), y * (height + gap)))
+    return np.asarray(sheet)
 
 
 def draw_styles(model: Pix2PixModel, data: Data) -> dict[str, torch.Tensor]:
