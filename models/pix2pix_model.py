@@ -35,7 +35,7 @@ class Pix2PixModel(nn.Module):
         self.netD = build_discriminator(opt) if opt.isTrain else None
         self.netE = self.mode.build_encoder(opt) if opt.use_vae else None
         self.vgg_loss = None
-        self._layout_of: tuple[Tensor, Tensor, Layout] | None = None
+        self._layout_of: tuple[Tensor, Tensor, tuple[int, int], Layout] | None = None
         if opt.isTrain and not opt.no_vgg_loss:
             self.vgg_loss = VGGLoss(self.mode.vgg_layer_weights, opt.vgg_weights)
         # the fast convolutions of CPU and GPU work on channels-last tensors
@@ -58,12 +58,14 @@ class Pix2PixModel(nn.Module):
     def layout(self, data: Mapping[str, Any]) -> Layout:
         """The layout of a batch, on the model's device; the two steps on one batch share it."""
         label, instance = data["label"], data["instance"]
-        if self._layout_of is None or self._layout_of[0] is not label or self._layout_of[1] is not instance:
+        versions = label._version, instance._version  # they count changes in place
+        if self._layout_of is None or not (self._layout_of[0] is label and self._layout_of[1] is instance
+                                           and self._layout_of[2] == versions):
             device = self.opt.device
             layout = Layout(label.to(device), instance.to(device), self.opt.num_classes,
                             with_edges=not self.opt.no_instance)
-            self._layout_of = label, instance, layout
-        return self._layout_of[2]
+            self._layout_of = label, instance, versions, layout
+        return self._layout_of[3]
 
     def image(self, data: Mapping[str, Any]) -> Tensor:
         return data["image"].to(self.opt.device, memory_format=torch.channels_last)

@@ -6,6 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+# small parallel regions take many times longer on a busy machine: one thread, here and in the commands that are run
+os.environ["OMP_NUM_THREADS"] = "1"
+
 import torch
 import torchvision
 

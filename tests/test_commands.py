@@ -233,3 +233,11 @@ def test_wrong_use_gets_one_line(world, trained, tmp_path, run):
         assert len(lines) == 1 and "Traceback" not in process.stderr, (name, process.stderr)
         assert re.search(expected, lines[0]), (name, lines[0])
     assert not list((tmp_path / "wrong").glob("*.pth"))
+
+
+def test_quickstart_does_the_whole_job(tmp_path, run):
+    process = succeed(run("-m util.quickstart", "--out", tmp_path / "q", "--scenes", 16, "--epochs", 1, "--width", 2,
+                          timeout=600))
+    assert "between real instances" in process.stdout and "index.html" in process.stdout
+    assert Image.open(tmp_path / "q" / "gallery" / "gallery.png").size[0] > 128
+    assert (tmp_path / "q" / "checkpoints" / "scenes" / "latest_net_IE.pth").exists()

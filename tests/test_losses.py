@@ -163,7 +163,7 @@ def test_vgg_loss(vgg, weights, monkeypatch):
 
 
 SMALL = ("--dataset_mode", "custom", "--label_nc", "3", "--ngf", "1", "--ndf", "1", "--z_dim", "4", "--noise_nc", "2",
-         "--crop_size", "32", "--load_size", "32", "--no_vgg_loss", "--gpu_ids", "-1")
+         "--crop_size", "32", "--batchSize", "2", "--load_size", "32", "--no_vgg_loss", "--gpu_ids", "-1")
 
 
 @pytest.fixture

@@ -64,7 +64,7 @@ class Pix2PixTrainer:
     def learning_rate(self, finished_epochs: int) -> float:
         """Base rate once so many epochs are done: constant for ``niter``, then linear to 0 over ``niter_decay``."""
         over = max(0, finished_epochs - self.opt.niter)
-        return self.opt.lr * (1 - over / self.opt.niter_decay) if over else self.opt.lr
+        return self.opt.lr * max(0.0, 1 - over / max(self.opt.niter_decay, 1))
 
     def update_learning_rate(self, epoch: int) -> None:
         """Set the rates for the epoch after ``epoch``."""

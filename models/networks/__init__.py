@@ -35,6 +35,7 @@ __all__ = [
     "kl_divergence",
     "output_size",
     "parse_norm_name",
+    "start_size",
 ]
 
 

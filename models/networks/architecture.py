@@ -52,11 +52,12 @@ class VGG19(nn.Module):
 
     def __init__(self, weights: str | None = None):
         super().__init__()
-        self.features = torchvision.models.vgg19(weights=None).features[: self.slice_ends[-1]]
+        with torch.device("meta"):  # no random weights for the file's to replace
+            self.features = torchvision.models.vgg19(weights=None).features[: self.slice_ends[-1]]
         for layer in self.features:
             if isinstance(layer, nn.ReLU):
                 layer.inplace = False  # the activations are outputs
-        self.features.load_state_dict(self._read(weights))
+        self.features.load_state_dict(self._read(weights), assign=True)
         self.requires_grad_(False)
         self.eval()
 

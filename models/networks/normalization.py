@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from models.networks.layout import Layout, RegionMap
 from util.errors import UserError
@@ -120,6 +121,7 @@ class _Modulate(torch.autograd.Function):
         return out
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, grad):
         x, scale, mean, rstd, out = ctx.saved_tensors
         regions = ctx.regions
