@@ -1,668 +1,505 @@
-"""Draw the built-in example world: outdoor scenes with label maps, instance maps and the true style of every instance.
+"""Draw the built-in example world: small photographs of outdoor scenes with their layouts.
 
     python datasets/make_scenes.py --out datasets/scenes --num 1000 --size 64 --seed 0
 
-Writes, under --out (NAME is scene_00000, scene_00001, ...):
-
-==========================  =======================================================================================
-``{train,val}_img/``        NAME.png: the picture, RGB
-``{train,val}_label/``      NAME.png: class ids, 8 bits
-``{train,val}_inst/``       NAME.png: instance ids 0..n-1, 8 bits; every instance belongs to one class
-``styles_{train,val}.csv``  a line per instance: its class, the style it was drawn with, its size
-``classes.txt``             a line per class: id, colour in which to show it, name
-==========================  =======================================================================================
-
-Every instance, thing or stuff, takes its looks from the distribution of its class in :data:`CLASSES`, independently of
-all others. Geometry is in units of the picture's side, so that a larger --size draws the same scenes in more detail.
-A scene depends on --seed, its split and its number alone, not on --num or --workers.
+Writes ``{train,val}_{img,label,inst}/scene_00000.png`` (``--dataset_mode custom``), the true looks of every instance in
+``styles_{train,val}.csv``, and the classes in ``classes.txt``. Every instance draws its looks from its class's own
+distribution: some have several modes (paint, masonry), some are continuous (foliage, grass). The same arguments give
+the same files, whatever the number of workers; a larger --size draws the same scenes in more detail.
 """
 import argparse
+import colorsys
 import csv
 import io
 import multiprocessing
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
-from scipy.ndimage import map_coordinates
+from scipy import ndimage
 from tqdm import tqdm
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
+from util.arguments import ArgumentParser
 from util.errors import UserError, command
 from util.files import atomic_path, write_atomically
 
+CLASS_NAMES = ("sky", "hill", "meadow", "road", "lake", "house", "tree", "car", "person", "balloon")
+SKY, HILL, MEADOW, ROAD, LAKE, HOUSE, TREE, CAR, PERSON, BALLOON = range(len(CLASS_NAMES))
+CLASS_COLORS = ((112, 178, 232), (138, 124, 166), (126, 184, 92), (128, 122, 120), (60, 110, 190), (206, 122, 78),
+                (38, 110, 58), (214, 52, 60), (240, 188, 44), (176, 88, 190))
+SUPERSAMPLING = 2
+SIZES = (64, 512)
+MIN_PIXELS = 6  # of an instance at 64x64; smaller ones are painted over in the layout
+
 Array = np.ndarray
-Color = tuple[int, int, int]
-SAMPLES = 3  # per pixel and axis; odd, so that one of them lies in the pixel's centre and says what the pixel is
-MIN_AREA = 6 / 64**2  # of the picture; instances of which less is seen are left out
-LATTICE = np.random.default_rng(2021).uniform(-1, 1, (256, 256)).astype(np.float32)
-SPLITS = ("train", "val")
 
 
-# --- classes and their styles ---------------------------------------------------------------------------------------
-
-class Mode(NamedTuple):
-    """One way an instance of a class can look: a name, its base colour, and second colours to choose from."""
-
-    name: str
-    base: Color
-    accents: tuple[Color, ...]
-
-
-class Class(NamedTuple):
-    """A class: name, colour in label maps, modes of its distribution; a ramp has all colours between its modes too."""
-
-    name: str
-    color: Color
-    modes: tuple[Mode, ...]
-    ramp: bool = False
-
-
-ROOFS = ((168, 74, 50), (92, 98, 112), (104, 66, 48))
-BARK = ((92, 68, 50), (118, 104, 90))
-LEAVES = ((58, 98, 40), (84, 118, 44))
-LINES = ((236, 232, 220), (238, 196, 70))
-GLASS = ((38, 50, 66),)
-
-CLASSES = (
-    Class("sky", (70, 130, 200), (
-        Mode("noon", (44, 112, 208), ((176, 212, 240), (206, 224, 236))),
-        Mode("sunset", (112, 96, 168), ((255, 176, 96), (255, 140, 110))),
-        Mode("dawn", (142, 168, 220), ((255, 206, 200),)),
-        Mode("overcast", (150, 160, 172), ((208, 212, 214),)))),
-    Class("hill", (110, 90, 130), (
-        Mode("forest", (54, 88, 58), ((84, 112, 66),)),
-        Mode("rock", (104, 112, 130), ((240, 244, 250),)),
-        Mode("heather", (122, 84, 132), ((160, 120, 150),)),
-        Mode("ochre", (172, 112, 66), ((214, 160, 104),)))),
-    Class("meadow", (120, 200, 80), (
-        Mode("grass", (88, 142, 52), ((122, 172, 66), (70, 122, 48))),
-        Mode("wheat", (214, 176, 84), ((188, 146, 66),)),
-        Mode("lavender", (136, 104, 178), ((96, 122, 82),)),
-        Mode("rapeseed", (226, 206, 46), ((150, 168, 50),)))),
-    Class("water", (40, 90, 230), (
-        Mode("deep", (32, 78, 140), ((130, 176, 214),)),
-        Mode("turquoise", (40, 156, 164), ((150, 222, 216),)),
-        Mode("green", (62, 98, 78), ((140, 168, 140),)))),
-    Class("road", (110, 110, 110), (
-        Mode("asphalt", (78, 80, 86), LINES),
-        Mode("concrete", (164, 160, 152), LINES),
-        Mode("earth", (158, 116, 80), ((184, 146, 106),)))),
-    Class("house", (200, 80, 40), (
-        Mode("brick", (170, 82, 62), ROOFS),
-        Mode("white", (232, 230, 222), ROOFS),
-        Mode("ochre", (226, 180, 96), ROOFS),
-        Mode("blue", (112, 148, 186), ROOFS))),
-    Class("tree", (30, 130, 50), (
-        Mode("spring", (138, 178, 62), BARK), Mode("summer", (62, 118, 48), BARK),
-        Mode("gold", (222, 176, 44), BARK), Mode("orange", (222, 116, 38), BARK),
-        Mode("crimson", (168, 46, 40), BARK)), ramp=True),
-    Class("pine", (10, 80, 70), (
-        Mode("green", (38, 88, 56), ((62, 116, 66),)),
-        Mode("blue", (70, 120, 128), ((120, 166, 170),)),
-        Mode("snowy", (186, 204, 214), ((244, 248, 252),)))),
-    Class("bush", (200, 120, 200), (
-        Mode("pink", (226, 92, 142), LEAVES), Mode("white", (238, 234, 226), LEAVES),
-        Mode("violet", (126, 84, 190), LEAVES), Mode("yellow", (240, 206, 54), LEAVES),
-        Mode("leaves", (96, 146, 58), LEAVES))),
-    Class("car", (220, 20, 60), (
-        Mode("red", (196, 30, 36), GLASS), Mode("blue", (36, 84, 176), GLASS),
-        Mode("white", (232, 234, 236), GLASS), Mode("black", (42, 44, 50), GLASS),
-        Mode("yellow", (240, 190, 30), GLASS), Mode("green", (34, 122, 84), GLASS))),
-    Class("balloon", (255, 200, 0), (
-        Mode("red", (214, 42, 46), ((248, 226, 180), (250, 196, 50))),
-        Mode("blue", (38, 92, 196), ((244, 244, 240), (246, 204, 60))),
-        Mode("orange", (244, 140, 32), ((120, 52, 140), (250, 236, 200))),
-        Mode("green", (44, 150, 92), ((246, 240, 200), (240, 214, 60))),
-        Mode("violet", (136, 62, 168), ((250, 180, 200), (250, 220, 90))))),
-)
-CLASS_NAMES = tuple(c.name for c in CLASSES)
-CLASS_COLORS = tuple(c.color for c in CLASSES)
-SKY, HILL, MEADOW, WATER, ROAD, HOUSE, TREE, PINE, BUSH, CAR, BALLOON = range(len(CLASSES))
-
-
-@dataclass(frozen=True)
-class Style:
-    """What an instance looks like.
-
-    :ivar mode: name of the mode of its class; of the nearest one if the class is a ramp.
-    :ivar base: RGB in 0..1, the colour of most of it; ``accent``: RGB in 0..1, of roofs, horizons, stripes, leaves, ...
-    """
+class Style(NamedTuple):
+    """The looks of one instance: colours in 0..1, and the mode of the distribution they came from."""
 
     mode: str
-    base: Array
-    accent: Array
-
-
-def draw_style(rng: np.random.Generator, class_id: int) -> Style:
-    """A sample of the class's distribution."""
-    _, _, modes, ramp = CLASSES[class_id]
-    place = rng.uniform(0, len(modes) - 1) if ramp else float(rng.integers(len(modes)))
-    nearest = modes[round(place)]
-    low, high = modes[int(place)], modes[min(int(place) + 1, len(modes) - 1)]
-    base = np.array(low.base) * (1 - place % 1) + np.array(high.base) * (place % 1)
-    accent = np.array(nearest.accents[rng.integers(len(nearest.accents))])
-
-    def vary(color: Array) -> Array:
-        return np.clip(color / 255 * rng.normal(1, 0.08) + rng.normal(0, 0.02, 3), 0.02, 0.98).astype(np.float32)
-
-    return Style(nearest.name, vary(base), vary(accent))
-
-
-# --- tools of the painters: all arrays are [h, w] (or broadcast to it), colours [h, w, 3] in 0..1 --------------------
-
-def noise(u: Array, v: Array, rng: np.random.Generator, octaves: int = 3) -> Array:
-    """Value noise in about -1..1; its coarsest octave changes over distances of 1 in ``u`` and ``v``."""
-    u, v = np.broadcast_arrays(u, v)
-    total, norm = np.zeros(u.shape, np.float32), 0.0
-    for octave in range(octaves):
-        gain, (du, dv) = 0.62**octave, rng.uniform(0, 256, 2)
-        at = np.stack([v * 2**octave + dv, u * 2**octave + du])
-        cell = np.floor(at)
-        part = at - cell
-        total += gain * map_coordinates(LATTICE, cell + part * part * (3 - 2 * part), order=1, mode="grid-wrap")
-        norm += gain**2
-    return total / np.float32(norm**0.5) * np.float32(1.3)
-
-
-def smooth(low: float, high: float, value: Array) -> Array:
-    """0 below ``low``, 1 above ``high``, an S in between."""
-    t = np.clip((value - low) / (high - low), 0, 1)
-    return t * t * (3 - 2 * t)
-
-
-def fill(color: Array, shade: Array) -> Array:
-    return color * shade[..., None]
-
-
-def over(image: Array, where: Array, color: Array | tuple[float, ...]) -> None:
-    """Blend ``color`` into ``image`` with the weights ``where`` (bool or 0..1)."""
-    where = np.asarray(where, np.float32)[..., None]
-    image += where * (np.asarray(color, np.float32) - image)
-
-
-def between(low: float, value: Array, high: float) -> Array:
-    return (low < value) & (value < high)
-
-
-# --- stuff: painters of (x, y) in 0..1, y down ------------------------------------------------------------------------
-
-def sky(x, y, style, rng, *, horizon):
-    t = np.clip(y / horizon, 0, 1) ** 1.3
-    image = style.base + (style.accent - style.base) * (t + 0 * x)[..., None]
-    clouds = smooth(0.05, 1.0, noise(x * 3, y * 7, rng, 4)) * (0.75 - 0.4 * t)
-    over(image, clouds, 0.35 * style.accent + 0.62)
-    return np.ones(clouds.shape, bool), image
-
-
-def hill(x, y, style, rng, *, ridge, far):
-    top = ridge(x)
-    below = y - top
-    folds = noise(x * 9 + below * 6, below * 9, rng, 4)
-    image = fill(style.base, 1 + 0.28 * folds - 0.4 * below)
-    cap = smooth(0.0, 1.0, (0.075 - below) / 0.05 + 0.8 * folds)
-    over(image, cap * (0.85 if style.mode == "rock" else 0.4), style.accent * (0.95 + 0.05 * folds[..., None]))
-    over(image, np.full(folds.shape, far * 0.45), (0.72, 0.78, 0.86))
-    return below > 0, image
-
-
-def meadow(x, y, style, rng, *, edge, horizon):
-    depth = np.clip((y - horizon + 0.02) / (1 - horizon), 0.03, None)
-    rows = 0.5 + 0.5 * np.sin((x - 0.5) / depth * 22)
-    tufts = noise(x / depth**0.6 * 16, depth**0.5 * 40, rng, 3)
-    patches = noise(x * 4, depth**0.5 * 8, rng, 2)
-    image = fill(style.base, 1 + 0.16 * tufts + 0.1 * patches - 0.12 * (1 - depth))
-    weight = 0.35 + 0.35 * patches if style.mode == "grass" else 0.75 * smooth(0.35, 0.9, rows) * smooth(0.02, 0.3, depth)
-    over(image, np.clip(weight, 0, 1), style.accent * (1 + 0.16 * tufts[..., None]))
-    over(image, 0.35 * smooth(0.3, 0.0, depth) + 0 * x, (0.74, 0.79, 0.82))
-    return edge(x, y), image
-
-
-def water(x, y, style, rng, *, inside, top, bottom):
-    t = (y - top) / (bottom - top)
-    ripples = noise(x * 7, y * 75, rng, 3)
-    image = style.accent + (style.base - style.accent) * np.clip(0.2 + 0.9 * t + 0.15 * ripples, 0, 1)[..., None]
-    shore = inside(x, y)
-    over(image, 0.6 * smooth(0.25, 0.0, shore), style.base * 0.6)
-    over(image, 0.7 * smooth(0.9, 1.4, ripples), (1, 1, 1))
-    return shore > 0, image
-
-
-def road(x, y, style, rng, *, across, along):
-    side, run = across(x, y), along(x, y)
-    grain = noise(x * 60, y * 60, rng, 3)
-    image = fill(style.base, 1 + 0.1 * grain + 0.06 * np.cos(side * 6))
-    lines = (between(-0.05, side, 0.05) & (run % 1 < 0.55)) | between(0.86, abs(side), 0.94)
-    over(image, lines * (0.25 if style.mode == "earth" else 0.85), style.accent)
-    return abs(side) < 1, image
-
-
-# --- things: painters of u in -1..1 across and v in 0..1 upwards; a = width / height -----------------------------------
-
-def house(u, v, style, rng, *, a):
-    gable, storeys = rng.random() < 0.5, 1 + (a < 1.25)
-    eaves = 0.5 if gable else 0.58
-    t = (v - eaves) / (0.93 - eaves)
-    roof = between(0, t, 1) & (abs(u) < 1.02 - (0.95 if gable else 0.3) * t)
-    wall = (v <= eaves) & (abs(u) < 0.86)
-    stack = between(0.36, u, 0.56) & between(eaves, v, 0.99)
-    columns = 3 if a > 1.05 else 2
-    image = fill(style.base, 1.02 - 0.14 * u - 0.35 * smooth(eaves - 0.1, eaves, v) + 0.07 * noise(u * 9, v * 18, rng))
-    column = (u / 0.86 + 1) / 2 * columns
-    cell, row = column % 1 - 0.5, (v / eaves * storeys) % 1 - 0.52
-    over(image, (abs(cell) < 0.31) & (abs(row) < 0.31), (0.93, 0.92, 0.88))
-    over(image, (abs(cell) < 0.22) & (abs(row) < 0.23), (0.16, 0.2, 0.27))
-    door = (abs(cell) < 0.24) & (v < eaves / storeys * 0.8) & between(1, column, 2)
-    over(image, door, style.accent * 0.55)
-    tiles = 1.05 - 0.12 * u - 0.15 * (1 - t) + 0.08 * np.sin(v * 90) + 0.08 * noise(u * 12, v * 20, rng)
-    over(image, roof, fill(style.accent, tiles))
-    over(image, stack & ~roof, style.base * 0.62)
-    return wall | roof | stack, image
-
-
-def discs(x, y, centres, radii):
-    """Overlapping balls: [h, w] height over the picture's plane (0 outside), and light on them in about -1..1."""
-    dx, dy = x[None] - centres[:, 0, None, None], y[None] - centres[:, 1, None, None]
-    square = radii[:, None, None] ** 2 - dx**2 - dy**2
-    best = square.argmax(0)[None]
-    pick = partial(np.take_along_axis, indices=best, axis=0)
-    light = (0.75 * pick(np.broadcast_to(dy, square.shape)) - 0.5 * pick(np.broadcast_to(dx, square.shape)))[0]
-    return np.sqrt(np.maximum(pick(square)[0], 0)), light / radii[best[0]]
-
-
-def crown(rng, count, width, low, high):
-    """Centres [count, 2] and radii [count] of balls that fill a crown of ``width`` between ``low`` and ``high``."""
-    tall = (high - low) / 2
-    angle = np.arange(count) * 2.4 + rng.uniform(0, 6)
-    reach = np.sqrt(np.arange(count) / count) * rng.uniform(0.5, 0.68)
-    centres = np.stack([width / 2 * reach * np.cos(angle), low + tall * (1 + reach * np.sin(angle))], 1)
-    return centres, min(width / 2, tall) * rng.uniform(0.42, 0.6, count)
-
-
-def tree(u, v, style, rng, *, a):
-    x = u * a / 2
-    height, light = discs(x, v, *crown(rng, 12, a, 0.24, 1.0))
-    leaves = noise(x * 16, v * 16, rng, 4)
-    image = fill(style.base, 0.84 + 0.3 * light + 0.24 * leaves + 0.28 * (v - 0.6) - 0.18 * u)
-    trunk = (abs(x) < 0.045 + 0.04 * smooth(0.12, 0, v)) & (v < 0.45)
-    over(image, trunk & (height == 0), style.accent * (0.95 - 0.35 * u[..., None] * 8 * a / 2))
-    return (height > 0) | trunk, image
-
-
-def pine(u, v, style, rng, *, a):
-    t = (v - 0.1) / 0.9
-    tier = (t * 4.5) % 1
-    needles = noise(u * 8, v * 22, rng, 3)
-    half = (1 - t) * (0.72 + 0.36 * (1 - tier)) + 0.03 + 0.05 * needles
-    image = fill(style.base, 1.05 - 0.35 * tier - 0.22 * u + 0.2 * needles)
-    over(image, 0.6 * smooth(0.55, 0.1, tier + 0.2 * needles), style.accent)
-    trunk = (abs(u) < 0.13) & (v < 0.14)
-    over(image, (t < 0) & trunk, (0.3, 0.22, 0.17))
-    return ((t > 0) & (abs(u) < half)) | trunk, image
-
-
-def bush(u, v, style, rng, *, a):
-    x = u * a / 2
-    height, light = discs(x, v, *crown(rng, 9, a, -0.35, 1.0))
-    leaves = noise(x * 8, v * 8, rng, 3)
-    image = fill(style.accent, 0.85 + 0.3 * light + 0.2 * leaves + 0.3 * (v - 0.5))
-    over(image, smooth(-0.5, 0.1, noise(x * 7, v * 7, rng, 2) + 0.5 * (v - 0.4)), fill(style.base, 0.9 + 0.25 * light))
-    return (height > 0) & (v > 0), image
-
-
-def car_side(u, v, style, rng, *, a):
-    back, front, slope = ((-0.8, 0.42, 0.3), (-0.96, 0.46, 0.2), (-0.98, 0.68, 0.12))[rng.integers(3)]
-    t = (v - 0.56) / 0.44
-    body = between(0.15, v, 0.6 - 0.07 * u**2) & (abs(u) < 1 - 0.1 * abs((v - 0.36) / 0.22) ** 3)
-    left, right = back + slope * 0.6 * t, front - (slope + 0.12) * t
-    cabin = between(0, t, 1) & between(left, u, right)
-    image = fill(style.base, 0.72 + 0.3 * v + 0.35 * smooth(0.5, 0.58, v) * smooth(0.66, 0.58, v) - 0.25 * smooth(0.34, 0.18, v)
-                 + 0.3 * smooth(0.9, 1.0, v))
-    middle = (left + right) / 2
-    glass = between(0.08, t, 0.78) & between(left + 0.07, u, right - 0.07) & (abs(u - middle) > 0.035)
-    over(image, glass, style.accent + 0.22 * smooth(0.3, 0.8, t + 0.4 * u)[..., None])
-    over(image, body & (u > 0.9) & between(0.4, v, 0.52), (1, 0.95, 0.75))
-    over(image, body & (u < -0.92) & between(0.4, v, 0.54), (0.75, 0.08, 0.08))
-    wheel = np.minimum(np.hypot((u - 0.6) * a / 2, v - 0.19), np.hypot((u + 0.6) * a / 2, v - 0.19))
-    over(image, wheel < 0.19, (0.09, 0.09, 0.1))
-    over(image, wheel < 0.095, (0.62, 0.63, 0.66))
-    return body | cabin | (wheel < 0.19), image
-
-
-def car_rear(u, v, style, rng, *, a):
-    t = (v - 0.55) / 0.45
-    body = between(0.1, v, 0.62) & (abs(u) < 1 - 0.16 * abs((v - 0.34) / 0.28) ** 3)
-    cabin = between(0, t, 1) & (abs(u) < 0.86 - 0.2 * t - 0.1 * t**6)
-    tyres = between(0.56, abs(u), 0.9) & (v < 0.2)
-    image = fill(style.base, 0.75 + 0.3 * v - 0.1 * u + 0.3 * smooth(0.5, 0.58, v) * smooth(0.66, 0.58, v) + 0.2 * smooth(0.9, 1, v))
-    over(image, between(0.12, t, 0.8) & (abs(u) < 0.72 - 0.2 * t), style.accent + 0.2 * smooth(0.2, 0.9, t - 0.3 * u)[..., None])
-    over(image, (v < 0.25) & body, (0.15, 0.15, 0.16))
-    over(image, between(0.68, abs(u), 0.95) & between(0.38, v, 0.54), (0.85, 0.08, 0.07))
-    over(image, (abs(u) < 0.22) & between(0.28, v, 0.38), (0.92, 0.9, 0.8))
-    over(image, tyres & ~body, (0.08, 0.08, 0.09))
-    return body | cabin | tyres, image
-
-
-def balloon(u, v, style, rng, *, a):
-    x, radius = u * a / 2, a / 2
-    centre = 1 - radius
-    t = np.clip((v - 0.18) / (centre - 0.18), 0, 1)
-    half = np.where(v > centre, np.sqrt(np.maximum(radius**2 - (v - centre) ** 2, 0)), 0.07 + (radius - 0.07) * np.sin(t * 1.571))
-    around = np.arcsin(np.clip(x / np.maximum(half, 1e-3), -1, 1))
-    envelope = (abs(x) < half) & (v > 0.18)
-    image = fill(style.base, np.ones(around.shape, np.float32))
-    over(image, (around / np.pi * 4 + 0.3) % 1 > 0.62, style.accent)
-    image *= (1.02 - 0.3 * (u + 0.3) ** 2 - 0.25 * u + 0.2 * (v - 0.6))[..., None]
-    basket = (abs(x) < 0.065) & (v < 0.13)
-    ropes = (abs(x) < 0.06) & between(0.12, v, 0.19)
-    over(image, ropes & ~envelope, (0.35, 0.3, 0.28))
-    over(image, basket, (0.42, 0.27, 0.15))
-    return envelope | ropes | basket, image
-
-
-# --- scenes ---------------------------------------------------------------------------------------------------------
-
-Painter = Callable[[Array, Array, Style, np.random.Generator], tuple[Array, Array]]
-
-
-@dataclass
-class Item:
-    """An instance that waits to be drawn.
-
-    :ivar box: left, right, top, bottom in 0..1 (things can reach out of it). Things have their own coordinates in it.
-    """
-
-    class_id: int
-    style: Style
-    rng: np.random.Generator
-    paint: Painter
-    box: tuple[float, float, float, float] = (0.0, 1.0, 0.0, 1.0)
-    thing: bool = False
-    mirrored: bool = False
-
-    def draw(self, n: int) -> tuple[tuple[slice, slice], Array, Array]:
-        """On a grid of ``n`` x ``n`` samples: window of the grid, mask [h, w], colour [h, w, 3]."""
-        left, right, top, bottom = self.box
-        rows, cols = _window(top, bottom, n), _window(left, right, n)
-        x = ((np.arange(cols.start, cols.stop, dtype=np.float32) + 0.5) / n)[None]
-        y = ((np.arange(rows.start, rows.stop, dtype=np.float32) + 0.5) / n)[:, None]
-        if self.thing:
-            x, y = (2 * x - left - right) / (right - left) * (-1 if self.mirrored else 1), (bottom - y) / (bottom - top)
-        mask, image = self.paint(*np.broadcast_arrays(x, y), self.style, self.rng)
-        return (rows, cols), mask, image
-
-
-def _window(low: float, high: float, n: int) -> slice:
-    return slice(max(int(low * n), 0), max(min(int(np.ceil(high * n)), n), 0))
+    color: Array
+    accent: Array  # roof, trousers, stripes, clouds, ...
+    texture: float  # strength, 0..1
 
 
 @dataclass
 class Scene:
-    """A drawn scene.
-
-    :ivar image: uint8 [size, size, 3]; ``label``: uint8 [size, size], ids of :data:`CLASSES`;
-        ``instance``: uint8 [size, size], ids 0..n-1, all of which occur.
-    :ivar styles: n rows of :data:`COLUMNS` without "scene", in the order of the instance ids.
-    """
+    """``image`` [S, S, 3] uint8 RGB; ``label``, ``instance`` [S, S] uint8; ``styles[i]``: class and looks of instance i."""
 
     image: Array
     label: Array
     instance: Array
-    styles: list[dict[str, object]] = field(default_factory=list)
+    styles: list[tuple[int, Style]]
 
 
-COLUMNS = ("scene", "instance", "class_id", "class", "mode", "r", "g", "b", "accent_r", "accent_g", "accent_b", "pixels")
+# ---- what the classes look like: one function per class, from random numbers to a style
+
+CAR_PAINTS = {"red": (0.78, 0.10, 0.10), "blue": (0.12, 0.27, 0.72), "white": (0.92, 0.92, 0.90),
+              "black": (0.10, 0.10, 0.12), "yellow": (0.93, 0.76, 0.12), "green": (0.12, 0.48, 0.30)}
+MASONRY = {"brick": (0.66, 0.30, 0.22), "white": (0.92, 0.90, 0.85), "ochre": (0.87, 0.68, 0.32),
+           "blue": (0.48, 0.60, 0.74)}
+ROOFS = ((0.58, 0.24, 0.17), (0.25, 0.26, 0.30))
+SKIES = {"noon": ((0.30, 0.56, 0.90), (0.97, 0.98, 1.00)), "sunset": ((0.96, 0.58, 0.36), (0.99, 0.83, 0.62)),
+         "overcast": ((0.64, 0.67, 0.72), (0.84, 0.85, 0.87))}
+SURFACES = {"asphalt": (0.36, 0.36, 0.39), "sand": (0.78, 0.66, 0.47)}
+FABRICS = {"crimson": ((0.85, 0.15, 0.20), (0.98, 0.88, 0.40)), "azure": ((0.16, 0.46, 0.86), (0.97, 0.97, 0.97)),
+           "violet": ((0.52, 0.22, 0.68), (0.98, 0.66, 0.22))}
 
 
-def lay_out(rng: np.random.Generator) -> list[Item]:
-    """What is in a scene, from far to near."""
-    items: list[Item] = []
+def _hsv(hue: float, saturation: float, value: float) -> Array:
+    return np.array(colorsys.hsv_to_rgb(hue % 1, saturation, value))
 
-    def add(class_id: int, paint: Callable, box: tuple = (0.0, 1.0, 0.0, 1.0), thing: bool = False, **shape) -> None:
-        style, child = draw_style(rng, class_id), rng.spawn(1)[0]
-        items.append(Item(class_id, style, child, partial(paint, **shape), box, thing, rng.random() < 0.5))
 
-    horizon = rng.uniform(0.36, 0.48)
-    add(SKY, sky, (0, 1, 0, horizon + 0.1), horizon=horizon)
-    hills = rng.integers(1, 4)
-    for k in range(hills):
-        far = 1 - (k + 1) / (hills + 1)
-        knots = horizon - rng.uniform(0.02, 0.1 + 0.16 * far, 6)
-        ridge = partial(_curve, knots=knots)
-        add(HILL, hill, (0, 1, 0, horizon + 0.1), ridge=ridge, far=far)
-    kind = rng.choice(["cross", "lead", "none"], p=[0.6, 0.3, 0.1])
-    far_edge = partial(_curve, knots=horizon + rng.uniform(-0.02, 0.02, 5))
-    add(MEADOW, meadow, (0, 1, horizon - 0.05, 1), edge=lambda x, y: y > far_edge(x), horizon=horizon)
+def _vary(rng: np.random.Generator, color: Any, amount: float = 0.03) -> Array:
+    return np.clip(np.asarray(color) + rng.normal(0, amount, 3), 0.02, 0.98)
 
-    middle, tilt, bend = rng.uniform(0.78, 0.88), rng.uniform(-0.08, 0.08), rng.uniform(-0.15, 0.15)
-    half = rng.uniform(0.075, 0.1)
-    start, sway = rng.uniform(0.2, 0.8), rng.uniform(-0.25, 0.25)
-    end = 0.5 + rng.uniform(-0.25, 0.25)
 
-    def centre(x):
-        return middle + tilt * (x - 0.5) + bend * ((x - 0.5) ** 2 - 0.08)
+def _modal(palette: dict[str, Any]) -> Callable[[np.random.Generator], tuple[str, Any]]:
+    names = tuple(palette)
 
-    def nearness(y):
-        return np.clip((y - horizon) / (1 - horizon), 0, 1.2)
+    def draw(rng: np.random.Generator) -> tuple[str, Any]:
+        name = names[rng.integers(len(names))]
+        return name, palette[name]
 
-    def lead_x(y):
-        t = nearness(y)
-        return end + (start - end) * t + sway * t * (1 - t) * 2
+    return draw
 
-    def lead_half(y):
-        return 0.008 + 0.19 * nearness(y)
 
-    def scale(y):
-        return 0.35 + 0.65 * nearness(y)
+def sky_style(rng: np.random.Generator) -> Style:
+    mode, (color, clouds) = _modal(SKIES)(rng)
+    return Style(mode, _vary(rng, color), _vary(rng, clouds, 0.02), rng.uniform(0.2, 1.0))
 
-    if kind == "lead":
-        add(MEADOW, meadow, (0, 1, horizon - 0.05, 1), edge=lambda x, y: (y > far_edge(x)) & (x > lead_x(y)), horizon=horizon)
+
+def hill_style(rng: np.random.Generator) -> Style:
+    return Style("", _hsv(rng.uniform(0.30, 0.78), rng.uniform(0.18, 0.42), rng.uniform(0.38, 0.62)), np.ones(3),
+                 rng.uniform(0.4, 0.9))
+
+
+def meadow_style(rng: np.random.Generator) -> Style:
+    dryness = rng.uniform()  # from spring green to straw
+    color = _hsv(0.29 - 0.15 * dryness, 0.62 - 0.12 * dryness, 0.55 + 0.22 * dryness)
+    return Style("", _vary(rng, color, 0.02), np.ones(3), rng.uniform(0.4, 1.0))
+
+
+def road_style(rng: np.random.Generator) -> Style:
+    mode, color = _modal(SURFACES)(rng)
+    return Style(mode, _vary(rng, color), np.array([0.93, 0.92, 0.86]), rng.uniform(0.3, 0.8))
+
+
+def lake_style(rng: np.random.Generator) -> Style:
+    return Style("", _hsv(rng.uniform(0.48, 0.62), rng.uniform(0.35, 0.65), rng.uniform(0.42, 0.72)), np.ones(3),
+                 rng.uniform(0.4, 1.0))
+
+
+def house_style(rng: np.random.Generator) -> Style:
+    mode, color = _modal(MASONRY)(rng)
+    return Style(mode, _vary(rng, color), _vary(rng, ROOFS[rng.integers(2)], 0.02), rng.uniform(0.3, 1.0))
+
+
+def tree_style(rng: np.random.Generator) -> Style:
+    season = rng.uniform()  # from spring green over summer to autumn red
+    color = _hsv(0.34 - 0.32 * season, 0.62 + 0.18 * season, 0.42 + 0.38 * season)
+    return Style("", _vary(rng, color, 0.02), np.array([0.33, 0.23, 0.15]), rng.uniform(0.5, 1.0))
+
+
+def car_style(rng: np.random.Generator) -> Style:
+    mode, color = _modal(CAR_PAINTS)(rng)
+    return Style(mode, _vary(rng, color, 0.02), np.array([0.13, 0.17, 0.22]), 0.1)
+
+
+def person_style(rng: np.random.Generator) -> Style:
+    return Style("", _hsv(rng.uniform(), rng.uniform(0.6, 0.9), rng.uniform(0.55, 0.9)),
+                 _hsv(rng.uniform(0.55, 0.7), 0.4, rng.uniform(0.15, 0.4)), 0.2)
+
+
+def balloon_style(rng: np.random.Generator) -> Style:
+    mode, (color, stripes) = _modal(FABRICS)(rng)
+    return Style(mode, _vary(rng, color), _vary(rng, stripes), 0.1)
+
+
+STYLES = (sky_style, hill_style, meadow_style, road_style, lake_style, house_style, tree_style, car_style, person_style,
+          balloon_style)
+
+
+# ---- drawing; coordinates are x to the right and y down, both 0..1 over the picture
+
+
+@dataclass
+class Canvas:
+    """A picture in the making, ``SUPERSAMPLING`` times as large as the scene."""
+
+    rng: np.random.Generator
+    size: int
+    styles: list[tuple[int, Style]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        n = self.size * SUPERSAMPLING
+        self.y, self.x = (np.mgrid[:n, :n] + 0.5) / n
+        self.color = np.zeros((n, n, 3))
+        self.label = np.zeros((n, n), np.uint8)
+        self.instance = np.zeros((n, n), np.uint8)
+        # two fields of fractal noise, read at changing offsets; the finest grain is that of the pixels
+        self._noise = [fractal_noise(self.rng, n, cells) for cells in (5, 24)]
+
+    def noise(self, fine: bool, like: tuple[slice, slice]) -> Array:
+        """A piece of noise, about -1..1, for a window."""
+        shift = self.rng.integers(0, 10**6, 2) % len(self.y)
+        rows = (np.arange(len(self.y))[like[0]] + shift[0]) % len(self.y)
+        columns = (np.arange(len(self.y))[like[1]] + shift[1]) % len(self.y)
+        return self._noise[fine][np.ix_(rows, columns)]
+
+    def window(self, left: float, top: float, right: float, bottom: float) -> tuple[slice, slice]:
+        n = len(self.y)
+        ends = [int(np.clip(np.floor(side * n), 0, n)) for side in (top, bottom + 2 / n, left, right + 2 / n)]
+        return slice(*ends[:2]), slice(*ends[2:])
+
+    def paint(self, where: tuple[slice, slice], mask: Array, color: Array, kind: int, style: Style) -> None:
+        """A new instance of class ``kind`` on the pixels of ``mask`` [h, w] in the window ``where``."""
+        self.color[where][mask] = color[mask]
+        self.label[where][mask] = kind
+        self.instance[where][mask] = len(self.styles)
+        self.styles.append((kind, style))
+
+    def shade(self, x: float, y: float, radius: float) -> None:
+        """A soft contact shadow on the ground at (x, y)."""
+        where = self.window(x - 1.5 * radius, y - 0.5 * radius, x + 1.5 * radius, y + 0.5 * radius)
+        distance = ((self.x[where] - x) / radius) ** 2 + ((self.y[where] - y) / (0.3 * radius)) ** 2
+        self.color[where] *= (1 - 0.45 * np.exp(-distance))[..., None]
+
+    def finish(self) -> Scene:
+        """Average the samples to pixels and drop instances that hardly show."""
+        n, s = self.size, SUPERSAMPLING
+        color = self.color.reshape(n, s, n, s, 3).mean((1, 3))
+        color += self.rng.normal(0, 0.014, color.shape)  # sensor noise
+        instance = self.instance[s // 2::s, s // 2::s]
+        counts = np.bincount(instance.flat, minlength=len(self.styles))
+        hidden = counts < MIN_PIXELS * (n // SIZES[0]) ** 2
+        if hidden[instance].any():  # the nearest visible instance takes the pixels over
+            nearest = ndimage.distance_transform_edt(hidden[instance], return_distances=False, return_indices=True)
+            instance = instance[tuple(nearest)]
+        kept, instance = np.unique(instance, return_inverse=True)
+        styles = [self.styles[i] for i in kept]
+        instance = instance.reshape(n, n).astype(np.uint8)
+        label = np.array([kind for kind, _ in styles], np.uint8)[instance]
+        return Scene((np.clip(color, 0, 1) * 255 + 0.5).astype(np.uint8), label, instance, styles)
+
+
+def fractal_noise(rng: np.random.Generator, n: int, cells: int) -> Array:
+    """[n, n] periodic noise, about -1..1: octaves of smooth random values, the coarsest with ``cells`` across."""
+    total, strength = np.zeros((n, n)), 1.0
+    while cells <= 96:
+        lattice = np.pad(rng.normal(size=(cells, cells)).astype(np.float32), 2, mode="wrap")
+        box = (2, 2, 2 + cells, 2 + cells)
+        total += strength * np.asarray(Image.fromarray(lattice).resize((n, n), Image.Resampling.BICUBIC, box))
+        cells, strength = cells * 2, strength * 0.6
+    return total / (2 * total.std())
+
+
+def mix(first: Any, second: Any, share: Array) -> Array:
+    """Colours from ``first`` to ``second`` as ``share`` [h, w] goes from 0 to 1: [h, w, 3]."""
+    share = np.clip(share, 0, 1)[..., None]
+    return first * (1 - share) + second * share
+
+
+# ---- stuff
+
+
+def draw_sky(canvas: Canvas, horizon: float, style: Style) -> Array:
+    """Paint the sky and return the colour of its haze [3]."""
+    everywhere = (slice(None), slice(None))
+    haze = 0.45 * style.color + 0.55 * style.accent
+    color = mix(style.color, haze, canvas.y / horizon)
+    stretched = canvas.noise(False, everywhere) + 0.4 * canvas.noise(True, everywhere)
+    color = mix(color, style.accent, style.texture * np.clip(1.6 * stretched - 0.3, 0, 0.9))
+    canvas.paint(everywhere, np.ones(canvas.label.shape, bool), color, SKY, style)
+    return haze
+
+
+def draw_hills(canvas: Canvas, horizon: float, haze: Array) -> None:
+    everywhere = (slice(None), slice(None))
+    for distance in range(canvas.rng.integers(0, 3), 0, -1):  # far to near
+        style = hill_style(canvas.rng)
+        phase, peak, width = canvas.rng.uniform(0, 6.3), canvas.rng.uniform(0, 1), canvas.rng.uniform(0.25, 0.6)
+        height = 0.05 + 0.05 * distance + canvas.rng.uniform(0, 0.12)
+        ridge = horizon - height * (np.exp(-((canvas.x - peak) / width) ** 2) + 0.12 * np.sin(9 * canvas.x + phase))
+        slope = np.gradient(ridge, axis=1) * len(canvas.x)  # the light comes from the left
+        light = 0.95 - 0.5 * slope + 0.25 * style.texture * canvas.noise(True, everywhere)
+        color = mix(style.color * light[..., None], haze, np.full_like(light, 0.12 + 0.22 * distance))
+        canvas.paint(everywhere, (canvas.y > ridge) & (canvas.y < horizon + 0.02), color, HILL, style)
+
+
+def draw_ground(canvas: Canvas, horizon: float, haze: Array) -> tuple[float, float]:
+    """Meadow, perhaps a lake, a road; returns the road's vanishing point and its x at the lower edge."""
+    where = canvas.window(0, horizon, 1, 1)
+    x, depth = canvas.x[where], (canvas.y[where] - horizon) / (1 - horizon)
+    far = 0.45 * np.exp(-5 * np.clip(depth, 0, 1))  # haze
+    style = meadow_style(canvas.rng)
+    grass = canvas.noise(True, where) + 0.5 * canvas.noise(False, where)
+    color = style.color * (0.92 + 0.22 * depth + 0.22 * style.texture * grass * (0.4 + depth))[..., None]
+    canvas.paint(where, depth > 0, mix(color, haze, far), MEADOW, style)
+
+    vanishing, foot = canvas.rng.uniform(0.2, 0.8), canvas.rng.uniform(0.1, 0.9)
+    if canvas.rng.uniform() < 0.6:
+        style = lake_style(canvas.rng)
+        middle = 0.12 if vanishing + foot > 1 else 0.88
+        across = (x - middle) / canvas.rng.uniform(0.25, 0.5)
+        shore = across**2 + ((depth - 0.25) / 0.13) ** 2 + 0.15 * canvas.noise(False, where)
+        waves = 0.1 * style.texture * np.sin(80 * depth / (0.3 + depth) + 3 * canvas.noise(False, where))
+        color = mix(style.color * (1 + waves)[..., None], haze, 0.55 - 0.9 * depth)
+        canvas.paint(where, (shore < 1) & (depth > 0), color, LAKE, style)
+
+    style = road_style(canvas.rng)
+    offset = x - (vanishing + (foot - vanishing) * depth)
+    half = 0.015 + 0.17 * depth
+    grain = 1 + 0.16 * style.texture * canvas.noise(True, where) - 0.12 * np.abs(offset) / half
+    color = style.color * grain[..., None]
+    dashes = (np.abs(offset) < 0.06 * half) & (np.sin(9 / (0.12 + depth)) > 0)
+    if style.mode == "asphalt":
+        color[dashes] = style.accent
+    canvas.paint(where, (np.abs(offset) < half) & (depth > 0), mix(color, haze, far), ROAD, style)
+    return vanishing, foot
+
+
+# ---- things: (u, v) are measured in the thing's own height, u from its middle, v from the ground up.
+# Each returns its mask and its colours [h, w, 3]; `bump` is fine noise.
+
+
+def house(u: Array, v: Array, style: Style, bump: Array, shape: Array) -> tuple[Array, Array]:
+    half, eaves = 0.36 + 0.3 * shape[0], 0.56
+    walls = (np.abs(u) < half) & (v > 0) & (v < eaves)
+    slope = (v - eaves) / (0.96 - eaves)
+    roof = (v >= eaves) & (np.abs(u) < (half + 0.1) * (1 - 0.85 * slope)) & (slope < 1)
+    chimney = (np.abs(u - 0.5 * half) < 0.06) & (v > eaves) & (v < 1)
+    courses = 0.06 * np.sign(np.sin(38 * v)) * style.texture
+    light = 1.06 - 0.16 * (u / half) + courses + 0.06 * bump
+    color = style.color * light[..., None]
+    pane = (np.abs(np.abs(u) - 0.55 * half) < 0.16 * half) & (np.abs(v - 0.36) < 0.085)
+    frame = (np.abs(np.abs(u) - 0.55 * half) < 0.22 * half) & (np.abs(v - 0.36) < 0.115)
+    color[frame] = 0.93
+    color[pane] = (0.22, 0.27, 0.35)
+    color[(np.abs(u) < 0.17 * half) & (v < 0.33)] = (0.34, 0.22, 0.15)
+    tiles = 0.95 - 0.25 * np.sign(u) * 0.5 + 0.1 * np.sin(60 * v)
+    color = np.where(roof[..., None], style.accent * tiles[..., None], color)
+    color[chimney & ~roof] = style.accent * 0.8
+    return walls | roof | chimney, color
+
+
+def tree(u: Array, v: Array, style: Style, bump: Array, shape: Array) -> tuple[Array, Array]:
+    trunk = (np.abs(u) < 0.05) & (v > 0) & (v < 0.5)
+    if shape[0] < 0.3:  # a conifer
+        reach = np.where(v > 0.14, 0.34 * (1 - v) * (1 + 0.25 * ((v * 5) % 1 < 0.5)), 0)
+        crown, side, up = np.abs(u) < reach, u / 0.3, v - 0.5
     else:
-        add(MEADOW, meadow, (0, 1, horizon, 1), edge=lambda x, y: y > centre(x), horizon=horizon)
-    lake = None
-    if rng.random() < 0.5:
-        lake = (rng.uniform(0.1, 0.9), horizon + rng.uniform(0.1, 0.16), rng.uniform(0.22, 0.45), rng.uniform(0.05, 0.08))
-        cx, cy, rx, ry = lake
-
-        def inside(x, y):
-            return 1 - ((x - cx) / rx) ** 2 - ((y - cy) / ry) ** 2
-
-        add(WATER, water, (max(cx - rx, 0), min(cx + rx, 1), cy - ry, cy + ry), inside=inside, top=cy - ry, bottom=cy + ry)
-    if kind == "cross":
-        add(ROAD, road, (0, 1, 0.5, 1), across=lambda x, y: (y - centre(x)) / half, along=lambda x, y: x * 6 + 0 * y)
-    elif kind == "lead":
-        add(ROAD, road, (0, 1, horizon, 1), across=lambda x, y: (x - lead_x(y)) / lead_half(y),
-            along=lambda x, y: 0 * x + 2.2 * np.log(nearness(y) + 0.05) )
-
-    spots: list[tuple[float, Callable[[], None]]] = []
-
-    def free(x: float, y: float, w: float) -> bool:
-        if lake and ((x - lake[0]) / (lake[2] + w / 3)) ** 2 + ((y - lake[1]) / (lake[3] + 0.015)) ** 2 < 1:
-            return False
-        if kind == "cross":
-            return not centre(x) - half - 0.01 < y < centre(x) + half + 0.03
-        return kind == "none" or abs(x - lead_x(y)) > lead_half(y) + w / 2
-
-    def stand(class_id, paint, count, low, high, wide, tall, nearest):
-        for _ in range(count):
-            for _ in range(8):
-                x, y = rng.uniform(0.02, 0.98), horizon + (nearest - horizon) * rng.uniform(low, high)
-                h = rng.uniform(*tall) * scale(y)
-                w = h * rng.uniform(*wide)
-                if free(x, y, w):
-                    spots.append((y, class_id, paint, (x - w / 2, x + w / 2, y - h, y), w / h))
-                    break
-
-    fore = centre(0.5) - half if kind == "cross" else 0.95
-    stand(HOUSE, house, rng.integers(1, 4), 0.2, 0.9 if kind == "cross" else 0.6, (0.95, 1.5), (0.36, 0.46), fore)
-    stand(TREE, tree, rng.integers(1, 5), 0.1, 1.0, (0.6, 0.95), (0.5, 0.72), fore)
-    stand(PINE, pine, rng.integers(0, 4), 0.1, 1.0, (0.42, 0.6), (0.5, 0.75), fore)
-    stand(BUSH, bush, rng.integers(1, 4), 0.2, 1.0, (1.3, 2.0), (0.15, 0.22), fore)
-    stand(BUSH, bush, rng.integers(0, 3), 0.8, 1.0, (1.3, 2.0), (0.15, 0.22), 1.03)
-    if kind == "cross":
-        for lane in (-0.35, 0.45):
-            x = rng.uniform(-0.1, 0.3)
-            for _ in range(rng.integers(0, 3)):
-                y = centre(x) + lane * half
-                w = rng.uniform(0.33, 0.4) * scale(y)
-                h = w / rng.uniform(2.1, 2.5)
-                spots.append((y, CAR, car_side, (x - w / 2, x + w / 2, y - h, y), w / h))
-                x += w * rng.uniform(0.8, 2.0)
-    elif kind == "lead":
-        for _ in range(rng.integers(0, 4)):
-            y = horizon + (1 - horizon) * rng.uniform(0.3, 0.95)
-            side = rng.choice([-0.48, 0.48])
-            w = 0.8 * lead_half(y)
-            x, h = lead_x(y) + side * lead_half(y), w / rng.uniform(1.1, 1.3)
-            spots.append((y, CAR, car_rear, (x - w / 2, x + w / 2, y - h, y), w / h))
-    for _ in range(rng.integers(0, 4)):
-        h, x = rng.uniform(0.14, 0.34), rng.uniform(0.08, 0.92)
-        y = rng.uniform(h * 0.8, max(horizon - 0.06, h))
-        spots.append((h - 1, BALLOON, balloon, (x - 0.36 * h, x + 0.36 * h, y - h, y), 0.72))
-    for _, class_id, paint, box, a in sorted(spots, key=lambda s: s[0]):
-        add(class_id, paint, box, True, a=a)
-    return items
+        centres = [(0, 0.66, 0.32), (-0.2 - 0.1 * shape[1], 0.55, 0.22), (0.2 + 0.1 * shape[2], 0.58, 0.23)]
+        crown = np.any([np.hypot(u - a, v - b) < r * (1 + 0.12 * bump) for a, b, r in centres], axis=0)
+        side, up = u / 0.45, (v - 0.6) / 0.4
+    light = 0.92 - 0.28 * side + 0.3 * up + 0.26 * style.texture * bump
+    color = style.color * np.clip(light, 0.35, 1.6)[..., None]
+    bark = style.accent * (1 - 4 * u[..., None])
+    return crown | trunk, np.where(crown[..., None], color, bark)
 
 
-def _curve(x: Array, knots: Array) -> Array:
-    """A smooth curve through ``knots``, evenly spaced in 0..1, with small bumps."""
-    at = np.clip(x, 0, 1) * (len(knots) - 1)
-    cell = np.minimum(at.astype(int), len(knots) - 2)
-    part = at - cell
-    part = part * part * (3 - 2 * part)
-    bumps = 0.006 * np.sin(x * 41 + knots[0] * 99) + 0.004 * np.sin(x * 77 + knots[1] * 99)
-    return knots[cell] * (1 - part) + knots[cell + 1] * part + bumps
+def car(u: Array, v: Array, style: Style, bump: Array, shape: Array) -> tuple[Array, Array]:
+    half = 1.25
+    body = (np.abs(u) < half - 0.25 * np.clip(v - 0.4, 0, 1)) & (v > 0.14) & (v < 0.6)
+    cabin = (np.abs(u + 0.1) < 0.8 - 0.75 * (v - 0.55)) & (v >= 0.55) & (v < 1)
+    wheels = np.hypot(np.abs(u) - 0.74, v - 0.2) < 0.24
+    glass = (np.abs(u + 0.1) < 0.7 - 0.75 * (v - 0.55)) & (v > 0.6) & (v < 0.92) & (np.abs(u + 0.1) > 0.05)
+    light = 0.78 + 0.5 * np.clip(v, 0, 1) - 0.08 * u + 0.35 * np.exp(-((v - 0.52) / 0.05) ** 2)
+    color = style.color * light[..., None]
+    color[glass] = style.accent + 0.25 * np.clip(0.3 - u, 0, 1)[glass][..., None]
+    color[(np.abs(u - 1.14) < 0.09) & (np.abs(v - 0.42) < 0.08)] = (1.0, 0.95, 0.7)
+    color[(np.abs(u + 1.16) < 0.08) & (np.abs(v - 0.42) < 0.08)] = (0.75, 0.1, 0.08)
+    color[wheels] = 0.07
+    color[np.hypot(np.abs(u) - 0.74, v - 0.2) < 0.1] = 0.55
+    return body | cabin | wheels, color
+
+
+def person(u: Array, v: Array, style: Style, bump: Array, shape: Array) -> tuple[Array, Array]:
+    head = np.hypot(u, v - 0.89) < 0.1
+    torso = (np.abs(u) < 0.15) & (v > 0.42) & (v < 0.8)
+    arms = (np.abs(np.abs(u) - 0.19) < 0.05) & (v > 0.45) & (v < 0.76)
+    legs = (np.abs(np.abs(u) - 0.08) < 0.065) & (v > 0) & (v <= 0.44)
+    light = 1.0 - 1.2 * u + 0.08 * bump
+    color = np.where(legs[..., None], style.accent, style.color) * light[..., None]
+    color[head] = np.array([0.87, 0.68, 0.55]) * light[head][..., None]
+    color[head & (v > 0.93)] = (0.22, 0.14, 0.09)
+    return head | torso | arms | legs, color
+
+
+def balloon(u: Array, v: Array, style: Style, bump: Array, shape: Array) -> tuple[Array, Array]:
+    height = v - 0.62
+    radius = np.where(height > -0.1, np.sqrt(np.clip(0.38**2 - height**2, 0, None)),
+                      np.clip(0.366 - 0.9 * (-0.1 - height), 0, 1))
+    envelope = (np.abs(u) < radius) & (v > 0.2)
+    basket = (np.abs(u) < 0.07) & (v > 0) & (v < 0.12)
+    ropes = (np.abs(np.abs(u) - 0.06) < 0.018) & (v >= 0.12) & (v <= 0.24)
+    across = np.arcsin(np.clip(u / np.maximum(radius, 1e-3), -1, 1))
+    stripes = np.where((np.sin(4.5 * across + 0.8) > 0)[..., None], style.color, style.accent)
+    light = 1.0 - 0.38 * u / 0.38 + 0.25 * height
+    color = stripes * light[..., None]
+    color[basket | (ropes & ~envelope)] = (0.35, 0.24, 0.15)
+    return envelope | basket | ropes, color
+
+
+class Kind(NamedTuple):
+    """How a class of things is drawn and placed; sizes at the lower edge of the picture, in its height."""
+
+    draw: Callable[..., tuple[Array, Array]]
+    height: float
+    reach: float  # half its width, in its own height
+    number: tuple[int, int]
+    depth: tuple[float, float]  # 0 at the horizon, 1 at the lower edge
+
+
+THINGS = {
+    HOUSE: Kind(house, 0.60, 0.8, (0, 4), (0.06, 0.42)),
+    TREE: Kind(tree, 0.62, 0.62, (1, 6), (0.05, 0.75)),
+    CAR: Kind(car, 0.20, 1.4, (0, 5), (0.12, 0.92)),
+    PERSON: Kind(person, 0.34, 0.3, (0, 4), (0.15, 0.85)),
+}
+
+
+def draw_things(canvas: Canvas, horizon: float, haze: Array, road: tuple[float, float]) -> None:
+    """Things on the ground, far to near; cars keep to the road, houses and trees off it."""
+    rng = canvas.rng
+    placed = sorted((rng.uniform(*kind.depth), name) for name, kind in THINGS.items()
+                    for _ in range(rng.integers(kind.number[0], kind.number[1] + 1)))
+    for depth, name in placed:
+        kind = THINGS[name]
+        height = kind.height * (0.26 + 0.74 * depth) * rng.uniform(0.85, 1.15)
+        middle, half = road[0] + (road[1] - road[0]) * depth, 0.015 + 0.17 * depth
+        if name == CAR:
+            x = middle + rng.uniform(-0.7, 0.7) * half
+        elif name == PERSON:
+            x = rng.uniform(0.05, 0.95)
+        else:  # beside the road, as far as the picture reaches
+            clear = half + 0.5 * kind.reach * height
+            sides = [(0.0, middle - clear), (middle + clear, 1.0)]
+            low, high = max(sides, key=lambda side: (side[1] - side[0]) * rng.uniform(0.3, 1))
+            x = rng.uniform(low, high) if high > low else rng.choice([0.0, 1.0])
+        ground = horizon + (1 - horizon) * depth
+        canvas.shade(x, ground, kind.reach * height)
+        draw_thing(canvas, name, kind.draw, x, ground, height, kind.reach, haze, 0.4 * np.exp(-5 * depth))
+
+
+def draw_balloons(canvas: Canvas, horizon: float, haze: Array) -> None:
+    for _ in range(canvas.rng.choice([0, 0, 1, 1, 2])):
+        height = canvas.rng.uniform(0.16, 0.32)
+        foot = canvas.rng.uniform(0.6, 0.95) * horizon
+        draw_thing(canvas, BALLOON, balloon, canvas.rng.uniform(0.1, 0.9), foot, height, 0.42, haze, 0.08)
+
+
+def draw_thing(canvas: Canvas, name: int, draw: Callable[..., tuple[Array, Array]], x: float, ground: float,
+               height: float, reach: float, haze: Array, distance: float) -> None:
+    style, shape = STYLES[name](canvas.rng), canvas.rng.uniform(size=3)
+    where = canvas.window(x - reach * height, ground - 1.05 * height, x + reach * height, ground)
+    if canvas.x[where].size:
+        u, v = (canvas.x[where] - x) / height, (ground - canvas.y[where]) / height
+        mask, color = draw(u, v, style, canvas.noise(True, where), shape)
+        canvas.paint(where, mask, mix(color, haze, np.full(mask.shape, distance)), name, style)
 
 
 def draw_scene(rng: np.random.Generator, size: int) -> Scene:
-    """Draw a scene of ``size`` x ``size`` pixels; the state of ``rng`` decides which."""
-    n = size * SAMPLES
-    items = lay_out(rng)
-    drawn = [item.draw(n) for item in items]
-    seen = list(range(len(items)))
-    while True:
-        owner = np.zeros((n, n), np.int16)
-        for k in seen:
-            window, mask, _ = drawn[k]
-            owner[window][mask] = k
-        area = np.bincount(owner[SAMPLES // 2::SAMPLES, SAMPLES // 2::SAMPLES].ravel(), minlength=len(items))
-        hidden = [k for k in seen if area[k] < MIN_AREA * size**2]
-        if not hidden:
-            break
-        seen = [k for k in seen if k not in hidden]
-
-    canvas = np.zeros((n, n, 3), np.float32)
-    for k in seen:
-        window, mask, image = drawn[k]
-        if items[k].thing and items[k].class_id != BALLOON:
-            _cast_shadow(canvas, items[k].box)
-        canvas[window][mask] = image[mask]
-    pixels = canvas.reshape(size, SAMPLES, size, SAMPLES, 3).mean((1, 3))
-    pixels += rng.normal(0, 0.012, pixels.shape)
-    number = np.zeros(len(items), np.uint8)
-    number[seen] = np.arange(len(seen))
-    owner = owner[SAMPLES // 2::SAMPLES, SAMPLES // 2::SAMPLES]
-    classes = np.array([item.class_id for item in items], np.uint8)
-    styles = [_row(items[k], int(number[k]), int(area[k])) for k in seen]
-    return Scene((pixels.clip(0, 1) * 255).round().astype(np.uint8), classes[owner], number[owner], styles)
+    """One scene of ``size`` x ``size`` pixels, ``size`` a multiple of 16 in 64..512."""
+    canvas = Canvas(rng, size)
+    horizon = rng.uniform(0.34, 0.52)
+    haze = draw_sky(canvas, horizon, sky_style(rng))
+    draw_hills(canvas, horizon, haze)
+    draw_balloons(canvas, horizon, haze)
+    road = draw_ground(canvas, horizon, haze)
+    draw_things(canvas, horizon, haze, road)
+    return canvas.finish()
 
 
-def _cast_shadow(canvas: Array, box: tuple[float, float, float, float]) -> None:
-    """Darken the ground around the foot of a thing."""
-    n = len(canvas)
-    left, right, _, bottom = box
-    wide, flat = (right - left) * 0.62, (right - left) * 0.12 + 0.008
-    rows, cols = _window(bottom - flat, bottom + flat, n), _window((left + right) / 2 - wide, (left + right) / 2 + wide, n)
-    x = ((np.arange(cols.start, cols.stop) + 0.5) / n - (left + right) / 2)[None] / wide
-    y = ((np.arange(rows.start, rows.stop) + 0.5) / n - bottom)[:, None] / flat
-    canvas[rows, cols] *= (1 - 0.55 * smooth(1, 0.3, np.hypot(x, y)))[..., None].astype(np.float32)
+# ---- files
+
+COLUMNS = ("scene", "instance", "class", "name", "mode", "red", "green", "blue", "accent_red", "accent_green",
+           "accent_blue", "texture", "pixels")
 
 
-def _row(item: Item, number: int, pixels: int) -> dict[str, object]:
-    colors = np.concatenate([item.style.base, item.style.accent])
-    values = (number, item.class_id, CLASS_NAMES[item.class_id], item.style.mode,
-              *(colors * 255).round().astype(int).tolist(), pixels)
-    return dict(zip(COLUMNS[1:], values, strict=True))
-
-
-# --- files ----------------------------------------------------------------------------------------------------------
-
-class Job(NamedTuple):
+class Task(NamedTuple):
     out: str
     split: str
     index: int
     size: int
     seed: int
 
-    @property
-    def name(self) -> str:
-        return f"scene_{self.index:05d}"
 
-
-def make(job: Job) -> list[dict[str, object]]:
-    """Draw and write one scene; the rows of its table of styles."""
-    scene = draw_scene(np.random.default_rng([job.seed, SPLITS.index(job.split), job.index]), job.size)
+def write_scene(task: Task) -> list[tuple]:
+    """Draw and write one scene; return its rows of the table of styles."""
+    rng = np.random.default_rng([task.seed, int(task.split == "val"), task.index])
+    scene = draw_scene(rng, task.size)
+    name = f"scene_{task.index:05d}"
     for kind, array in (("img", scene.image), ("label", scene.label), ("inst", scene.instance)):
-        with atomic_path(os.path.join(job.out, f"{job.split}_{kind}", f"{job.name}.png")) as temporary:
-            Image.fromarray(array).save(temporary, "PNG")
-    return [{"scene": job.name, **row} for row in scene.styles]
-
-
-def make_split(jobs: list[Job], workers: int) -> Iterator[list[dict[str, object]]]:
-    if workers == 1:
-        yield from map(make, jobs)
-        return
-    with multiprocessing.Pool(workers) as pool:
-        yield from pool.imap(make, jobs, chunksize=4)
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message} (see {self.prog} --help)")
+        with atomic_path(os.path.join(task.out, f"{task.split}_{kind}", f"{name}.png")) as temporary:
+            Image.fromarray(array).save(temporary)
+    pixels = np.bincount(scene.instance.flat)
+    return [(name, i, kind, CLASS_NAMES[kind], style.mode, *(f"{255 * c:.1f}" for c in (*style.color, *style.accent)),
+             f"{style.texture:.3f}", pixels[i]) for i, (kind, style) in enumerate(scene.styles)]
 
 
 def parse() -> argparse.Namespace:
-    parser = _Parser(description="Draw the built-in example world: pictures, label maps, instance maps, styles.")
-    parser.add_argument("--out", required=True, help="folder to write")
-    parser.add_argument("--num", type=int, default=1000, help="training scenes (default: 1000)")
-    parser.add_argument("--num_val", type=int, help="validation scenes (default: a tenth of --num, at least 16)")
-    parser.add_argument("--size", type=int, default=64, help="pixels: sides of the scenes, a multiple of 16 (default: 64)")
-    parser.add_argument("--seed", type=int, default=0, help="another seed draws other scenes (default: 0)")
-    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes (default: one per core)")
+    parser = ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", required=True, help="folder to write to")
+    parser.add_argument("--num", type=int, default=1000, help="training scenes (default 1000)")
+    parser.add_argument("--num_val", type=int, default=None, help="validation scenes (default: num / 10, at least 16)")
+    parser.add_argument("--size", type=int, default=64, help="pixels: sides of the pictures (default 64)")
+    parser.add_argument("--seed", type=int, default=0, help="another seed, another world (default 0)")
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes (default: all cores)")
     args = parser.parse_args()
     if args.num_val is None:
         args.num_val = max(16, args.num // 10)
-    if not 64 <= args.size <= 512 or args.size % 16:
-        raise UserError(f"--size {args.size}: choose a multiple of 16 from 64 to 512")
-    for option, lowest in (("num", 1), ("num_val", 1), ("workers", 1), ("seed", 0)):
-        if getattr(args, option) < lowest:
-            raise UserError(f"--{option} {getattr(args, option)}: choose {lowest} or more")
+    if not SIZES[0] <= args.size <= SIZES[1] or args.size % 16:
+        raise UserError(f"--size {args.size}: must be a multiple of 16 from {SIZES[0]} to {SIZES[1]}")
+    for name, least in (("num", 1), ("num_val", 1), ("workers", 1), ("seed", 0)):
+        if getattr(args, name) < least:
+            raise UserError(f"--{name} {getattr(args, name)}: must be at least {least}")
     if os.path.exists(args.out) and not os.path.isdir(args.out):
-        raise UserError(f"--out {args.out}: is a file; choose a folder")
+        raise UserError(f"--out {args.out}: is a file; name a folder")
     return args
 
 
 @command
 def main() -> None:
     args = parse()
-    for split, count in zip(SPLITS, (args.num, args.num_val), strict=True):
-        jobs = [Job(args.out, split, index, args.size, args.seed) for index in range(count)]
-        table = io.StringIO()
-        writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        with tqdm(make_split(jobs, args.workers), total=count, desc=split, unit="scene") as bar:
-            for rows in bar:
+    write_atomically(os.path.join(args.out, "classes.txt"), "".join(
+        f"{i} {r} {g} {b} {name}\n" for i, (name, (r, g, b)) in enumerate(zip(CLASS_NAMES, CLASS_COLORS, strict=True))))
+    with multiprocessing.Pool(args.workers) as pool:
+        for split, number in (("train", args.num), ("val", args.num_val)):
+            tasks = [Task(args.out, split, i, args.size, args.seed) for i in range(number)]
+            table = io.StringIO()
+            writer = csv.writer(table, lineterminator="\n")
+            writer.writerow(COLUMNS)
+            for rows in tqdm(pool.imap(write_scene, tasks, chunksize=8), total=number, desc=split, unit="scene"):
                 writer.writerows(rows)
-        write_atomically(os.path.join(args.out, f"styles_{split}.csv"), table.getvalue())
-    lines = (" ".join(map(str, (k, *c.color, c.name))) for k, c in enumerate(CLASSES))
-    write_atomically(os.path.join(args.out, "classes.txt"), "\n".join(lines) + "\n")
-    print(f"{args.num} + {args.num_val} scenes with {len(CLASSES)} classes drawn in {args.out}")
+            write_atomically(os.path.join(args.out, f"styles_{split}.csv"), table.getvalue())
 
 
 if __name__ == "__main__":
