@@ -51,7 +51,7 @@ class Style(NamedTuple):
 
 @dataclass
 class Scene:
-    """``image`` [S, S, 3] uint8 RGB; ``label``, ``instance`` [S, S] uint8; ``styles[i]``: class and looks of instance i."""
+    """``image`` [S, S, 3] uint8 RGB; ``label``, ``instance`` [S, S] uint8; ``styles[i]``: class, looks."""
 
     image: Array
     label: Array

@@ -1,0 +1,255 @@
+"""Speed and memory against the plain formulas (tests/reference.py) and against the bare convolutions.
+
+    python benchmarks/speed.py                                   # ADE20K's published size, 20 instances, one thread
+    python benchmarks/speed.py --dataset_mode cityscapes --instances 8 64 256
+    python benchmarks/speed.py --classes 35 151 500 --what inference --json speed.json
+
+Both sides have the same weights and inputs and run alternately in one process. Times are CPU seconds with one thread
+(wall-clock seconds with more): small parallel regions say more about what else the machine does. A ratio above 1 means
+that this project is faster, or needs less memory, than what it is compared with.
+"""
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from models.networks import output_size
+from options import TrainOptions
+from tests.reference import ReferenceTrainer
+from trainers.pix2pix_trainer import Pix2PixTrainer
+from util.arguments import ArgumentParser
+from util.checkpoints import save_tensors
+from util.errors import command
+from util.files import write_atomically
+
+DATASETS = ("ade20k", "cityscapes", "celeba", "deepfashion")
+CASES = ("encoder", "generator", "inference", "generator_step", "discriminator_step", "memory")
+
+
+def parse() -> argparse.Namespace:
+    parser = ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset_mode", default="ade20k", choices=DATASETS, help="whose published size")
+    parser.add_argument("--instances", type=int, nargs="+", default=[20], help="instances per picture")
+    parser.add_argument("--classes", type=int, nargs="+", help="classes (default: the data set's)")
+    parser.add_argument("--what", nargs="+", default=CASES, choices=CASES, help="what to measure (default: all)")
+    parser.add_argument("--batch", type=int, default=1, help="pictures per batch (default 1)")
+    parser.add_argument("--ngf", type=int, default=64, help="first width of all networks (default 64, as published)")
+    parser.add_argument("--crop_size", type=int, help="pixels (default: as published)")
+    parser.add_argument("--repeats", type=int, default=3, help="runs of each side, after one to warm up (default 3)")
+    parser.add_argument("--threads", type=int, default=1, help="threads (default 1; 0: all cores)")
+    parser.add_argument("--no_vgg_loss", action="store_true", help="the generator step without VGG")
+    parser.add_argument("--json", metavar="FILE", help="also write the figures there")
+    parser.add_argument("--memory_of", choices=("reference", "ours"), help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+@command
+def main() -> None:
+    args = parse()
+    torch.set_num_threads(args.threads or os.cpu_count())
+    if args.memory_of:
+        print(peak_memory_here(args))
+        return
+    about = {"torch": torch.__version__, "python": platform.python_version(), "threads": torch.get_num_threads(),
+             "repeats": args.repeats, "clock": clock_name(), **vars(args)}
+    print(", ".join(f"{name} {about[name]}" for name in ("torch", "python", "threads", "clock")))
+    print(f"{'case':<20}{'K':>5}{'C':>5}{'plain s':>11}{'ours s':>11}{'ratio min':>11}{'median':>9}")
+    rows = []
+    for classes in args.classes or [None]:
+        for instances in args.instances:
+            rows += measure(args, classes, instances)
+    if args.json:
+        write_atomically(args.json, json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
+
+
+def measure(args: argparse.Namespace, classes: int | None, instances: int) -> list[dict[str, Any]]:
+    """All cases for one number of classes and instances; prints and returns a row for each."""
+    rows = []
+
+    def report(case: str, plain: list[float], ours: list[float], form: str = "11.3f") -> None:
+        row = {"case": case, "instances": instances, "classes": opt.num_classes, "plain": plain, "ours": ours,
+               "ratio_min": min(plain) / min(ours), "ratio_median": statistics.median(plain) / statistics.median(ours)}
+        print(f"{case:<20}{instances:>5}{opt.num_classes:>5}{min(plain):>{form}}{min(ours):>{form}}"
+              f"{row['ratio_min']:>10.2f}x{row['ratio_median']:>8.2f}x", flush=True)
+        rows.append(row)
+
+    opt = options(args, classes)
+    trainer, reference = build(opt)
+    data = batch(opt, args.batch, instances)
+    for case, (plain, ours) in cases(trainer, reference, data).items():
+        if case in args.what:
+            report(case, *alternately(plain, ours, args.repeats))
+    if "inference" in args.what:
+        convolutions = bare_convolutions(trainer, data)
+        ours = cases(trainer, reference, data)["inference"][1]
+        report("inference/bare convs", *alternately(convolutions, ours, args.repeats))
+    del trainer, reference
+    if "memory" in args.what:
+        peaks = [[peak_memory(args, classes, instances, side)] for side in ("reference", "ours")]
+        report("peak memory, MiB", *peaks, form="11.0f")
+    return rows
+
+
+def options(args: argparse.Namespace, classes: int | None) -> Any:
+    line = ["--dataset_mode", args.dataset_mode, "--use_vae", "--gpu_ids", "-1", "--ngf", args.ngf, "--ndf", args.ngf,
+            "--batchSize", args.batch]
+    if args.crop_size:
+        line += ["--crop_size", args.crop_size]
+    if classes:  # ade20k counts don't care on top
+        line += ["--label_nc", classes - (args.dataset_mode == "ade20k")]
+    line += ["--no_vgg_loss"] if args.no_vgg_loss else ["--vgg_weights", random_vgg()]
+    return TrainOptions().parse([str(word) for word in line])
+
+
+def random_vgg() -> str:
+    """A file of VGG19-shaped weights: times do not depend on the values."""
+    import torchvision
+
+    path = os.path.join(os.path.expanduser("~"), ".cache", "inade-benchmark", "vgg19-random.pth")
+    if not os.path.exists(path):
+        torch.manual_seed(0)
+        save_tensors(torchvision.models.vgg19(weights=None).features.state_dict(), path)
+    return path
+
+
+def build(opt: Any) -> tuple[Pix2PixTrainer, ReferenceTrainer]:
+    torch.manual_seed(0)
+    trainer, reference = Pix2PixTrainer(opt), ReferenceTrainer(opt)
+    reference.copy(trainer.model)
+    return trainer, reference
+
+
+def batch(opt: Any, size: int, instances: int) -> dict[str, torch.Tensor]:
+    """Layouts whose instances are the cells around random points, each of a random class."""
+    torch.manual_seed(0)
+    height, width = output_size(opt)
+    grid = torch.stack(torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij"), -1).float()
+    points = torch.rand(size, instances, 2) * torch.tensor([height, width])
+    instance = torch.cdist(grid.view(-1, 2).expand(size, -1, -1), points).argmin(2).view(size, 1, height, width)
+    kind = torch.randint(opt.num_classes, (size, instances))
+    label = torch.stack([kind[b][instance[b]] for b in range(size)])
+    return {"label": label, "instance": instance, "image": torch.rand(size, 3, height, width) * 2 - 1}
+
+
+Case = tuple[Callable[[], Any], Callable[[], Any]]
+
+
+def cases(trainer: Pix2PixTrainer, reference: ReferenceTrainer, data: dict[str, torch.Tensor]) -> dict[str, Case]:
+    """Name -> (the plain formulas, this project)."""
+    model = trainer.model
+
+    def fresh() -> dict[str, torch.Tensor]:  # a batch that was never seen: nothing of its layout is known
+        return {name: value.clone() for name, value in data.items()}
+
+    def evaluating(module: torch.nn.Module, function: Callable[[], Any]) -> Callable[[], Any]:
+        def run() -> None:
+            module.eval()
+            with torch.no_grad():
+                function()
+            module.train()
+
+        return run
+
+    def encode() -> Any:
+        new = fresh()
+        return model.netE(model.image(new), model.layout(new))
+
+    return {
+        "encoder": (evaluating(reference, lambda: reference.netE(data["image"], data["instance"])),
+                    evaluating(model, encode)),
+        "generator": (evaluating(reference, lambda: reference.infer(data, encode=False)),
+                      evaluating(model, lambda: model.sample(fresh()))),
+        "inference": (evaluating(reference, lambda: reference.infer(data, encode=True)),
+                      evaluating(model, lambda: model(fresh(), mode="inference"))),
+        "generator_step": (lambda: reference.generator_step(data),
+                           lambda: trainer.run_generator_one_step(fresh())),
+        "discriminator_step": (lambda: reference.discriminator_step(data),
+                               lambda: trainer.run_discriminator_one_step(fresh())),
+    }
+
+
+def bare_convolutions(trainer: Pix2PixTrainer, data: dict[str, torch.Tensor]) -> Callable[[], None]:
+    """The dense convolutions and linear layers of inference with the encoder, and nothing else."""
+    calls: list[tuple] = []
+
+    def record(module: torch.nn.Module, inputs: tuple) -> None:
+        x = torch.randn_like(inputs[0])
+        if isinstance(module, torch.nn.Linear):
+            calls.append((F.linear, x, module.weight.detach()))
+        else:
+            calls.append((F.conv2d, x, module.weight.detach(), None, module.stride, module.padding))
+
+    model = trainer.model.eval()
+    layers = [m for network in (model.netG, model.netE) for m in network.modules()
+              if isinstance(m, torch.nn.Conv2d | torch.nn.Linear)]
+    hooks = [layer.register_forward_pre_hook(record) for layer in layers]
+    with torch.no_grad():
+        model(data, mode="inference")
+    for hook in hooks:
+        hook.remove()
+    model.train()
+
+    @torch.no_grad()
+    def run() -> None:
+        for function, *args in calls:
+            function(*args)
+
+    return run
+
+
+def clock_name() -> str:
+    return "CPU time" if torch.get_num_threads() == 1 else "wall clock"
+
+
+def alternately(plain: Callable[[], Any], ours: Callable[[], Any], repeats: int) -> tuple[list[float], list[float]]:
+    """Seconds of each side's runs."""
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+    times: tuple[list[float], list[float]] = ([], [])
+    for n in range(repeats + 1):
+        for function, seconds in zip((plain, ours), times, strict=True):
+            start = clock()
+            function()
+            if n:
+                seconds.append(clock() - start)
+    return times
+
+
+def peak_memory(args: argparse.Namespace, classes: int | None, instances: int, side: str) -> float:
+    """MiB that a process of its own has at most resident in training steps of one side."""
+    line = [sys.executable, os.path.abspath(__file__), "--memory_of", side, "--dataset_mode", args.dataset_mode,
+            "--instances", instances, "--batch", args.batch, "--ngf", args.ngf, "--threads", args.threads]
+    line += ["--classes", classes] if classes else []
+    line += ["--crop_size", args.crop_size] if args.crop_size else []
+    line += ["--no_vgg_loss"] if args.no_vgg_loss else []
+    done = subprocess.run([str(word) for word in line], capture_output=True, text=True, check=True)
+    return float(done.stdout.split()[-1])
+
+
+def peak_memory_here(args: argparse.Namespace) -> float:
+    opt = options(args, (args.classes or [None])[0])
+    data = batch(opt, args.batch, args.instances[0])
+    if args.memory_of == "ours":
+        trainer = Pix2PixTrainer(opt)
+        steps = trainer.run_generator_one_step, trainer.run_discriminator_one_step
+    else:
+        reference = ReferenceTrainer(opt)
+        steps = reference.generator_step, reference.discriminator_step
+    for step in (*steps, *steps):
+        step(data)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+if __name__ == "__main__":
+    main()
