@@ -77,7 +77,8 @@ class Pix2PixModel(nn.Module):
         losses = {}
         if draw.kld is not None:
             losses["KLD"] = draw.kld * self.opt.lambda_kld
-        fake_scores, real_scores = self.judge(layout, fake, real)
+        with frozen(self.netD):  # gradients flow through it, not to it
+            fake_scores, real_scores = self.judge(layout, fake, real, real_gradient=False)
         losses["GAN"] = gan_loss(fake_scores, self.opt.gan_mode, real=True, for_discriminator=False)
         if not self.opt.no_ganFeat_loss:
             matching = feature_matching_loss(fake_scores, real_scores, self.mode.first_matched_layer)
@@ -91,10 +92,7 @@ class Pix2PixModel(nn.Module):
         with torch.no_grad():
             draw = self.mode.draw(layout, self.netE, real, **draws)
             fake = self.netG(draw.start, draw.condition)
-        # both halves as one batch: one power iteration and one pass
-        outputs = self.netD(torch.cat([self.pair(layout, fake), self.pair(layout, real)]))
-        fake_scores, real_scores = ([[layer[half] for layer in layers] for layers in outputs]
-                                    for half in (slice(len(real)), slice(len(real), None)))
+        fake_scores, real_scores = self.judge(layout, fake, real)
         return {
             "D_Fake": gan_loss(fake_scores, self.opt.gan_mode, real=False, for_discriminator=True),
             "D_real": gan_loss(real_scores, self.opt.gan_mode, real=True, for_discriminator=True),
@@ -113,15 +111,14 @@ class Pix2PixModel(nn.Module):
         draw = self.mode.draw(self.layout(data), None, None, **draws)
         return self.netG(draw.start, draw.condition)
 
-    def judge(self, layout: Layout, fake: Tensor, real: Tensor) -> tuple[Scores, Scores]:
-        """The discriminators' outputs for fake and real images, with gradients to the fake ones alone."""
-        with frozen(self.netD):
-            fake_scores = self.netD(self.pair(layout, fake))
-            training = self.netD.training
-            self.netD.eval()  # no second power iteration; nothing else in it depends on the mode
-            with torch.no_grad():
-                real_scores = self.netD(self.pair(layout, real))
-            self.netD.train(training)
+    def judge(self, layout: Layout, fake: Tensor, real: Tensor, real_gradient: bool = True) -> tuple[Scores, Scores]:
+        """The discriminators' outputs for fake and real images, with one power iteration for both."""
+        fake_scores = self.netD(self.pair(layout, fake))
+        training = self.netD.training
+        self.netD.eval()  # no second power iteration; nothing else in it depends on the mode
+        with torch.set_grad_enabled(real_gradient and torch.is_grad_enabled()):
+            real_scores = self.netD(self.pair(layout, real))
+        self.netD.train(training)
         return fake_scores, real_scores
 
     @staticmethod

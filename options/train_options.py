@@ -1,7 +1,7 @@
 """Options of ``train.py``."""
 import argparse
 
-from models.networks import DISCRIMINATORS, GAN_MODES, start_size
+from models.networks import DISCRIMINATORS, GAN_MODES
 from options.base_options import COMPATIBILITY, BaseOptions, Options
 from util.errors import UserError
 
@@ -58,9 +58,5 @@ class TrainOptions(BaseOptions):
                 raise UserError(f"--{name} {getattr(opt, name)}: must be at least 1")
         if min(opt.niter, opt.niter_decay) < 0 or opt.niter + opt.niter_decay < 1:
             raise UserError(f"--niter {opt.niter} --niter_decay {opt.niter_decay}: there must be at least one epoch")
-        height, width = start_size(opt.crop_size, opt.aspect_ratio, opt.num_upsampling_layers)
-        if opt.batchSize * height * width == 1:
-            raise UserError(f"--batchSize 1: the generator starts from a single pixel at --crop_size {opt.crop_size}, "
-                            "and a batch norm needs more than one value; give --batchSize 2 or a larger --crop_size")
         if opt.lr <= 0:
             raise UserError(f"--lr {opt.lr}: must be above 0")

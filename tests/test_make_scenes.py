@@ -1,113 +1,216 @@
-"""The example world: deterministic, consistent, and as diverse as its tables say."""
+"""The example world: ids, styles and files of its scenes, and wrong uses of the command."""
 import csv
-from collections import defaultdict
+from collections import Counter, defaultdict
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import ndimage
 
 from datasets import make_scenes
-from datasets.make_scenes import CLASS_NAMES, THINGS, draw_scene
+from datasets.make_scenes import BALLOON, CAR, CLASS_COLORS, CLASS_NAMES, CLASSES, HOUSE, PINE, TREE, draw_scene
 
-STUFF = {"sky", "hill", "meadow", "road", "lake"}
+COMMAND = "datasets/make_scenes.py"
+THINGS = (HOUSE, TREE, PINE, make_scenes.BUSH, CAR, BALLOON)
 
 
-def scenes(number, size=64):
-    return [draw_scene(np.random.default_rng([7, n]), size) for n in range(number)]
+def draw(index: int, size: int = 64) -> make_scenes.Scene:
+    return draw_scene(np.random.default_rng([5, index]), size)
 
 
 @pytest.fixture(scope="module")
-def world():
-    return scenes(60)
+def scenes() -> list[make_scenes.Scene]:
+    return [draw(index) for index in range(80)]
 
 
-@pytest.mark.parametrize("size", [64, 128])
-def test_a_scene_is_consistent(size):
-    for scene in scenes(8, size):
-        assert scene.image.shape == (size, size, 3) and scene.image.dtype == np.uint8
-        assert scene.label.shape == scene.instance.shape == (size, size)
-        ids, counts = np.unique(scene.instance, return_counts=True)
-        assert ids.tolist() == list(range(len(scene.styles)))
-        assert counts.min() >= 6 * (size // 64) ** 2 // 2
-        for i, (kind, _) in enumerate(scene.styles):
-            assert set(np.unique(scene.label[scene.instance == i])) == {kind}
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_the_world_has_classes_whose_things_occur_often_and_overlap(world):
-    assert len(CLASS_NAMES) >= 8 and len(THINGS) >= 4
-    several, touching = defaultdict(int), 0
-    for scene in world:
-        kinds = np.array([kind for kind, _ in scene.styles])
-        for kind in THINGS:
-            several[kind] += (kinds == kind).sum() > 1
-        beside = scene.instance[:, 1:] != scene.instance[:, :-1]
-        things = np.isin(scene.label, list(THINGS))
-        touching += (beside & things[:, 1:] & things[:, :-1]).any()
-    assert all(several[kind] > 5 for kind in THINGS)
-    assert touching > 30
-    assert len({kind for scene in world for kind, _ in scene.styles}) == len(CLASS_NAMES)
+def read(path: Path, mode: str) -> np.ndarray:
+    with Image.open(path) as image:
+        assert image.mode == mode
+        return np.array(image)
 
 
-def test_looks_follow_the_styles(world):
-    """The colour an instance was given shows in the picture, and some classes have several modes."""
-    given, seen, modes = defaultdict(list), defaultdict(list), defaultdict(set)
-    for scene in world:
-        for i, (kind, style) in enumerate(scene.styles):
-            name = CLASS_NAMES[kind]
-            modes[name].add(style.mode)
-            where = scene.instance == i
-            if where.sum() > 60:
-                given[name].append(style.color)
-                seen[name].append(scene.image[where].mean(0))
-    for name in ("sky", "meadow", "tree", "car", "person", "balloon"):
-        red = np.array(given[name])[:, 0], np.array(seen[name])[:, 0]
-        assert np.corrcoef(*red)[0, 1] > 0.9, name
-    assert {name: len(modes[name]) for name in ("sky", "car", "house", "balloon", "road")} == {
-        "sky": 3, "car": 6, "house": 4, "balloon": 3, "road": 2}
+@pytest.mark.parametrize("size", [64, 80, 128])
+def test_maps(size):
+    for index in range(6):
+        scene = draw(index, size)
+        assert scene.image.shape == (size, size, 3) and scene.label.shape == scene.instance.shape == (size, size)
+        assert {scene.image.dtype, scene.label.dtype, scene.instance.dtype} == {np.dtype(np.uint8)}
+        areas = np.bincount(scene.instance.ravel())
+        assert areas.min() >= 6 * (size / 64) ** 2
+        assert [row["instance"] for row in scene.styles] == list(range(len(areas)))
+        assert [row["pixels"] for row in scene.styles] == areas.tolist()
+        for row in scene.styles:  # one class per instance, and the right one
+            assert set(scene.label[scene.instance == row["instance"]].tolist()) == {row["class_id"]}
+            assert row["class"] == CLASS_NAMES[row["class_id"]]
 
 
-def read(folder):
-    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+def test_a_larger_size_shows_the_same_scene():
+    for index in range(6):
+        small, large = draw(index, 64), draw(index, 192)  # every third pixel's centre is a centre of the small picture
+        assert np.mean(small.label == large.label[1::3, 1::3]) > 0.97
+        blurred = large.image.reshape(64, 3, 64, 3, 3).mean((1, 3))
+        assert np.abs(blurred - small.image).mean() < 6  # the sensors' noise, and grains of a pixel
 
 
-def test_files_are_the_same_whatever_the_workers(tmp_path, run):
-    args = ["datasets/make_scenes.py", "--num", 9, "--num_val", 2, "--seed", 5]
-    for name, workers in (("one", 1), ("two", 2)):
-        process = run(*args, "--out", tmp_path / name, "--workers", workers)
-        assert process.returncode == 0, process.stderr
-    first = read(tmp_path / "one")
-    assert first == read(tmp_path / "two")
-    assert len(first) == 3 * 11 + 3
-
-    with open(tmp_path / "one" / "styles_train.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    instance = np.asarray(Image.open(tmp_path / "one" / "train_inst" / "scene_00003.png"))
-    label = np.asarray(Image.open(tmp_path / "one" / "train_label" / "scene_00003.png"))
-    table = [row for row in rows if row["scene"] == "scene_00003"]
-    assert [int(row["pixels"]) for row in table] == np.bincount(instance.flat).tolist()
-    assert [int(row["class"]) for row in table] == [label[instance == i][0] for i in range(len(table))]
+def test_classes(scenes):
+    assert len(CLASS_NAMES) == len(CLASS_COLORS) == len(set(CLASS_NAMES)) == len(set(CLASS_COLORS)) >= 9
+    pictures = Counter(k for scene in scenes for k in set(scene.label.ravel().tolist()))
+    assert set(pictures) == set(range(len(CLASSES)))
+    assert min(pictures.values()) >= 0.3 * len(scenes)
 
 
-def test_larger_pictures_show_the_same_scene():
-    small, large = (draw_scene(np.random.default_rng(3), size) for size in (64, 128))
-    assert (large.label[::2, ::2] == small.label).mean() > 0.9
+def test_things_are_many_and_hide_each_other(scenes):
+    several, touching = Counter(), Counter()
+    for scene in scenes:
+        count = Counter(row["class_id"] for row in scene.styles)
+        several.update(k for k in THINGS if count[k] > 1)
+        for label, instance in ((scene.label, scene.instance), (scene.label.T, scene.instance.T)):
+            border = (label[1:] == label[:-1]) & (instance[1:] != instance[:-1])
+            touching.update(set(label[1:][border].tolist()))
+    assert all(several[k] >= 8 for k in THINGS)
+    assert all(touching[k] > 0 for k in THINGS)  # two of one class, which the label map does not separate
 
 
-@pytest.mark.parametrize(("args", "named"), [
-    (["--size", 60], "--size"), (["--size", 72], "--size"), (["--size", 1024], "--size"), (["--num", 0], "--num"),
-    (["--num", "many"], "--num"), (["--seed", -1], "--seed"),
-], ids=str)
-def test_wrong_use_gets_one_line(tmp_path, args, named, monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["make_scenes.py", "--out", str(tmp_path / "out"), *map(str, args)])
-    with pytest.raises(SystemExit) as error:
-        make_scenes.main()
-    lines = capsys.readouterr().err.splitlines()
-    assert error.value.code == 2 and len(lines) == 1 and named in lines[0]
-    assert not (tmp_path / "out").exists()
+def test_nearer_things_are_larger(scenes):
+    """Houses that are whole: the lower in the picture they stand, the taller they are."""
+    foot, height = [], []
+    for scene in scenes:
+        for row, (rows, cols) in zip(scene.styles, ndimage.find_objects(scene.instance.astype(int) + 1), strict=True):
+            if row["class_id"] == HOUSE and row["pixels"] > 0.6 * (rows.stop - rows.start) * (cols.stop - cols.start):
+                foot.append(rows.stop)
+                height.append(rows.stop - rows.start)
+    assert len(foot) > 20 and np.corrcoef(foot, height)[0, 1] > 0.6
 
 
-def test_a_file_in_the_way_is_refused(tmp_path, run):
-    (tmp_path / "out").write_text("mine")
-    process = run("datasets/make_scenes.py", "--out", tmp_path / "out")
-    assert process.returncode == 2 and "--out" in process.stderr and "Traceback" not in process.stderr
-    assert (tmp_path / "out").read_text() == "mine"
+def test_pictures_show_the_styles(scenes):
+    """The mean colour of instances goes with the base colour of their style, class by class."""
+    seen, meant = defaultdict(list), defaultdict(list)
+    for scene in scenes:
+        for row in scene.styles:
+            if row["pixels"] >= 25:
+                seen[row["class"]].append(scene.image[scene.instance == row["instance"]].mean(0))
+                meant[row["class"]].append([row["r"], row["g"], row["b"]])
+    for name in CLASS_NAMES:
+        correlation = np.corrcoef(np.ravel(seen[name]), np.ravel(meant[name]))[0, 1]
+        assert correlation > 0.6, (name, correlation)
+    for name in ("car", "meadow", "bush"):
+        assert np.corrcoef(np.ravel(seen[name]), np.ravel(meant[name]))[0, 1] > 0.9, name
+
+
+def test_styles_are_diverse(scenes):
+    """All modes occur about equally often; modes lie farther apart than their samples; a ramp fills what is between."""
+    rng = np.random.default_rng(0)
+    for class_id, c in enumerate(CLASSES):
+        styles = [make_scenes.draw_style(rng, class_id) for _ in range(400)]
+        bases = np.array([style.base for style in styles])
+        assert bases.min() >= 0 and bases.max() <= 1 and len(np.unique(bases, axis=0)) > 0.98 * len(styles)
+        count = Counter(style.mode for style in styles)
+        assert set(count) == {mode.name for mode in c.modes} and min(count.values()) > 0.4 * 400 / len(c.modes)
+        centres = np.array([mode.base for mode in c.modes]) / 255
+        nearest = np.linalg.norm(bases[:, None] - centres, axis=2).argmin(1)
+        right = np.mean([c.modes[k].name == style.mode for k, style in zip(nearest, styles, strict=True)])
+        halfway = (centres[1:] + centres[:-1]) / 2
+        gaps = np.linalg.norm(bases[:, None] - halfway, axis=2).min(0)  # from there to the nearest sample
+        assert gaps.max() < 0.05 if c.ramp else right > 0.9, (c.name, right, gaps)
+    modes = defaultdict(set)
+    for scene in scenes:
+        for row in scene.styles:
+            modes[row["class"]].add(row["mode"])
+    assert all(len(modes[c.name]) == len(c.modes) for c in CLASSES)
+
+
+def test_instances_of_a_picture_differ(scenes):
+    """Styles are drawn per instance: things of one class in one picture often have different modes."""
+    pairs = [len({row["mode"] for row in scene.styles if row["class_id"] == CAR})
+             for scene in scenes if sum(row["class_id"] == CAR for row in scene.styles) == 2]
+    assert len(pairs) > 5 and np.mean(pairs) > 1.5  # expected: 11/6
+
+
+def test_files_do_not_depend_on_workers_or_number(tmp_path, run):
+    common = ("--num_val", 2, "--seed", 3)
+    for name, num, workers in (("one", 9, 1), ("two", 9, 2), ("fewer", 2, 2)):
+        done = run(COMMAND, "--out", tmp_path / name, "--num", num, "--workers", workers, *common)
+        assert done.returncode == 0, done.stderr
+        assert f"{num} + 2 scenes of {len(CLASSES)} classes" in done.stdout
+    one, fewer = files(tmp_path / "one"), files(tmp_path / "fewer")
+    assert one == files(tmp_path / "two")
+    assert all(one[name] == data for name, data in fewer.items() if name != "styles_train.csv")
+    kinds = ("img", "label", "inst")
+    assert set(one) == {"classes.txt", "styles_train.csv", "styles_val.csv",
+                        *(f"train_{kind}/scene_{k:05d}.png" for kind in kinds for k in range(9)),
+                        *(f"val_{kind}/scene_{k:05d}.png" for kind in kinds for k in range(2))}
+    assert len({one[f"train_img/scene_{k:05d}.png"] for k in range(9)} | {one["val_img/scene_00000.png"]}) == 10
+
+    lines = [line.split(" ") for line in one["classes.txt"].decode().splitlines()]
+    assert lines == [[str(k), *map(str, c.color), c.name] for k, c in enumerate(CLASSES)]
+    for split, count in (("train", 9), ("val", 2)):
+        with open(tmp_path / "one" / f"styles_{split}.csv", newline="", encoding="utf-8") as file:
+            table = list(csv.DictReader(file))
+        assert sorted({row["scene"] for row in table}) == [f"scene_{k:05d}" for k in range(count)]
+        for scene in {row["scene"] for row in table}:
+            image, label, instance = (read(tmp_path / "one" / f"{split}_{kind}" / f"{scene}.png", mode)
+                                      for kind, mode in zip(kinds, ("RGB", "L", "L"), strict=True))
+            assert image.shape == (64, 64, 3) and label.shape == (64, 64)
+            rows = [row for row in table if row["scene"] == scene]
+            assert [int(row["instance"]) for row in rows] == np.unique(instance).tolist() == list(range(len(rows)))
+            for k, row in enumerate(rows):
+                assert int(row["pixels"]) == (instance == k).sum()
+                assert (label[instance == k] == CLASS_NAMES.index(row["class"])).all()
+
+
+def test_replaces_an_earlier_world(tmp_path, monkeypatch):
+    def call(*args: object) -> None:
+        monkeypatch.setattr("sys.argv", [COMMAND, "--out", str(tmp_path / "a"), "--workers", "1", *map(str, args)])
+        args = make_scenes.parse()
+        for split, count in (("train", args.num), ("val", args.num_val)):
+            make_scenes.make_split(args.out, split, count, args.size, args.seed, args.workers)
+
+    call("--num", 3, "--num_val", 2)
+    (tmp_path / "a" / "train_img" / "mine.png").write_bytes(b"mine")
+    old = files(tmp_path / "a")
+    call("--num", 2, "--num_val", 1, "--seed", 1)
+    new = files(tmp_path / "a")
+    assert set(old) - set(new) == {f"{split}_{kind}/scene_{k:05d}.png" for split, k in (("train", 2), ("val", 1))
+                                   for kind in ("img", "label", "inst")}
+    assert new.pop("train_img/mine.png") == b"mine"
+    assert all(new[name] != old[name] for name in new)
+
+
+def test_default_number_of_validation_scenes(monkeypatch):
+    for num, expected in ((1, 16), (160, 16), (1000, 100)):
+        monkeypatch.setattr("sys.argv", [COMMAND, "--out", "x", "--num", str(num)])
+        assert make_scenes.parse().num_val == expected
+
+
+@pytest.mark.parametrize(("option", "value", "message"), [
+    ("--size", 65, "--size 65: choose a multiple of 16 from 64 to 512"),
+    ("--size", 48, "--size 48: choose a multiple of 16 from 64 to 512"),
+    ("--size", 528, "--size 528: choose a multiple of 16 from 64 to 512"),
+    ("--num", 0, "--num 0: choose 1 or more"),
+    ("--num_val", 0, "--num_val 0: choose 1 or more"),
+    ("--workers", -1, "--workers -1: choose 1 or more"),
+    ("--seed", -1, "--seed -1: choose 0 or more"),
+])
+def test_bad_values(tmp_path, monkeypatch, option, value, message):
+    monkeypatch.setattr("sys.argv", [COMMAND, "--out", str(tmp_path / "a"), option, str(value)])
+    with pytest.raises(make_scenes.UserError, match=message):
+        make_scenes.parse()
+
+
+@pytest.mark.parametrize("args", [
+    ("--size", "65"), ("--num", "many"), ("--num", "0"), ("--out", "FILE"), ("--out", "FILE/a"), ("--nun", "3"),
+])
+def test_errors_are_one_line(tmp_path, run, args):
+    (tmp_path / "file").write_text("text")
+    args = [arg.replace("FILE", str(tmp_path / "file")) for arg in args]
+    done = run(COMMAND, "--out", tmp_path / "a", "--num_val", 1, *(("--num", 1) if "--num" not in args else ()), *args)
+    assert done.returncode == 2 and done.stdout == ""
+    line = done.stderr.splitlines()[-1]
+    assert line.startswith("error: ") and "Traceback" not in done.stderr
+    assert args[1] in line or args[0] in line
+    assert not (tmp_path / "a").exists()

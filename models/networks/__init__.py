@@ -35,7 +35,6 @@ __all__ = [
     "kl_divergence",
     "output_size",
     "parse_norm_name",
-    "start_size",
 ]
 
 

@@ -33,10 +33,21 @@ class ResnetBlock(nn.Module):
 
     def forward(self, x: Tensor, condition: Condition) -> Tensor:
         """[B, fin, h, w] -> [B, fout, h, w]."""
-        shortcut = self.conv_s(self.norm_s(x, condition)) if self.learned_shortcut else x
-        dx = self.conv_0(self.norm_0(x, condition, LEAKY_SLOPE))
-        dx = self.conv_1(self.norm_1(dx, condition, LEAKY_SLOPE))
+        shortcut = modulated(self.conv_s, self.norm_s, x, condition, slope=1.0) if self.learned_shortcut else x
+        dx = modulated(self.conv_0, self.norm_0, x, condition)
+        dx = modulated(self.conv_1, self.norm_1, dx, condition)
         return shortcut + dx
+
+
+def modulated(conv: nn.Module, norm: nn.Module, x: Tensor, condition: Condition, slope: float = LEAKY_SLOPE) -> Tensor:
+    """conv(lrelu(norm(x))).
+
+    Spectral norm divides the weight by sigma; dividing what goes in does the same, and a modulation can do that for
+    nothing, since a leaky ReLU passes positive factors on.
+    """
+    if isinstance(conv, SpectralConv2d):
+        return conv.convolve(norm(x, condition, slope, conv.gain()))
+    return conv(norm(x, condition, slope))
 
 
 class VGG19(nn.Module):

@@ -1,6 +1,6 @@
 """The modulations, which are the method: INADE (Section 3 of the paper), and SPADE for comparison.
 
-Both are called as ``norm(x, condition, slope)``, so that residual blocks need not know which one they hold.
+Both are called as ``norm(x, condition, slope, gain)``, so that residual blocks need not know which one they hold.
 """
 import re
 from collections.abc import Callable
@@ -46,9 +46,15 @@ class BatchNorm(nn.BatchNorm2d):
 
     @torch.no_grad()
     def statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and reciprocal standard deviation [c] to normalise ``x`` with; updates the running ones in training."""
+        """Mean and reciprocal standard deviation [c] to normalise ``x`` with; updates the running ones in training.
+
+        :raises UserError: a single value per channel in training, which has no variance.
+        """
         if not self.training:
             return self.running_mean, torch.rsqrt(self.running_var + self.eps)
+        if x.numel() == x.shape[1]:
+            raise UserError("a batch norm met a single value per channel (a start of 1x1 pixels): give --batchSize 2 or a "
+                            "larger --crop_size")
         mean, var = torch.batch_norm_update_stats(x, self.running_mean, self.running_var, self.momentum)
         return mean, torch.rsqrt(var + self.eps)
 
@@ -83,10 +89,16 @@ class INADE(nn.Module):
         self.param_free_norm = BatchNorm(channels)
         self.fc_noise = nn.Linear(noise_nc, channels)
 
-    def forward(self, x: Tensor, condition: Condition, slope: float = 1.0) -> Tensor:
-        """[B, c, h, w] -> [B, c, h, w], at least float32; followed by a leaky ReLU of ``slope`` (1: none)."""
+    def forward(self, x: Tensor, condition: Condition, slope: float = 1.0, gain: Tensor | None = None) -> Tensor:
+        """[B, c, h, w] -> [B, c, h, w], at least float32.
+
+        :param slope: of the leaky ReLU that follows; 1: none.
+        :param gain: a positive factor [] on the result.
+        """
         regions = condition.layout.class_regions
         scale, shift = self.tables(condition.noise, *regions.ids)  # [T, c] each
+        if gain is not None:
+            scale, shift = scale * gain, shift * gain
         x = full_precision(x)
         mean, rstd = self.param_free_norm.statistics(x)
         return _Modulate.apply(x, scale, shift, mean, rstd, regions.at(x.shape[2:]), self.param_free_norm.training,
@@ -167,13 +179,14 @@ class SPADE(nn.Module):
         self.mlp_gamma = nn.Conv2d(self.hidden, channels, kernel_size, padding=padding)
         self.mlp_beta = nn.Conv2d(self.hidden, channels, kernel_size, padding=padding)
 
-    def forward(self, x: Tensor, condition: Condition, slope: float = 1.0) -> Tensor:
-        """[B, c, h, w] -> [B, c, h, w]; followed by a leaky ReLU of ``slope`` (1: none)."""
+    def forward(self, x: Tensor, condition: Condition, slope: float = 1.0, gain: Tensor | None = None) -> Tensor:
+        """[B, c, h, w] -> [B, c, h, w]; ``slope`` and ``gain`` as in :class:`INADE`."""
         semantics = condition.layout.semantics.to(self.mlp_gamma.weight.dtype)
         semantics = F.interpolate(semantics, size=x.shape[2:], mode="nearest")
         hidden = self.mlp_shared(semantics)
         normalized = self.param_free_norm(full_precision(x))
-        return F.leaky_relu(normalized * (1 + self.mlp_gamma(hidden)) + self.mlp_beta(hidden), slope)
+        out = F.leaky_relu(normalized * (1 + self.mlp_gamma(hidden)) + self.mlp_beta(hidden), slope)
+        return out if gain is None else out * gain
 
 
 @dataclass(frozen=True)
@@ -203,4 +216,4 @@ def parse_norm_name(text: str, norm_mode: str) -> NormName:
     return NormName(match[1] is not None, kind, int(match[3]))
 
 
-MakeNorm = Callable[[int], nn.Module]  # channels -> a modulation called as norm(x, condition, slope)
+MakeNorm = Callable[[int], nn.Module]  # channels -> a modulation called as norm(x, condition, slope, gain)

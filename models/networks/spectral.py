@@ -38,9 +38,18 @@ class SpectralConv2d(nn.Conv2d):
         # clones, so that a later power iteration does not touch what this forward pass saved
         return torch.dot(self.weight_u.clone(), torch.mv(self.weight_orig.flatten(1), self.weight_v.clone()))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def gain(self) -> Tensor:
+        """1 / sigma, after the power iteration of a forward pass in training."""
         if self.training:
             self.power_iteration()
-        with torch.autocast(x.device.type, enabled=False):
-            weight = self.weight_orig / self.sigma()
-        return self._conv_forward(x, weight, self.bias)
+        with torch.autocast(self.weight_orig.device.type, enabled=False):
+            return self.sigma().reciprocal()
+
+    def convolve(self, x: Tensor) -> Tensor:
+        """The convolution of an ``x`` that was multiplied by :meth:`gain` already: no copy of the weight is made."""
+        if self.kernel_size == (1, 1):  # a product of rows of pixels, which keeps channels-last tensors as they are
+            return F.linear(x.permute(0, 2, 3, 1), self.weight_orig.flatten(1), self.bias).permute(0, 3, 1, 2)
+        return self._conv_forward(x, self.weight_orig, self.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._conv_forward(x, self.weight_orig * self.gain(), self.bias)
