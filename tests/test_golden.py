@@ -125,8 +125,9 @@ def check_gradients(model, names, norms):
     typical = np.median(norms)
     for name, expected in zip(map(str, names), norms, strict=True):
         norm = float(gradients[name].double().norm())
-        # a bias in front of a normalisation has no gradient but rounding
-        assert norm == pytest.approx(expected, rel=1e-2, abs=1e-3 * typical), name
+        # A bias in front of a normalisation has no gradient but rounding, and one that is nearly so has much of it:
+        # spade_celeba_vae_tiny records 0.0109 for discriminator_1.model0.0.bias, which is 0.0114 in float64.
+        assert norm == pytest.approx(expected, rel=1e-2, abs=2e-3 * typical), name
 
 
 def check_states(model, recording):
