@@ -42,9 +42,12 @@ class Layout:
     @cached_property
     def semantics(self) -> Tensor:
         """[B, C (+1), H, W] float: the one-hot classes, then the instance edges."""
-        one_hot = torch.zeros(self.batch_size, self.num_classes, *self.label.shape[1:], device=self.label.device)
-        one_hot.scatter_(1, self.label[:, None], 1.0)
-        return torch.cat([one_hot, self.edges[:, None].float()], dim=1) if self.with_edges else one_hot
+        channels = self.num_classes + int(self.with_edges)
+        semantics = torch.zeros(*self.label.shape, channels, device=self.label.device)
+        semantics.scatter_(3, self.label[..., None], 1.0)
+        if self.with_edges:
+            semantics[..., -1] = self.edges
+        return semantics.permute(0, 3, 1, 2)  # channels-last
 
     @cached_property
     def class_regions(self) -> "Regions":

@@ -29,14 +29,20 @@ class SpectralConv2d(nn.Conv2d):
     @torch.no_grad()
     def power_iteration(self) -> None:
         """Improve the singular vectors by one step, in place."""
-        matrix = self.weight_orig.flatten(1)
-        F.normalize(torch.mv(matrix.t(), self.weight_u), dim=0, eps=self.eps, out=self.weight_v)
-        F.normalize(torch.mv(matrix, self.weight_v), dim=0, eps=self.eps, out=self.weight_u)
+        matrix = self._matrix()
+        v = F.normalize(torch.mv(matrix.t(), self.weight_u), dim=0, eps=self.eps)
+        F.normalize(torch.mv(matrix, v), dim=0, eps=self.eps, out=self.weight_u)
+        self.weight_v.copy_(v.view(*self.kernel_size, -1).permute(2, 0, 1).flatten())
 
     def sigma(self) -> Tensor:
         """u' W v, differentiable in W alone; its vectors count as constants."""
-        # clones, so that a later power iteration does not touch what this forward pass saved
-        return torch.dot(self.weight_u.clone(), torch.mv(self.weight_orig.flatten(1), self.weight_v.clone()))
+        # copies, so that a later power iteration does not touch what this forward pass saved
+        v = self.weight_v.view(-1, *self.kernel_size).permute(1, 2, 0).flatten().clone()
+        return torch.dot(self.weight_u.clone(), torch.mv(self._matrix(), v))
+
+    def _matrix(self) -> Tensor:
+        """[out, kh*kw*in]: the weight in the order in which channels-last tensors lie in memory, so without a copy."""
+        return self.weight_orig.permute(0, 2, 3, 1).flatten(1)
 
     def gain(self) -> Tensor:
         """1 / sigma, after the power iteration of a forward pass in training."""
