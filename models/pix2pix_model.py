@@ -113,19 +113,14 @@ class Pix2PixModel(nn.Module):
 
     def judge(self, layout: Layout, fake: Tensor, real: Tensor, real_gradient: bool = True) -> tuple[Scores, Scores]:
         """The discriminators' outputs for fake and real images, with one power iteration for both."""
-        fake_scores = self.netD(self.pair(layout, fake))
+        responses = self.netD.class_responses(layout)
+        fake_scores = self.netD.judge(responses, layout, fake)
         training = self.netD.training
         self.netD.eval()  # no second power iteration; nothing else in it depends on the mode
         with torch.set_grad_enabled(real_gradient and torch.is_grad_enabled()):
-            real_scores = self.netD(self.pair(layout, real))
+            real_scores = self.netD.judge(responses, layout, real)
         self.netD.train(training)
         return fake_scores, real_scores
-
-    @staticmethod
-    def pair(layout: Layout, image: Tensor) -> Tensor:
-        """The discriminators' input: the semantic input and the image, on channels."""
-        joined = torch.cat([layout.semantics.to(image.dtype), image], dim=1)
-        return joined.contiguous(memory_format=torch.channels_last)
 
     def create_optimizers(self, opt: Any) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
         """Adam for (generator and encoder, discriminators); learning rates as of the first epoch."""

@@ -1,8 +1,10 @@
 """Multiscale PatchGAN discriminators (pix2pixHD)."""
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.networks.architecture import LEAKY_SLOPE
+from models.networks.layout import Layout
 from models.networks.normalization import InstanceNorm
 from models.networks.spectral import SpectralConv2d
 
@@ -38,15 +40,23 @@ class NLayerDiscriminator(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """[B, channels, H, W] -> the output of every layer; the last is the score map [B, 1, h, w]."""
-        outputs = []
-        for n in range(self.n_layers + 1):
-            x = self.get_submodule(f"model{n}")(x)
-            outputs.append(x)
+        return self.later_layers(self.model0(x))
+
+    def later_layers(self, x: Tensor) -> list[Tensor]:
+        """The outputs of all layers, of which ``x`` is the first."""
+        outputs = [x]
+        for n in range(1, self.n_layers + 1):
+            outputs.append(self.get_submodule(f"model{n}")(outputs[-1]))
         return outputs
 
 
 class MultiscaleDiscriminator(nn.Module):
-    """``num_D`` PatchGANs, each on the input of the last at half its resolution."""
+    """``num_D`` PatchGANs, each on the input of the last at half its resolution.
+
+    Called with its input as one tensor, or in two stages: the first layer is linear, so what it makes of the classes
+    is the same for every image of a layout (:meth:`class_responses`), and is added to what it makes of the image
+    (:meth:`judge`).
+    """
 
     def __init__(self, channels: int, ndf: int, n_layers: int, num_D: int, norm: str):
         super().__init__()
@@ -54,11 +64,62 @@ class MultiscaleDiscriminator(nn.Module):
         for i in range(num_D):
             self.add_module(f"discriminator_{i}", NLayerDiscriminator(channels, ndf, n_layers, norm))
 
+    @property
+    def discriminators(self) -> list[NLayerDiscriminator]:
+        return [self.get_submodule(f"discriminator_{i}") for i in range(self.num_D)]
+
     def forward(self, x: Tensor) -> list[list[Tensor]]:
         """[B, semantic_nc + 3, H, W] -> per discriminator the outputs of its layers."""
         outputs = []
-        for i in range(self.num_D):
-            if i:
-                x = F.avg_pool2d(x, 3, stride=2, padding=1, count_include_pad=False)
-            outputs.append(self.get_submodule(f"discriminator_{i}")(x))
+        for i, discriminator in enumerate(self.discriminators):
+            x = halve(x) if i else x
+            outputs.append(discriminator(x))
         return outputs
+
+    def class_responses(self, layout: Layout) -> list[Tensor]:
+        """The share of the classes in the first layers' outputs, [B, ndf, h, w] for each discriminator.
+
+        At full resolution, convolving one-hot classes is looking up a row of the weight for each of the 16 taps. The
+        classes at lower resolutions are mixtures, and convolved.
+        """
+        responses = []
+        for i, discriminator in enumerate(self.discriminators):
+            weight = discriminator.model0[0].weight[:, :layout.num_classes]
+            if i == 0:
+                responses.append(_look_up(layout.label, weight))
+            else:
+                mixtures = layout.halved_classes(i).to(weight.dtype)
+                responses.append(F.conv2d(mixtures, weight, stride=2, padding=2))
+        return responses
+
+    def judge(self, responses: list[Tensor], layout: Layout, image: Tensor) -> list[list[Tensor]]:
+        """What :meth:`forward` makes of layout and ``image`` [B, 3, H, W], given the :meth:`class_responses`."""
+        x = image
+        if layout.with_edges:
+            x = torch.cat([layout.edges[:, None].to(image.dtype), image], dim=1)
+        x = x.contiguous(memory_format=torch.channels_last)
+        outputs = []
+        for i, (discriminator, response) in enumerate(zip(self.discriminators, responses, strict=True)):
+            x = halve(x) if i else x
+            conv, activation = discriminator.model0
+            first = F.conv2d(x, conv.weight[:, layout.num_classes:], conv.bias, stride=2, padding=2) + response
+            outputs.append(discriminator.later_layers(activation(first)))
+        return outputs
+
+
+def halve(x: Tensor) -> Tensor:
+    """[B, c, H, W] -> [B, c, ceil(H/2), ceil(W/2)]: means of 3x3 pixels, of those that lie in the image."""
+    return F.avg_pool2d(x, 3, stride=2, padding=1, count_include_pad=False)
+
+
+def _look_up(label: Tensor, weight: Tensor) -> Tensor:
+    """conv2d(one_hot(label), weight, stride=2, padding=2) for ``label`` [B, H, W] and ``weight`` [ndf, C, 4, 4]."""
+    ndf, classes = weight.shape[:2]
+    beyond = classes * 16  # row for taps beyond the image, which count nothing
+    table = F.pad(weight.permute(1, 2, 3, 0).reshape(beyond, ndf), (0, 0, 0, 1))
+    rows = F.pad(label * 16, (2, 2, 2, 2), value=beyond)
+    height, width = (side // 2 + 1 for side in label.shape[1:])
+    taps = torch.stack([rows[:, ky:ky + 2 * height - 1:2, kx:kx + 2 * width - 1:2] + (4 * ky + kx)
+                        for ky in range(4) for kx in range(4)], dim=-1).clamp_(max=beyond)  # [B, h, w, 16]
+    summed = F.embedding_bag(taps.view(-1, 16), table, mode="sum", padding_idx=beyond)
+    return summed.view(len(label), height, width, ndf).permute(0, 3, 1, 2)

@@ -49,6 +49,29 @@ class Layout:
             semantics[..., -1] = self.edges
         return semantics.permute(0, 3, 1, 2)  # channels-last
 
+    def halved_classes(self, times: int) -> Tensor:
+        """[B, C, h, w] float: the one-hot classes, ``times`` times averaged over 3x3 pixels with stride 2.
+
+        Averaged while counting, so that the one-hot maps at full resolution are never made.
+        """
+        maps = self._halved_classes
+        for _ in range(times - 1):
+            maps = F.avg_pool2d(maps, 3, stride=2, padding=1, count_include_pad=False)
+        return maps
+
+    @cached_property
+    def _halved_classes(self) -> Tensor:
+        batch, height, width = self.label.shape
+        height, width = (height + 1) // 2, (width + 1) // 2
+        outside = self.num_classes
+        padded = F.pad(self.label, (1, 1, 1, 1), value=outside)
+        near = torch.stack([padded[:, dy:dy + 2 * height - 1:2, dx:dx + 2 * width - 1:2]
+                            for dy in range(3) for dx in range(3)], dim=-1)  # [B, h, w, 9]
+        inside = (near != outside).to(torch.get_default_dtype())
+        maps = torch.zeros(batch, height, width, self.num_classes + 1, device=near.device)
+        maps.scatter_add_(3, near, inside / inside.sum(-1, keepdim=True))
+        return maps[..., :-1].permute(0, 3, 1, 2)
+
     @cached_property
     def class_regions(self) -> "Regions":
         """Regions of one class in one instance; ids are (sample, class, instance)."""

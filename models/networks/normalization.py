@@ -53,8 +53,8 @@ class BatchNorm(nn.BatchNorm2d):
         if not self.training:
             return self.running_mean, torch.rsqrt(self.running_var + self.eps)
         if x.numel() == x.shape[1]:
-            raise UserError("a batch norm met a single value per channel (a start of 1x1 pixels): give --batchSize 2 or a "
-                            "larger --crop_size")
+            raise UserError("a batch norm met a single value per channel (a start of 1x1 pixels): give --batchSize 2 "
+                            "or a larger --crop_size")
         mean, var = torch.batch_norm_update_stats(x, self.running_mean, self.running_var, self.momentum)
         return mean, torch.rsqrt(var + self.eps)
 
