@@ -10,6 +10,7 @@ from util.errors import command
 from util.html import Page, Picture
 from util.images import save_image, to_pictures
 from util.label_colors import colorize
+from util.memory import keep_freed_memory
 from util.precision import autocast
 from util.seed import seed_everything
 
@@ -18,6 +19,7 @@ from util.seed import seed_everything
 def main() -> None:
     opt = TestOptions().parse()
     seed_everything(opt.seed)
+    keep_freed_memory()
     loader = create_dataloader(opt)
     model = Pix2PixModel(opt)
     model.load(opt.which_epoch)

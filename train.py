@@ -13,6 +13,7 @@ from trainers.evaluation import Evaluator
 from trainers.pix2pix_trainer import Pix2PixTrainer
 from util.errors import UserError, command
 from util.files import write_atomically
+from util.memory import keep_freed_memory
 from util.seed import seed_everything
 from util.visualizer import Visualizer
 
@@ -21,6 +22,7 @@ from util.visualizer import Visualizer
 def main() -> None:
     opt = TrainOptions().parse()
     seed_everything(opt.seed)
+    keep_freed_memory()
     loader = create_dataloader(opt)
     evaluator = Evaluator(opt) if opt.train_eval else None
     trainer = Pix2PixTrainer(opt)

@@ -33,6 +33,7 @@ from util.arguments import ArgumentParser
 from util.checkpoints import save_tensors
 from util.errors import command
 from util.files import write_atomically
+from util.memory import keep_freed_memory
 
 DATASETS = ("ade20k", "cityscapes", "celeba", "deepfashion")
 CASES = ("encoder", "generator", "inference", "generator_step", "discriminator_step", "memory")
@@ -59,6 +60,7 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     args = parse()
     torch.set_num_threads(args.threads or os.cpu_count())
+    keep_freed_memory()  # as the commands do; both sides gain
     if args.memory_of:
         print(peak_memory_here(args))
         return

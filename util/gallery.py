@@ -24,6 +24,7 @@ from util.files import write_atomically
 from util.html import Page, Picture
 from util.images import save_image, to_pictures
 from util.label_colors import colorize
+from util.memory import keep_freed_memory
 from util.seed import seed_everything
 
 Data = dict[str, Any]
@@ -49,6 +50,7 @@ class GalleryOptions(TestOptions):
 def main() -> None:
     opt = GalleryOptions().parse()
     seed_everything(opt.seed)
+    keep_freed_memory()
     dataset = create_dataset(opt)
     model = Pix2PixModel(opt)
     model.load(opt.which_epoch)
@@ -83,7 +85,7 @@ class Gallery:
         self._add_row(name, name, pictures)
 
     def add_single_instance(self, data: Data) -> None:
-        """Resample the largest instance that is no background: one that does not touch three sides of the picture."""
+        """Resample one instance, see :func:`foreground_instance`."""
         instance = data["instance"][0, 0]
         chosen = foreground_instance(instance)
         if chosen is None:
@@ -157,11 +159,12 @@ def reconstruct(model: Pix2PixModel, data: Data) -> np.ndarray:
 
 
 def foreground_instance(instance: torch.Tensor) -> int | None:
-    """The largest id in the map [H, W] that touches at most two sides; None if there is none."""
+    """The largest id in the map [H, W] of those that touch the fewest of its sides; None if all touch three or more."""
     sides = [set(side.tolist()) for side in (instance[0], instance[-1], instance[:, 0], instance[:, -1])]
     sizes = torch.bincount(instance.flatten())
-    candidates = [i for i in sizes.nonzero()[:, 0].tolist() if sum(i in side for side in sides) <= 2]
-    return max(candidates, key=lambda i: sizes[i].item(), default=None)
+    touched = {i: sum(i in side for side in sides) for i in sizes.nonzero()[:, 0].tolist()}
+    fewest = min(touched.values())
+    return max((i for i in touched if touched[i] == fewest <= 2), key=lambda i: sizes[i].item(), default=None)
 
 
 def measure(model: Pix2PixModel, batches: list[Data], samples: int) -> dict[str, Any]:
