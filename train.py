@@ -26,21 +26,24 @@ def main() -> None:
     loader = create_dataloader(opt)
     evaluator = Evaluator(opt) if opt.train_eval else None
     trainer = Pix2PixTrainer(opt)
+    loader.seed = trainer.data_seed = loader.seed if trainer.data_seed is None else trainer.data_seed
     visualizer = Visualizer(opt)
     opt.save()
     last_epoch = opt.niter + opt.niter_decay
     if trainer.epoch > last_epoch:
         raise UserError(f"--continue_train: all {last_epoch} epochs are done; raise --niter or --niter_decay")
+    if opt.continue_train:
+        visualizer.log_text(f"resumed from {opt.which_epoch} at epoch {trainer.epoch}, image {trainer.epoch_iter}")
     try:
         for epoch in range(trainer.epoch, last_epoch + 1):
             train_epoch(opt, trainer, loader, visualizer)
             trainer.update_learning_rate(epoch)
             trainer.epoch, trainer.epoch_iter = epoch + 1, 0
-            if evaluator and (epoch % opt.eval_epoch_freq == 0 or epoch == last_epoch):
-                evaluate(opt, trainer, evaluator, visualizer, epoch)
             if epoch % opt.save_epoch_freq == 0 or epoch == last_epoch:
                 save(opt, trainer, epoch)
                 save(opt, trainer, "latest")
+            if evaluator and (epoch % opt.eval_epoch_freq == 0 or epoch == last_epoch):
+                evaluate(opt, trainer, evaluator, epoch)
     except KeyboardInterrupt:
         save(opt, trainer, "latest")
         print(f"interrupted: saved as latest in {opt.folder}; go on with --continue_train")
@@ -56,9 +59,11 @@ def train_epoch(opt: Any, trainer: Pix2PixTrainer, loader: Iterable, visualizer:
     images_per_epoch = len(loader) * opt.batchSize
     with tqdm(total=images_per_epoch, initial=trainer.epoch_iter, desc=f"epoch {epoch}", unit="img") as bar:
         first, start, start_iter = trainer.epoch_iter // opt.batchSize, time.perf_counter(), trainer.epoch_iter
+        generated_for = None
         for i, data in enumerate(loader, first):
             if i % opt.D_steps_per_G == 0:
                 trainer.run_generator_one_step(data)
+                generated_for = data
             trainer.run_discriminator_one_step(data)
             trainer.epoch_iter += opt.batchSize
             bar.update(opt.batchSize)
@@ -69,8 +74,8 @@ def train_epoch(opt: Any, trainer: Pix2PixTrainer, loader: Iterable, visualizer:
                 seconds = (time.perf_counter() - start) / (trainer.epoch_iter - start_iter)
                 visualizer.log_losses(epoch, trainer.epoch_iter, seconds, losses, step)
                 bar.set_postfix({name: f"{value:.3f}" for name, value in losses.items()})
-            if step % opt.display_freq < opt.batchSize:
-                visualizer.show(epoch, trainer.epoch_iter, data, trainer.get_latest_generated(), step)
+            if step % opt.display_freq < opt.batchSize and generated_for:
+                visualizer.show(epoch, trainer.epoch_iter, generated_for, trainer.get_latest_generated(), step)
             if step % opt.save_latest_freq < opt.batchSize:
                 save(opt, trainer, "latest")
 
@@ -88,7 +93,7 @@ def finite_losses(trainer: Pix2PixTrainer) -> dict[str, float]:
     return losses
 
 
-def evaluate(opt: Any, trainer: Pix2PixTrainer, evaluator: Evaluator, visualizer: Visualizer, epoch: int) -> None:
+def evaluate(opt: Any, trainer: Pix2PixTrainer, evaluator: Evaluator, epoch: int) -> None:
     """FID on the test split; the best networks so far are kept as ``best``."""
     fid = evaluator.fid(trainer.model)
     with open(os.path.join(opt.folder, "fid.txt"), "a", encoding="utf-8") as file:
@@ -100,7 +105,11 @@ def evaluate(opt: Any, trainer: Pix2PixTrainer, evaluator: Evaluator, visualizer
 
 
 def save(opt: Any, trainer: Pix2PixTrainer, epoch: str | int) -> None:
-    """Networks and state of the run as ``epoch``; and ``iter.txt``: the epoch and how many images of it are done."""
+    """Networks and state of the run as ``epoch``; and ``iter.txt``: the epoch and how many images of it are done.
+
+    :raises UserError: the latest losses are not finite: the files of before are better.
+    """
+    finite_losses(trainer)
     trainer.save(epoch)
     write_atomically(os.path.join(opt.folder, "iter.txt"), f"{trainer.epoch}\n{trainer.epoch_iter}\n")
 

@@ -87,6 +87,15 @@ class EpochSampler(Sampler[tuple[int, int]]):
 class EpochDataLoader(DataLoader):
     """A loader whose next pass can be made that of any epoch."""
 
+    @property
+    def seed(self) -> int:
+        """What order, crops and flips are drawn from; set it before the first pass."""
+        return self.dataset.seed
+
+    @seed.setter
+    def seed(self, seed: int) -> None:
+        self.dataset.seed = self.sampler.seed = seed
+
     def set_epoch(self, epoch: int, start: int = 0) -> None:
         """Make the next pass draw the order, crops and flips of ``epoch`` (≥ 0), from its sample ``start`` on; later
         passes go on from there."""

@@ -17,6 +17,7 @@ from models.networks import (
 )
 from models.networks.loss import Scores
 from util.checkpoints import load_network, network_path, save_network
+from util.errors import UserError
 
 
 class Pix2PixModel(nn.Module):
@@ -64,6 +65,9 @@ class Pix2PixModel(nn.Module):
             device = self.opt.device
             layout = Layout(label.to(device), instance.to(device), self.opt.num_classes,
                             with_edges=not self.opt.no_instance)
+            if (size := tuple(layout.label.shape[1:])) != self.netG.output_size:
+                raise UserError("layouts come as {}x{}, but the generator makes {}x{}: change --preprocess_mode, "
+                                "--crop_size or --aspect_ratio".format(*size[::-1], *self.netG.output_size[::-1]))
             self._layout_of = label, instance, versions, layout
         return self._layout_of[3]
 

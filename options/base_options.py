@@ -1,5 +1,6 @@
 """Options that training and testing share, and how they are parsed, checked, frozen, written and read."""
 import argparse
+import math
 import os
 import re
 import sys
@@ -89,7 +90,8 @@ class BaseOptions:
         add("--gpu_ids", default="0", help="CUDA device to use, e.g. 0; -1 uses the CPU")
         add("--checkpoints_dir", default="./checkpoints", help="folder of all experiments")
         add("--model", default="pix2pix", choices=["pix2pix"], help=COMPATIBILITY)
-        add("--phase", default="train", help="split to read: train or test")
+        add("--phase", default="train", choices=["train", "val", "test"],
+            help="split to read: train, or the one to test on (val and test mean the same)")
         add("--seed", type=int, default=None, help="seed of all random draws; makes a run repeatable")
         add("--use_amp", action="store_true",
             help="mixed precision: float16 with gradient scaling on CUDA, bfloat16 on the CPU")
@@ -146,7 +148,7 @@ class BaseOptions:
         """The parser with the data set's own options and defaults, as ``args`` select it."""
         parser = ArgumentParser(formatter_class=argparse.ArgumentDefaultsHelpFormatter)
         self.add_options(parser)
-        choice = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        choice = ArgumentParser(add_help=False)
         choice.add_argument("--dataset_mode", default=parser.get_default("dataset_mode"))
         mode = choice.parse_known_args(args)[0].dataset_mode
         if mode in DATASETS:  # an unknown one is refused by the parser itself
@@ -160,10 +162,9 @@ class BaseOptions:
         :raises SystemExit: status 2 with one line, for options that argparse refuses.
         """
         args = sys.argv[1:] if args is None else list(args)
-        parser = self.parser_for(args)
         if "--load_from_opt_file" in args:
-            args = _saved_arguments(parser, args) + args
-            parser = self.parser_for(args)
+            args = self._saved_arguments(args) + args
+        parser = self.parser_for(args)
         given = _given_names(parser, args)
         opt = parser.parse_args(args, Options())
         opt.isTrain = self.is_train
@@ -172,31 +173,33 @@ class BaseOptions:
         _check(opt)
         return opt.freeze({action.dest: action.default for action in parser._actions})
 
+    def _saved_arguments(self, args: list[str]) -> list[str]:
+        """Arguments for the options in which a run's ``opt.txt`` (text; nothing in it runs) left the defaults."""
+        known = self.parser_for(args).parse_known_args(args)[0]
+        path = os.path.join(known.checkpoints_dir, known.name, "opt.txt")
+        try:
+            with open(path, encoding="utf-8") as file:
+                lines = file.read().splitlines()
+        except OSError as error:
+            raise UserError(f"--load_from_opt_file: cannot read {path} ({error.strerror}); check --name") from error
+        matches = [re.fullmatch(r"\s*(\w+): (.*?)\s*(\t\[default: .*)?", line) for line in lines]
+        mode = [f"--dataset_mode={match[2]}" for match in matches if match and match[1] == "dataset_mode"]
+        values = {match[1]: match[2] for match in matches if match and match[3]}
+        skip = {"name", "checkpoints_dir", "load_from_opt_file", "phase", "gpu_ids", "continue_train", "which_epoch",
+                "dataset_mode"}
+        arguments = mode
+        for action in self.parser_for(mode + args)._actions:
+            value = values.get(action.dest)
+            if value in (None, "None") or action.dest in skip or not action.option_strings:
+                continue
+            if action.nargs == 0:  # a switch
+                arguments += [action.option_strings[0]] if value == "True" else []
+            else:
+                arguments.append(f"{action.option_strings[0]}={value}")
+        return arguments
+
     def finish(self, opt: Options, given: set[str]) -> None:
         """Derive options that depend on others; ``given`` are the names the user set."""
-
-
-def _saved_arguments(parser: argparse.ArgumentParser, args: list[str]) -> list[str]:
-    """Arguments that reproduce the options of ``opt.txt`` (text; nothing in it is executed)."""
-    known = parser.parse_known_args(args)[0]
-    path = os.path.join(known.checkpoints_dir, known.name, "opt.txt")
-    try:
-        with open(path, encoding="utf-8") as file:
-            lines = file.read().splitlines()
-    except OSError as error:
-        raise UserError(f"--load_from_opt_file: cannot read {path} ({error.strerror}); check --name") from error
-    values = dict(re.findall(r"^\s*(\w+): (.*?)\s*(?:\t\[default: .*)?$", line)[0] for line in lines if ":" in line)
-    skip = {"name", "checkpoints_dir", "load_from_opt_file", "phase", "gpu_ids", "continue_train", "which_epoch"}
-    arguments = []
-    for action in parser._actions:
-        value = values.get(action.dest)
-        if value is None or value == "None" or action.dest in skip or not action.option_strings:
-            continue
-        if action.nargs == 0:  # a switch
-            arguments += [action.option_strings[0]] if value == "True" else []
-        else:
-            arguments.append(f"{action.option_strings[0]}={value}")
-    return arguments
 
 
 def _given_names(parser: argparse.ArgumentParser, args: list[str]) -> set[str]:
@@ -234,8 +237,11 @@ def _check(opt: Options) -> None:
             raise UserError(f"--{name} {getattr(opt, name)}: must be at least 1")
     if opt.nThreads < 0:
         raise UserError(f"--nThreads {opt.nThreads}: must be 0 or more")
-    if not opt.aspect_ratio > 0:
-        raise UserError(f"--aspect_ratio {opt.aspect_ratio}: must be above 0")
+    for name in ("aspect_ratio", "init_variance"):
+        if not 0 < getattr(opt, name) < math.inf:
+            raise UserError(f"--{name} {getattr(opt, name)}: must be a number above 0")
+    if opt.seed is not None and not 0 <= opt.seed < 2**63:
+        raise UserError(f"--seed {opt.seed}: must be from 0 to 2**63 - 1")
     if os.path.isabs(opt.name) or ".." in opt.name.split("/"):
         raise UserError(f"--name {opt.name}: must be a folder name under --checkpoints_dir")
     if opt.preprocess_mode.endswith("crop") and opt.preprocess_mode != "crop" and opt.load_size < opt.crop_size:
@@ -245,7 +251,11 @@ def _check(opt: Options) -> None:
     if opt.crop_size % divisor:
         raise UserError(f"--crop_size {opt.crop_size}: must be a multiple of {divisor} with "
                         f"--num_upsampling_layers {opt.num_upsampling_layers}")
+    if opt.num_upsampling_layers == "most" and opt.ngf % 2:
+        raise UserError(f"--ngf {opt.ngf}: must be even with --num_upsampling_layers most")
     height, width = output_size(opt)
+    if not height:
+        raise UserError(f"--aspect_ratio {opt.aspect_ratio}: too wide for --crop_size {opt.crop_size}")
     expected = round(opt.crop_size / opt.aspect_ratio) if opt.preprocess_mode == "fixed" else opt.crop_size
     if opt.preprocess_mode != "none" and height != expected:
         raise UserError(f"--aspect_ratio {opt.aspect_ratio}: the generator makes images of {width}x{height}, the data "

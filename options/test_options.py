@@ -1,15 +1,16 @@
 """Options of ``test.py``."""
 import argparse
+import contextlib
 import math
 
 from options.base_options import BaseOptions
 
 
 def _count(text: str) -> float:
-    number = float(text)
-    if not number >= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a number of images")
-    return number
+    with contextlib.suppress(ValueError):
+        if (number := float(text)) >= 1:
+            return number
+    raise argparse.ArgumentTypeError(f"{text} is not a number of images")
 
 
 class TestOptions(BaseOptions):

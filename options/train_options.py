@@ -1,5 +1,6 @@
 """Options of ``train.py``."""
 import argparse
+import math
 
 from models.networks import DISCRIMINATORS, GAN_MODES
 from options.base_options import COMPATIBILITY, BaseOptions, Options
@@ -58,5 +59,8 @@ class TrainOptions(BaseOptions):
                 raise UserError(f"--{name} {getattr(opt, name)}: must be at least 1")
         if min(opt.niter, opt.niter_decay) < 0 or opt.niter + opt.niter_decay < 1:
             raise UserError(f"--niter {opt.niter} --niter_decay {opt.niter_decay}: there must be at least one epoch")
-        if opt.lr <= 0:
-            raise UserError(f"--lr {opt.lr}: must be above 0")
+        if not 0 < opt.lr < math.inf:
+            raise UserError(f"--lr {opt.lr}: must be a number above 0")
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(opt, name) < 1:
+                raise UserError(f"--{name} {getattr(opt, name)}: must be from 0 to below 1")

@@ -1,4 +1,5 @@
 """FID of the test split during training."""
+import sys
 from typing import Any
 
 import torch
@@ -28,7 +29,7 @@ class Evaluator:
             raise UserError("--train_eval: --label_dir names one folder of layouts, but evaluation needs a test split; "
                             "give --dataroot with train_* and val_* folders instead")
         self.opt = opt.replace(phase="test", isTrain=False, use_vae=False, serial_batches=True, no_flip=True,
-                               load_size=opt.crop_size)
+                               load_size=opt.crop_size, max_dataset_size=sys.maxsize)
         self.real = load_statistics(opt.dataset_mode, opt.eval_dims)
         self.inception = load_inception(opt.eval_dims, opt.device, opt.inception_weights)
         self.loader = create_dataloader(self.opt)

@@ -25,6 +25,7 @@ class Pix2PixTrainer:
         self.autocast, self.scaler = autocast(opt), gradient_scaler(opt)
         self.epoch, self.epoch_iter = 1, 0  # where the run stands: epoch from 1, images of it that are done
         self.best_fid = None
+        self.data_seed: int | None = None  # of the loader's order, crops and flips
         self._losses_G: dict[str, Tensor] = {}
         self._losses_D: dict[str, Tensor] = {}
         self._generated: Tensor | None = None
@@ -83,6 +84,7 @@ class Pix2PixTrainer:
             "epoch": self.epoch,
             "epoch_iter": self.epoch_iter,
             "best_fid": self.best_fid,
+            "data_seed": self.data_seed,
             "rng": torch.get_rng_state(),
             "rng_cuda": torch.cuda.get_rng_state(self.opt.device) if self.opt.device.type == "cuda" else None,
         }, self._state_path(epoch))
@@ -100,13 +102,16 @@ class Pix2PixTrainer:
         try:
             self.optimizer_G.load_state_dict(state["optimizer_G"])
             self.optimizer_D.load_state_dict(state["optimizer_D"])
-        except ValueError as error:
-            raise UserError(f"{path}: made with other networks ({error}); give the options of that run") from error
-        self.scaler.load_state_dict(state["scaler"])
-        self.epoch, self.epoch_iter, self.best_fid = state["epoch"], state["epoch_iter"], state["best_fid"]
-        torch.set_rng_state(state["rng"])
-        if self.opt.device.type == "cuda" and state["rng_cuda"] is not None:
-            torch.cuda.set_rng_state(state["rng_cuda"], self.opt.device)
+            if state["scaler"]:  # empty when that run had none
+                self.scaler.load_state_dict(state["scaler"])
+            self.epoch, self.epoch_iter = state["epoch"], state["epoch_iter"]
+            self.best_fid, self.data_seed = state["best_fid"], state["data_seed"]
+            torch.set_rng_state(state["rng"])
+            if self.opt.device.type == "cuda" and state["rng_cuda"] is not None:
+                torch.cuda.set_rng_state(state["rng_cuda"], self.opt.device)
+        except (ValueError, KeyError, TypeError, RuntimeError) as error:
+            raise UserError(f"{path}: not the state of a run of these networks ({error!r}); give that run's options, "
+                            "or remove the file to continue from the networks alone") from error
         self.update_learning_rate(self.epoch - 1)
 
     def _resume_from_networks_alone(self, epoch: str | int, path: str) -> None:

@@ -49,7 +49,8 @@ def main() -> None:
 
 def mixed_precision() -> list[str]:
     """``--use_amp`` where the processor has bfloat16 arithmetic, which about doubles the speed; elsewhere it costs."""
-    return ["--use_amp"] if torch.ops.mkldnn._is_mkldnn_bf16_supported() else []
+    supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    return ["--use_amp"] if supported() else []
 
 
 def run(script: str, *args: object) -> None:

@@ -14,6 +14,7 @@ from util.html import Page, Picture
 from util.images import save_image, to_pictures
 from util.label_colors import colorize
 
+_ROWS = 200  # newest pictures on the page; older ones stay in the folder
 _KINDS = ("input_label", "synthesized_image", "real_image")
 
 
@@ -27,8 +28,12 @@ class Visualizer:
         self.opt = opt
         self._log_path = os.path.join(opt.folder, "loss_log.txt")
         self._web = os.path.join(opt.folder, "web")
-        self._board = _summary_writer(os.path.join(opt.folder, "logs")) if opt.tf_log else None
-        os.makedirs(opt.folder, exist_ok=True)
+        try:
+            os.makedirs(opt.folder, exist_ok=True)
+            self._board = _summary_writer(os.path.join(opt.folder, "logs")) if opt.tf_log else None
+        except OSError as error:
+            raise UserError(f"{opt.folder}: cannot be written to ({error.strerror}); check --checkpoints_dir and its "
+                            "permissions") from error
         self._log(f"================ Training Loss ({time.strftime('%c')}) ================")
 
     def log_losses(self, epoch: int, images: int, seconds: float, losses: Mapping[str, float], step: int) -> None:
@@ -66,7 +71,7 @@ class Visualizer:
         moments = {tuple(map(int, re.findall(r"\d+", name))): name.removesuffix(f"_{_KINDS[0]}.png")
                    for name in names if name.endswith(f"_{_KINDS[0]}.png")}
         page = Page(f"Training of {self.opt.name}", self.opt.display_winsize, refresh=60)
-        for (epoch, images), moment in sorted(moments.items(), reverse=True):
+        for (epoch, images), moment in sorted(moments.items(), reverse=True)[:_ROWS]:
             page.add_row(f"epoch {epoch}, image {images}",
                          [Picture(f"images/{moment}_{kind}.png", kind.replace("_", " ")) for kind in _KINDS])
         page.save(os.path.join(self._web, "index.html"))

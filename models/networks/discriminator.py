@@ -9,7 +9,7 @@ from models.networks.normalization import InstanceNorm
 from models.networks.spectral import SpectralConv2d
 
 
-def norm_layer(norm: str, fin: int, fout: int, kernel_size: int, stride: int, padding: int) -> nn.Sequential:
+def norm_layer(norm: str, fin: int, fout: int, kernel_size: int, stride: int, padding: int) -> nn.Module:
     """A convolution with the normalisation that ``norm`` (e.g. ``spectralinstance``) names.
 
     The bias is dropped in front of an instance norm, which would remove it again.
@@ -17,10 +17,8 @@ def norm_layer(norm: str, fin: int, fout: int, kernel_size: int, stride: int, pa
     kind = norm.removeprefix("spectral")
     conv = SpectralConv2d if norm.startswith("spectral") else nn.Conv2d
     instance = kind == "instance"
-    layers = [conv(fin, fout, kernel_size, stride=stride, padding=padding, bias=not instance)]
-    if instance:
-        layers.append(InstanceNorm())
-    return nn.Sequential(*layers)
+    layer = conv(fin, fout, kernel_size, stride=stride, padding=padding, bias=not instance)
+    return nn.Sequential(layer, InstanceNorm()) if instance else layer
 
 
 class NLayerDiscriminator(nn.Module):

@@ -2,6 +2,8 @@
 from torch import nn
 from torch.nn import init
 
+from models.networks.spectral import SpectralConv2d
+
 INIT_TYPES = {
     "normal": lambda weight, gain: init.normal_(weight, 0.0, gain),
     "xavier": lambda weight, gain: init.xavier_normal_(weight, gain=gain),
@@ -18,6 +20,8 @@ def init_weights(network: nn.Module, init_type: str, gain: float) -> nn.Module:
     for layer in network.modules():
         if draw and isinstance(layer, nn.Conv2d | nn.Linear):
             draw(layer.weight, gain)
+            if isinstance(layer, SpectralConv2d):  # its vectors were those of another weight
+                layer.power_iteration()
             if layer.bias is not None:
                 init.zeros_(layer.bias)
     return network

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class Layout:
-    """What the networks are conditioned on (SPEC: "semantic input").
+    """What the networks are conditioned on: the classes and instances of every pixel.
 
     :param label: [B, 1, H, W] or [B, H, W], class ids in 0..num_classes-1, any integer type.
     :param instance: the same shape, instance ids from 0.

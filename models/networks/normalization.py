@@ -27,6 +27,9 @@ class Condition:
     noise: Tensor | None = None
 
 
+PIECE = 2**19  # numbers that the modulation works on at a time on the CPU
+
+
 def full_precision(x: Tensor) -> Tensor:
     """``x`` in float32 where autocast made it narrower: normalisations and losses are not computed in half."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
@@ -42,6 +45,7 @@ class BatchNorm(nn.BatchNorm2d):
         super().__init__(channels, affine=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        self._check(x)
         return F.batch_norm(x, self.running_mean, self.running_var, None, None, self.training, self.momentum, self.eps)
 
     @torch.no_grad()
@@ -50,13 +54,16 @@ class BatchNorm(nn.BatchNorm2d):
 
         :raises UserError: a single value per channel in training, which has no variance.
         """
+        self._check(x)
         if not self.training:
             return self.running_mean, torch.rsqrt(self.running_var + self.eps)
-        if x.numel() == x.shape[1]:
-            raise UserError("a batch norm met a single value per channel (a start of 1x1 pixels): give --batchSize 2 "
-                            "or a larger --crop_size")
         mean, var = torch.batch_norm_update_stats(x, self.running_mean, self.running_var, self.momentum)
         return mean, torch.rsqrt(var + self.eps)
+
+    def _check(self, x: Tensor) -> None:
+        if self.training and x.numel() == x.shape[1]:
+            raise UserError("a batch norm met a single value per channel (a start of 1x1 pixels): give --batchSize 2 "
+                            "or a larger --crop_size")
 
 
 class InstanceNorm(nn.Module):
@@ -65,6 +72,9 @@ class InstanceNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B, c, h, w] -> [B, c, h, w], at least float32."""
         x = full_precision(x)
+        if x.shape[2:].numel() == 1:
+            raise UserError("an instance norm met maps of 1x1 pixels: give a larger --crop_size, fewer --num_D, or no "
+                            "instance norm")
         if x.device.type != "cpu":
             return F.instance_norm(x)
         # on the CPU, F.instance_norm copies channels-last tensors to and fro; batch norm of single samples does not
@@ -123,11 +133,7 @@ class _Modulate(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, scale, shift, mean, rstd, regions: RegionMap, batch_statistics: bool, slope: float):
         factor = scale * rstd  # [T, c]
-        rows = regions.spread(factor)
-        rows.mul_(_rows(x)).add_(regions.spread(shift - factor * mean))
-        if slope != 1:
-            F.leaky_relu_(rows, slope)
-        out = _image(rows, x.shape)
+        out = _image(_affine(_rows(x), factor, shift - factor * mean, regions.flat, slope), x.shape)
         ctx.save_for_backward(x, scale, mean, rstd, out)
         ctx.regions, ctx.batch_statistics, ctx.slope = regions, batch_statistics, slope
         return out
@@ -153,6 +159,21 @@ class _Modulate(torch.autograd.Function):
                 grad_x.sub_(x_rows * factor).sub_(rstd * along_mean - factor * mean)
             grad_x = _image(grad_x, x.shape)
         return grad_x, grad_scale, grad_shift, None, None, None, None, None
+
+
+def _affine(rows: Tensor, factor: Tensor, offset: Tensor, region: Tensor, slope: float) -> Tensor:
+    """lrelu(rows * factor[region] + offset[region]), [N, c], from tables [T, c].
+
+    On the CPU in pieces that stay in the cache, so that memory is passed through once.
+    """
+    piece = len(rows) if rows.is_cuda else max(1, PIECE // rows.shape[1])
+    out = torch.empty_like(rows)
+    for part, x, t in zip(out.split(piece), rows.split(piece), region.split(piece), strict=True):
+        torch.index_select(factor, 0, t, out=part)
+        part.mul_(x).add_(offset[t])
+        if slope != 1:
+            F.leaky_relu_(part, slope)
+    return out
 
 
 def _rows(x: Tensor) -> Tensor:

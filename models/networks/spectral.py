@@ -20,6 +20,7 @@ class SpectralConv2d(nn.Conv2d):
         rows, columns = weight.flatten(1).shape
         self.register_buffer("weight_u", F.normalize(torch.randn(rows), dim=0, eps=self.eps))
         self.register_buffer("weight_v", F.normalize(torch.randn(columns), dim=0, eps=self.eps))
+        self.power_iteration()
 
     @property
     def weight(self) -> Tensor:
@@ -45,10 +46,13 @@ class SpectralConv2d(nn.Conv2d):
         return self.weight_orig.permute(0, 2, 3, 1).flatten(1)
 
     def gain(self) -> Tensor:
-        """1 / sigma, after the power iteration of a forward pass in training."""
-        if self.training:
-            self.power_iteration()
+        """1 / sigma, after the power iteration of a forward pass in training.
+
+        Positive, since u points along W v as of the last power iteration, of which there was one at the start.
+        """
         with torch.autocast(self.weight_orig.device.type, enabled=False):
+            if self.training:
+                self.power_iteration()
             return self.sigma().reciprocal()
 
     def convolve(self, x: Tensor) -> Tensor:
