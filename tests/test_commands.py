@@ -241,3 +241,16 @@ def test_quickstart_does_the_whole_job(tmp_path, run):
     assert "between real instances" in process.stdout and "index.html" in process.stdout
     assert Image.open(tmp_path / "q" / "gallery" / "gallery.png").size[0] > 128
     assert (tmp_path / "q" / "checkpoints" / "scenes" / "latest_net_IE.pth").exists()
+
+
+def test_networks_that_are_not_finite_are_not_saved(world, tmp_path, run):
+    process = run("train.py", *TRAIN, "--dataroot", world, "--name", "nan", "--checkpoints_dir", tmp_path, "--niter", 2,
+                  "--lr", 1e30, "--no_html")
+    assert process.returncode == 2 and re.search(r"^error: loss \w+ is (nan|-?inf)", process.stderr, re.MULTILINE)
+    assert not networks(tmp_path / "nan")
+
+
+def test_layouts_of_another_size_are_refused(world, trained, tmp_path, run):
+    process = run("test.py", *NETWORK, "--dataroot", world, "--name", "exp", "--checkpoints_dir", trained,
+                  "--results_dir", tmp_path, "--preprocess_mode", "scale_width", "--load_size", 64)
+    assert process.returncode == 2 and "64x64" in process.stderr and "Traceback" not in process.stderr
