@@ -20,12 +20,12 @@ folder are replaced; those beyond --num and --num_val are removed.
 import argparse
 import csv
 import io
-import multiprocessing
 import os
 import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import NamedTuple
@@ -675,8 +675,8 @@ def make_split(out: str, split: str, count: int, size: int, seed: int, workers: 
     table = io.StringIO()
     writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    with (multiprocessing.Pool(min(workers, count), _start_worker) as pool,
-          tqdm(pool.imap(make, jobs, chunksize=4), total=count, desc=split, unit="scene") as bar):
+    with (ProcessPoolExecutor(min(workers, count), initializer=_leave_interrupts_to_the_parent) as pool,
+          tqdm(pool.map(make, jobs, chunksize=4), total=count, desc=split, unit="scene") as bar):
         for rows in bar:
             writer.writerows(rows)
     write_atomically(os.path.join(out, f"styles_{split}.csv"), table.getvalue())
@@ -687,9 +687,8 @@ def make_split(out: str, split: str, count: int, size: int, seed: int, workers: 
                 os.remove(os.path.join(folder, name))
 
 
-def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent reports it, and ends the workers
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # so that temporary files are removed
+def _leave_interrupts_to_the_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it cancels what is not begun, and reports
 
 
 def parse() -> argparse.Namespace:
@@ -717,7 +716,6 @@ def parse() -> argparse.Namespace:
 @command
 def main() -> None:
     args = parse()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the workers end, too
     for split, count in zip(SPLITS, (args.num, args.num_val), strict=True):
         make_split(args.out, split, count, args.size, args.seed, args.workers)
     lines = (" ".join(map(str, (k, *c.color, c.name))) for k, c in enumerate(CLASSES))

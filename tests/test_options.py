@@ -54,9 +54,9 @@ def test_saved_options_come_back_unless_given_anew(tmp_path):
 
 
 @pytest.mark.parametrize("args", [
-    ["--crop_size", "100"], ["--batchSize", "0"], ["--lr", "nan"], ["--lr", "-1"], ["--beta1", "1.5"], ["--seed", "-4"],
-    ["--init_variance", "-1"], ["--aspect_ratio", "0"], ["--aspect_ratio", "2"], ["--gpu_ids", "x"], ["--name", "../up"],
-    ["--load_size", "8"], ["--norm_G", "spade3x3"], ["--norm_G", "spectralspadeinstance3x3"], ["--niter", "0"],
+    ["--crop_size", "100"], ["--batchSize", "0"], ["--lr", "nan"], ["--lr", "-1"], ["--beta1", "1.5"], ["--niter", "0"],
+    ["--seed", "-4"], ["--init_variance", "-1"], ["--aspect_ratio", "0"], ["--aspect_ratio", "2"], ["--gpu_ids", "x"],
+    ["--name", "../up"], ["--load_size", "8"], ["--norm_G", "spade3x3"], ["--norm_G", "spectralspadeinstance3x3"],
     ["--num_upsampling_layers", "most", "--ngf", "3"], ["--preprocess_mode", "fixed", "--aspect_ratio", "100"],
 ], ids=" ".join)
 def test_impossible_values_are_named(args):
