@@ -11,8 +11,9 @@ from util.files import write_atomically
 _STYLE = """
 body { font: 14px system-ui, sans-serif; margin: 2em; color: #222; }
 h3 { font-weight: 500; margin: 1.5em 0 .4em; }
+.row { white-space: nowrap; overflow-x: auto; }
 figure { display: inline-block; margin: 0 .5em .5em 0; vertical-align: top; text-align: center; }
-figcaption { font-size: 12px; color: #666; overflow-wrap: anywhere; }
+figcaption { white-space: normal; font-size: 12px; color: #666; overflow-wrap: anywhere; }
 """
 
 
@@ -46,7 +47,7 @@ class Page:
     def add_row(self, heading: str, pictures: Sequence[Picture]) -> None:
         if heading:
             self._document.add(tags.h3(heading))
-        with self._document.add(tags.div()):
+        with self._document.add(tags.div(cls="row")):
             for picture in pictures:
                 with tags.figure(style=f"max-width: {self.width}px"):
                     with tags.a(href=quote(picture.path)):

@@ -43,7 +43,7 @@ def main() -> None:
         "--lr", 0.0005, "--batchSize", 8, "--nThreads", 1, "--niter", args.epochs - decay, "--niter_decay", decay,
         "--display_freq", args.scenes // 2, "--print_freq", 400, "--save_epoch_freq", args.epochs)
     gallery = os.path.join(args.out, "gallery")
-    run("util/gallery.py", *network, "--gallery_dir", gallery)
+    run("util/gallery.py", *network, "--gallery_dir", gallery, "--display_winsize", 128)
     print(f"done in {(time.perf_counter() - start) / 60:.1f} minutes; look at {os.path.join(gallery, 'index.html')}")
 
 
