@@ -1,43 +1,76 @@
-"""Fréchet Inception distance between two sets of images.
+"""Fréchet and kernel Inception distance between two sets of images.
 
     python fid_score.py REAL FAKE --gpu 0 --resize_size 256
     python fid_score.py REAL FAKE --batch-size 1 --gpu 0 --load_np_name cityscapes --resize_size 256
     python fid_score.py REAL --save_np_name cityscapes --resize_size 256
+    python fid_score.py REAL FAKE --resize_size 256 --metrics fid kid --json scores.json
 
-The protocol and the formula are described in util/fid.py.
+The protocol and the formulas are described in docs/evaluation.md.
 """
 import argparse
+import json
+import os
+from typing import Any
 
 import torch
 
+from metrics.distances import fid, kid
+from metrics.images import ImageFolder
+from metrics.inception import FEATURE_DIMS, PRECISIONS, FIDInception, load_inception
+from metrics.protocol import Measured, Protocol, check_comparable, measure_folder
+from metrics.statistics_files import load_statistics, save_statistics, statistics_path
 from util.arguments import ArgumentParser
 from util.errors import UserError, command
-from util.fid import FeatureStatistics, Gaussian, fid, image_statistics, list_images, load_statistics, save_statistics
-from util.inception import FEATURE_DIMS, load_inception
+from util.files import check_writable, write_atomically
 
 
 @command
 def main() -> None:
     args = parse()
-    device = pick_device(args.gpu)
-    size = pick_size(args)
+    device, size = pick_device(args.gpu), pick_size(args)
+    if args.json:
+        check_writable(args.json)
+    if args.save_np_name:
+        path = statistics_path(args.save_np_name)
+        check_writable(path if path.endswith(".npz") else os.path.join(path, "m.npy"))
 
-    real = load_statistics(args.load_np_name, args.dims) if args.load_np_name else find(args.path_real, args.dims)
-    fake = find(args.path_fake, args.dims) if args.path_fake is not None else None
+    real = load_statistics(args.load_np_name, args.dims) if args.load_np_name else find(args.path_real, args.dims, size)
+    fake = find(args.path_fake, args.dims, size) if args.path_fake is not None else None
     inception = None
-    if isinstance(real, list) or isinstance(fake, list):
-        inception = load_inception(args.dims, device, args.inception_weights)
+    if isinstance(real, ImageFolder) or isinstance(fake, ImageFolder):
+        inception = load_inception(args.dims, device, args.inception_weights, args.precision)
+    if fake:
+        check_comparable((real.source, plan(real, inception)), (fake.source, plan(fake, inception)))
 
-    def measure(images: list[str] | Gaussian, title: str) -> FeatureStatistics | Gaussian:
-        if isinstance(images, Gaussian):
-            return images
-        return image_statistics(images, inception, args.batch_size, size, title)
+    def measure(side: ImageFolder | Measured) -> Measured:
+        if isinstance(side, Measured):
+            return side
+        return measure_folder(side, inception, args.batch_size, args.num_workers, keep_features="kid" in args.metrics)
 
-    real = measure(real, args.path_real)
+    real = measure(real)
     if args.save_np_name:
         print(f"statistics saved in {save_statistics(args.save_np_name, real)}")
-    if fake is not None:
-        print(f"FID: {fid(real, measure(fake, args.path_fake)):.6f}")
+    fake = fake and measure(fake)
+    result = score(real, fake, args) if fake else {}
+    if args.json:
+        sides = {name: side and {"path": side.source, "protocol": side.protocol and side.protocol.record()}
+                 for name, side in (("real", real), ("fake", fake))}
+        write_atomically(args.json, json.dumps({**result, **sides}, indent=1) + "\n")
+
+
+def score(real: Measured, fake: Measured, args: argparse.Namespace) -> dict[str, Any]:
+    """Print the distances of ``--metrics``; return them by name."""
+    result: dict[str, Any] = {}
+    if "fid" in args.metrics:
+        result["fid"] = fid(real.statistics, fake.statistics)
+        print(f"FID: {result['fid']:.6f}")
+    if "kid" in args.metrics:
+        distance = kid(real.features, fake.features, args.kid_subsets, args.kid_subset_size, args.seed)
+        result |= {"kid": distance.value, "kid_standard_error": distance.error, "kid_subsets": distance.subsets,
+                   "kid_subset_size": distance.subset_size, "seed": args.seed}
+        print(f"KID: {distance.value:.6f} ± {distance.error:.6f} "
+              f"({distance.subsets} subsets of {distance.subset_size} images)")
+    return result
 
 
 def parse() -> argparse.Namespace:
@@ -47,9 +80,17 @@ def parse() -> argparse.Namespace:
                              "not read with --load_np_name")
     parser.add_argument("path_fake", metavar="PATH_FAKE", nargs="?",
                         help="the same of synthesized images; may be left out with --save_np_name")
-    parser.add_argument("--batch-size", type=int, default=50, help="images that Inception sees at once")
+    parser.add_argument("--metrics", nargs="+", choices=("fid", "kid"), default=["fid"],
+                        help="what to print (default fid); kid needs images on both sides")
+    parser.add_argument("--batch-size", type=int, default=50,
+                        help="images that Inception sees at once (default 50; on the CPU at most 8)")
+    parser.add_argument("--num-workers", type=int, metavar="N",
+                        help="threads that decode images (default: 1 with the network on the CPU, else up to 8)")
     parser.add_argument("--dims", type=int, default=2048, choices=FEATURE_DIMS,
-                        help="length of the features; 2048 is the usual FID")
+                        help="length of the features; 2048 (the default) is the usual FID")
+    parser.add_argument("--precision", default="float32", choices=sorted(PRECISIONS),
+                        help="of the network (default float32); bfloat16 is faster, and moves the features: use it on "
+                             "both sides or on neither")
     parser.add_argument("-c", "--gpu", default="", help="CUDA device to use, e.g. 0; '' or -1 uses the CPU")
     parser.add_argument("--load_np_name", metavar="NAME", default="",
                         help="real statistics from datasets/train_mu_si/NAME/{m,s}.npy (or a path, also of an .npz)")
@@ -60,12 +101,29 @@ def parse() -> argparse.Namespace:
                              "in it; -1 leaves them as they are")
     parser.add_argument("--inception_weights", metavar="FILE",
                         help="weights of the FID Inception instead of those in the torch hub cache")
+    parser.add_argument("--kid_subsets", type=int, default=100, help="random subsets that KID averages (default 100)")
+    parser.add_argument("--kid_subset_size", type=int, default=1000,
+                        help="images of each subset (default 1000; at most half of the smaller set)")
+    parser.add_argument("--seed", type=int, default=0, help="of KID's subsets (default 0)")
+    parser.add_argument("--json", metavar="FILE", help="also write the distances and both protocols there")
     args = parser.parse_args()
-    if args.batch_size < 1:
-        raise UserError(f"--batch-size {args.batch_size}: must be at least 1")
+    check(args)
+    return args
+
+
+def check(args: argparse.Namespace) -> None:
+    """:raises UserError: values out of range, or options that do not go together."""
+    for name, least in (("batch-size", 1), ("num-workers", 1), ("kid_subsets", 2), ("kid_subset_size", 2), ("seed", 0)):
+        value = getattr(args, name.replace("-", "_"))
+        if value is not None and value < least:
+            raise UserError(f"--{name} {value}: must be at least {least}")
     if args.path_fake is None and not args.save_np_name:
         raise UserError("PATH_FAKE is missing: give the folder of synthesized images after PATH_REAL")
-    return args
+    if "kid" in args.metrics and args.path_fake is not None:
+        for path in (args.load_np_name or args.path_real, args.path_fake):
+            if args.load_np_name == path or path.endswith(".npz"):
+                raise UserError(f"--metrics kid: {path} holds mean and covariance, but KID needs the features of all "
+                                "images; give a folder of images, without --load_np_name")
 
 
 def pick_device(gpu: str) -> torch.device:
@@ -91,9 +149,16 @@ def pick_size(args: argparse.Namespace) -> tuple[int, int] | None:
     return args.resize_size, args.resize_size * (2 if is_wide else 1)
 
 
-def find(path: str, dims: int) -> list[str] | Gaussian:
+def find(path: str, dims: int, size: tuple[int, int] | None) -> ImageFolder | Measured:
     """The images of a folder, or the statistics of an .npz file."""
-    return load_statistics(path, dims) if path.endswith(".npz") else list_images(path)
+    return load_statistics(path, dims) if path.endswith(".npz") else ImageFolder.find(path, size)
+
+
+def plan(side: ImageFolder | Measured, inception: FIDInception | None) -> Protocol | None:
+    """How a side was measured, or will be."""
+    if isinstance(side, Measured):
+        return side.protocol
+    return Protocol.of(side.size, side.resize, len(side.files), inception)
 
 
 if __name__ == "__main__":

@@ -39,11 +39,13 @@ def main() -> None:
             train_epoch(opt, trainer, loader, visualizer)
             trainer.update_learning_rate(epoch)
             trainer.epoch, trainer.epoch_iter = epoch + 1, 0
-            if epoch % opt.save_epoch_freq == 0 or epoch == last_epoch:
-                save(opt, trainer, epoch)
-                save(opt, trainer, "latest")
-            if evaluator and (epoch % opt.eval_epoch_freq == 0 or epoch == last_epoch):
-                evaluate(opt, trainer, evaluator, epoch)
+            try:  # evaluation comes first: what is saved knows the best FID so far
+                if evaluator and (epoch % opt.eval_epoch_freq == 0 or epoch == last_epoch):
+                    evaluate(opt, trainer, evaluator, visualizer, epoch)
+            finally:  # and if it fails, the epoch is not lost
+                if epoch % opt.save_epoch_freq == 0 or epoch == last_epoch:
+                    save(opt, trainer, epoch)
+                    save(opt, trainer, "latest")
     except KeyboardInterrupt:
         save(opt, trainer, "latest")
         print(f"interrupted: saved as latest in {opt.folder}; go on with --continue_train")
@@ -93,11 +95,10 @@ def finite_losses(trainer: Pix2PixTrainer) -> dict[str, float]:
     return losses
 
 
-def evaluate(opt: Any, trainer: Pix2PixTrainer, evaluator: Evaluator, epoch: int) -> None:
+def evaluate(opt: Any, trainer: Pix2PixTrainer, evaluator: Evaluator, visualizer: Visualizer, epoch: int) -> None:
     """FID on the test split; the best networks so far are kept as ``best``."""
     fid = evaluator.fid(trainer.model)
-    with open(os.path.join(opt.folder, "fid.txt"), "a", encoding="utf-8") as file:
-        file.write(f"epoch {epoch}: FID {fid:.4f}\n")
+    visualizer.log_fid(epoch, fid)
     print(f"epoch {epoch}: FID {fid:.4f}")
     if trainer.best_fid is None or fid < trainer.best_fid:
         trainer.best_fid = fid

@@ -142,6 +142,10 @@ class BaseOptions:
         add("--train_eval", action="store_true", help="evaluate FID on the test split during training")
         add("--eval_dims", type=int, default=2048, choices=[64, 192, 768, 2048], help="Inception features for FID")
         add("--eval_epoch_freq", type=int, default=10, help="epochs between evaluations")
+        add("--eval_statistics", default="",
+            help="statistics of real images, as fid_score.py's --load_np_name; '': those of --dataset_mode")
+        add("--eval_precision", default="float32", choices=["bfloat16", "float32"],
+            help="precision of Inception: the one that the statistics were made in")
         add("--inception_weights", default=None, help="file of the FID Inception's weights; default: torch hub cache")
 
     def parser_for(self, args: list[str]) -> argparse.ArgumentParser:

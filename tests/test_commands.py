@@ -1,4 +1,5 @@
 """train.py and test.py as users run them: as processes, on a small world of their own."""
+import json
 import re
 
 import numpy as np
@@ -6,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.conftest import ROOT
+from metrics.inception import FIDInception
 from tests.fill import fill_
 
 SIZE, CLASSES = 32, 5
@@ -146,28 +147,52 @@ def logged_losses(folder):
 
 
 def test_evaluation_keeps_the_best_and_disturbs_nothing(world, trained, tmp_path, run):
-    from util.inception import FIDInception
-
-    weights = tmp_path / "inception.pth"
+    weights, statistics = tmp_path / "inception.pth", f"{tmp_path}/statistics"
     torch.save(fill_(FIDInception(64), "inception.", gain=1.7).state_dict(), weights)
-    statistics = ROOT / "datasets" / "train_mu_si" / "custom"
-    if statistics.exists():
-        pytest.skip("datasets/train_mu_si/custom is somebody's own")
-    try:
-        succeed(run("fid_score.py", world / "train_img", "--save_np_name", "custom", "--dims", 64,
-                    "--inception_weights", weights))
-        succeed(run("train.py", *TRAIN, "--dataroot", world, "--name", "exp", "--checkpoints_dir", tmp_path,
-                    "--use_vae", "--niter", 2, "--no_html", "--train_eval", "--eval_dims", 64, "--eval_epoch_freq", 1,
-                    "--inception_weights", weights))
-    finally:
-        for file in ("m.npy", "s.npy"):
-            (statistics / file).unlink(missing_ok=True)
-        if statistics.exists():
-            statistics.rmdir()
+    succeed(run("fid_score.py", world / "train_img", "--save_np_name", statistics, "--dims", 64,
+                "--inception_weights", weights))
+    args = ["train.py", *TRAIN, "--dataroot", world, "--name", "exp", "--checkpoints_dir", tmp_path, "--use_vae",
+            "--train_eval", "--eval_dims", 64, "--eval_epoch_freq", 1, "--inception_weights", weights,
+            "--eval_statistics", statistics]
+    refused = run(*args, "--eval_precision", "bfloat16")
+    assert refused.returncode == 2 and "error: " in refused.stderr and "bfloat16" in refused.stderr
+    assert not networks(tmp_path / "exp")
+
+    process = succeed(run(*args, "--niter", 1))
+    assert "--train_eval: 3 images give" in process.stderr and "was measured at" not in process.stderr
+    best = torch.load(tmp_path / "exp" / "latest_state.pth", weights_only=True)["best_fid"]
+    succeed(run(*args, "--niter", 2, "--continue_train"))  # stops and goes on: the curve has both epochs
     fids = re.findall(r"epoch (\d): FID ([\d.]+)", (tmp_path / "exp" / "fid.txt").read_text())
-    assert [epoch for epoch, _ in fids] == ["1", "2"]
+    assert [epoch for epoch, _ in fids] == ["1", "2"] and best == pytest.approx(float(fids[0][1]), abs=1e-4)
+    page = (tmp_path / "exp" / "web" / "index.html").read_text()
+    assert "FID of the test split" in page and page.count("<circle") == 2 and "epoch 2: " in page
     assert set(networks(tmp_path / "exp", "best")) == {"best_net_G.pth", "best_net_D.pth", "best_net_IE.pth"}
     assert_equal_networks(networks(tmp_path / "exp"), networks(trained / "exp"))
+
+
+def test_evaluation_is_fid_score_on_the_pictures_of_test(world, trained, tmp_path, run):
+    from options import TrainOptions
+    from trainers.evaluation import NOISE_SEED, Evaluator
+    from trainers.pix2pix_trainer import Pix2PixTrainer
+
+    weights, statistics = tmp_path / "inception.pth", f"{tmp_path}/statistics.npz"
+    torch.save(fill_(FIDInception(64), "inception.", gain=1.7).state_dict(), weights)
+    common = ["--dims", 64, "--inception_weights", weights]
+    succeed(run("fid_score.py", world / "train_img", "--save_np_name", statistics, *common))
+    args = [*TRAIN, "--dataroot", world, "--name", "exp", "--checkpoints_dir", trained, "--use_vae", "--continue_train",
+            "--eval_dims", 64, "--inception_weights", weights, "--eval_statistics", statistics]
+    opt = TrainOptions().parse([str(arg) for arg in args])
+    trainer = Pix2PixTrainer(opt)
+    before = torch.get_rng_state()
+    measured = Evaluator(opt).fid(trainer.model)
+    assert torch.equal(torch.get_rng_state(), before) and trainer.model.training
+
+    succeed(run("test.py", *NETWORK, "--dataroot", world, "--name", "exp", "--checkpoints_dir", trained, "--batchSize",
+                2, "--results_dir", tmp_path, "--seed", NOISE_SEED))
+    process = succeed(run("fid_score.py", statistics, tmp_path / "exp/test_latest/images/synthesized_image",
+                          "--json", tmp_path / "fid.json", *common))
+    assert json.loads((tmp_path / "fid.json").read_text())["fid"] == pytest.approx(measured, rel=1e-6)
+    assert process.stdout == f"FID: {measured:.6f}\n"
 
 
 def test_gallery(world, trained, tmp_path, run):

@@ -4,9 +4,15 @@ The network is filled by name (tests/fill.py), so that no test needs the publish
 (numpy.cov, scipy's matrix square root, pytorch-fid where it is installed) stand against the project's own.
 """
 import io
+import itertools
+import json
 import pickle
+import re
+import struct
 import subprocess
 import sys
+import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,21 +22,16 @@ import torch
 from PIL import Image
 
 import fid_score
+from metrics import statistics_files
+from metrics.distances import fid, frechet_distance, kid, unbiased_mmd
+from metrics.images import ImageFolder, list_images, read_image
+from metrics.inception import FEATURE_DIMS, WEIGHTS_FILE, FIDInception, load_inception
+from metrics.protocol import Measured, Meter, Protocol, check_comparable, measure_folder
+from metrics.statistics import FeatureStatistics
+from metrics.statistics_files import load_statistics, save_statistics
 from tests.fill import fill_
-from util import fid as fid_module
 from util.errors import UserError
-from util.fid import (
-    FeatureStatistics,
-    fid,
-    frechet_distance,
-    image_statistics,
-    list_images,
-    load_statistics,
-    read_image,
-    save_statistics,
-)
 from util.images import to_uint8
-from util.inception import FEATURE_DIMS, WEIGHTS_FILE, FIDInception, load_inception
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
@@ -203,6 +204,11 @@ def test_damaged_weights(weights, tmp_path):
     (tmp_path / "half.pth").write_bytes(Path(weights).read_bytes()[:1 << 20])
     with pytest.raises(UserError, match="cannot be read"):
         load_inception(64, path=str(tmp_path / "half.pth"))
+    state = torch.load(weights, weights_only=True)
+    state["Mixed_7c.branch1x1.bn.bias"][3] = torch.nan
+    torch.save(state, tmp_path / "nan.pth")
+    with pytest.raises(UserError, match=r"nan\.pth: Mixed_7c\.branch1x1\.bn\.bias has values that are not finite"):
+        load_inception(64, path=str(tmp_path / "nan.pth"))
 
 
 # ---- statistics
@@ -340,28 +346,92 @@ def test_distance_refuses():
             frechet_distance(mean, s, *second)
 
 
+def reference_kid(x, y) -> float:
+    """The unbiased estimate term by term."""
+    def k(a, b):
+        return (sum(i * j for i, j in zip(a, b, strict=True)) / len(a) + 1) ** 3
+
+    def within(rows):
+        values = [k(a, b) for i, a in enumerate(rows) for j, b in enumerate(rows) if i != j]
+        return sum(values) / len(values)
+
+    across = [k(a, b) for a in x for b in y]
+    return within(x) + within(y) - 2 * sum(across) / len(across)
+
+
+def test_kernel_distance_is_the_sum_over_pairs():
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((6, 4)), rng.standard_normal((9, 4)) + 1
+    assert unbiased_mmd(x, y) == pytest.approx(reference_kid(x, y), rel=1e-12)
+    assert unbiased_mmd(np.ones((2, 1)), np.zeros((3, 1))) == pytest.approx(8 + 1 - 2)
+
+
+def test_subsets_of_the_kernel_distance():
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((7, 4)), rng.standard_normal((11, 4)) + 1
+    halves = [reference_kid(x[list(i)], y[list(j)])
+              for i in itertools.combinations(range(7), 3) for j in itertools.combinations(range(11), 3)]
+    result = kid(x, y, subsets=4000, seed=1)
+    assert (result.subsets, result.subset_size) == (4000, 3)
+    spread = np.std(halves)
+    assert result.value == pytest.approx(np.mean(halves), abs=5 * spread / np.sqrt(4000))
+    assert result.error == pytest.approx(spread * np.sqrt(3 / 4), rel=0.1)
+    assert kid(x, y, seed=1) == kid(x, y, seed=1) != kid(x, y, seed=2)
+    assert kid(x, y, subset_size=2).subset_size == 2
+    with pytest.raises(UserError, match="at least 4"):
+        kid(x[:3], y)
+
+
+def test_standard_error_of_the_kernel_distance_is_how_much_it_varies():
+    rng = np.random.default_rng(0)
+    results = [kid(rng.standard_normal((40, 8)), rng.standard_normal((40, 8)) + 0.7, subsets=50) for _ in range(200)]
+    spread = np.std([result.value for result in results])
+    assert np.mean([result.error for result in results]) == pytest.approx(spread, rel=0.3)
+    same = [kid(rng.standard_normal((40, 8)), rng.standard_normal((40, 8)), subsets=50) for _ in range(200)]
+    mean = np.mean([result.value for result in same])
+    assert abs(mean) < 4 * np.std([result.value for result in same]) / np.sqrt(200)  # without bias
+
+
 # ---- statistics on disk
 
 
 @pytest.fixture
 def statistics_dir(tmp_path, monkeypatch) -> Path:
-    monkeypatch.setattr(fid_module, "STATISTICS_DIR", str(tmp_path / "train_mu_si"))
+    monkeypatch.setattr(statistics_files, "STATISTICS_DIR", str(tmp_path / "train_mu_si"))
     return tmp_path / "train_mu_si"
 
 
-def test_statistics_go_both_ways(statistics_dir, tmp_path):
+PROTOCOL = Protocol(256, 512, "bicubic", 100, 64, "float32", "ab" * 32)
+
+
+@pytest.mark.parametrize("protocol", [PROTOCOL, None], ids=["recorded", "unrecorded"])
+def test_statistics_go_both_ways(protocol, statistics_dir, tmp_path):
     statistics = FeatureStatistics(64)
     statistics.update(np.random.default_rng(0).standard_normal((100, 64)))
     for name, place in (("scenes", statistics_dir / "scenes"), (f"{tmp_path}/elsewhere", tmp_path / "elsewhere"),
                         (f"{tmp_path}/one.npz", tmp_path / "one.npz")):
-        assert save_statistics(name, statistics) == str(place)
+        assert save_statistics(name, Measured("somewhere", statistics, protocol)) == str(place)
         loaded = load_statistics(name, 64)
-        assert np.array_equal(loaded.mean, statistics.mean) and np.array_equal(loaded.covariance, statistics.covariance)
-        assert 0 <= fid(loaded, statistics) < 1e-8
-    assert {p.name for p in (statistics_dir / "scenes").iterdir()} == {"m.npy", "s.npy"}
+        assert (loaded.source, loaded.protocol) == (str(place), protocol)
+        assert np.array_equal(loaded.statistics.mean, statistics.mean)
+        assert np.array_equal(loaded.statistics.covariance, statistics.covariance)
+        assert 0 <= fid(loaded.statistics, statistics) < 1e-8
+    record = {"protocol.json"} if protocol else set()
+    assert {p.name for p in (statistics_dir / "scenes").iterdir()} == {"m.npy", "s.npy"} | record
     assert np.load(statistics_dir / "scenes" / "s.npy").dtype == np.float64
     with np.load(tmp_path / "one.npz") as file:
-        assert set(file) == {"mu", "sigma"}
+        assert set(file) == {"mu", "sigma"} | ({"protocol"} if protocol else set())
+    module = pytest.importorskip("pytorch_fid.fid_score")  # reads .npz without a look at the record
+    mean, _ = module.compute_statistics_of_path(str(tmp_path / "one.npz"), None, 1, 64, "cpu")
+    assert np.array_equal(mean, statistics.mean)
+
+
+def test_a_record_does_not_outlive_its_statistics(tmp_path):
+    statistics = FeatureStatistics(64)
+    statistics.update(np.eye(64))
+    save_statistics(f"{tmp_path}/s", Measured("a", statistics, PROTOCOL))
+    save_statistics(f"{tmp_path}/s", Measured("b", statistics, None))
+    assert load_statistics(f"{tmp_path}/s", 64).protocol is None
 
 
 def test_failed_save_leaves_the_old_files(tmp_path):
@@ -375,12 +445,12 @@ def test_failed_save_leaves_the_old_files(tmp_path):
     good = FeatureStatistics(2)
     good.update(np.eye(2))
     for name in (f"{tmp_path}/folder/", f"{tmp_path}/file.npz"):
-        save_statistics(name, good)
+        save_statistics(name, Measured("good", good, None))
         before = sorted(tmp_path.rglob("*"))
         with pytest.raises(RuntimeError):
-            save_statistics(name, Broken())
+            save_statistics(name, Measured("broken", Broken(), PROTOCOL))
         assert sorted(tmp_path.rglob("*")) == before
-        assert np.array_equal(load_statistics(name, 2).mean, good.mean)
+        assert np.array_equal(load_statistics(name, 2).statistics.mean, good.mean)
 
 
 def test_unusable_statistics(statistics_dir, tmp_path):
@@ -410,6 +480,12 @@ def test_unusable_statistics(statistics_dir, tmp_path):
     refused("s.npy: no such file", "half")
     (folder / "s.npy").write_bytes(b"")
     refused("cannot be read", "half")
+    np.save(folder / "s.npy", np.eye(64))
+    for record in ("{", "[]", "{}", json.dumps({**PROTOCOL.record(), "height": "tall"})):
+        (folder / "protocol.json").write_text(record)
+        refused("cannot be read", "half")
+    (folder / "protocol.json").write_text(json.dumps({**PROTOCOL.record(), "dims": 2048}))
+    refused("protocol is of 2048 dimensions", "half")
 
 
 # ---- images
@@ -423,18 +499,77 @@ def test_to_uint8_is_what_the_png_writer_stores():
     assert to_uint8(torch.zeros(2, 3, dtype=torch.bfloat16)).dtype == torch.uint8
 
 
-def test_disk_and_generator_give_the_same_statistics(small, tmp_path):
-    fakes = torch.rand(5, 3, 32, 24, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    direct = FeatureStatistics(64)
-    for batch in fakes.split(2):
-        direct.update(small(to_uint8(batch)))
+def test_disk_and_generator_give_the_same_numbers(small, tmp_path):
+    fakes = torch.rand(11, 3, 32, 24, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    meter = Meter(small)
+    for batch in fakes.split([1, 2, 5, 3]):  # the generator's batches are not Inception's
+        meter.add(to_uint8(batch), ["fake"] * len(batch))
+    direct = meter.finish()[0]
     for number, image in enumerate(to_uint8(fakes)):
-        Image.fromarray(image.permute(1, 2, 0).numpy()).save(tmp_path / f"{number}.png")
-    for batch_size in (1, 2, 50):
-        stored = image_statistics(list_images(str(tmp_path)), small, batch_size)
-        assert stored.count == 5
-        np.testing.assert_allclose(stored.mean, direct.mean, rtol=1e-5)
-        assert fid(stored, direct) < 1e-6 * np.trace(direct.covariance)
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(tmp_path / f"{number:02}.png")
+    for threads in (1, 3):
+        stored = measure_folder(ImageFolder.find(str(tmp_path)), small, threads=threads)
+        assert stored.statistics.count == direct.count == 11
+        assert np.array_equal(stored.statistics.mean, direct.mean)
+        assert np.array_equal(stored.statistics.covariance, direct.covariance)
+        assert stored.protocol == Protocol(32, 24, None, 11, 64, "float32", small.weights)
+    single = measure_folder(ImageFolder.find(str(tmp_path)), small, batch_size=1)
+    np.testing.assert_allclose(single.statistics.mean, direct.mean, rtol=1e-6)
+
+
+def test_kept_features_are_those_of_the_statistics(small, folders):
+    measured = measure_folder(ImageFolder.find(folders[0]), small, batch_size=2, keep_features=True)
+    assert measured.features.shape == (5, 64)
+    np.testing.assert_allclose(measured.features.mean(0), measured.statistics.mean, rtol=1e-6)
+
+
+def test_features_that_are_not_finite_name_the_image(small):
+    class Broken:
+        dims, fc = 4, small.fc
+
+        def __call__(self, images):
+            return torch.where(images[:, 0, 0, :4] == 7, torch.nan, 1.0)
+
+    meter = Meter(Broken(), batch_size=2)
+    images = torch.zeros(4, 3, 5, 5, dtype=torch.uint8)
+    images[2] = 7
+    with pytest.raises(UserError, match=r"^third: .*not finite"):
+        meter.add(images, ["first", "second", "third", "fourth"])
+    with pytest.raises(ValueError, match="8-bit"):
+        meter.add(torch.zeros(1, 3, 5, 5), ["float"])
+
+
+def test_what_does_not_compare_is_pointed_out(capsys):
+    def said(first: Protocol | None, second: Protocol | None) -> str:
+        check_comparable(("one", first), ("two", second))
+        return capsys.readouterr().err
+
+    enough = replace(PROTOCOL, count=65)
+    assert said(PROTOCOL, enough) == said(PROTOCOL, replace(enough, resize=None)) == ""
+    assert "two: 64 images" in said(PROTOCOL, replace(PROTOCOL, count=64))
+    assert "one was measured at 512x256, two at 256x256" in said(PROTOCOL, replace(PROTOCOL, width=256))
+    assert "bicubic filter, two by a box one" in said(PROTOCOL, replace(PROTOCOL, resize="box"))
+    note = said(None, PROTOCOL)
+    assert note.startswith("note: one: no protocol is recorded") and "512x256" in note and note.count("\n") == 1
+    assert said(None, None).count("note: ") == 2
+    for change in ({"precision": "bfloat16"}, {"weights": "cd" * 32}):
+        with pytest.raises(UserError, match=r"^one: .*two.*measure both sides"):
+            check_comparable(("one", PROTOCOL), ("two", replace(PROTOCOL, **change)))
+
+
+def test_bfloat16_is_near_float32_and_kept_apart(weights, folders, tmp_path, monkeypatch, capsys):
+    images = torch.from_numpy(np.stack([np.asarray(photo(seed)) for seed in range(3)])).permute(0, 3, 1, 2)
+    full, half = (load_inception(192, path=weights, precision=p)(images) for p in ("float32", "bfloat16"))
+    assert half.dtype == torch.float32
+    assert 1e-5 < (half - full).norm() / full.norm() < 3e-2
+
+    statistics = f"{tmp_path}/half"
+    common = ("--dims", "64", "--inception_weights", weights)
+    assert run(monkeypatch, capsys, *folders, "--save_np_name", statistics, *common, "--precision", "bfloat16")[0] == 0
+    status, out, err = run(monkeypatch, capsys, "-", folders[1], "--load_np_name", statistics, *common)
+    assert (status, out) == (2, "") and f"error: {statistics}: features of bfloat16" in err
+    assert run(monkeypatch, capsys, "-", folders[1], "--load_np_name", statistics, *common,
+               "--precision", "bfloat16")[0] == 0
 
 
 def test_images_are_found_in_subfolders_in_order(tmp_path):
@@ -476,9 +611,24 @@ def test_unusable_images_are_named(small, tmp_path):
                              (other.getvalue(), "48x41 pixels, but .*0.png has 48x40.*--resize_size")):
         bad.write_bytes(content)
         with pytest.raises(UserError, match=problem) as caught:
-            image_statistics(list_images(str(tmp_path)), small, 2)
+            measure_folder(ImageFolder.find(str(tmp_path)), small, 2)
         assert str(bad) in str(caught.value)
-    assert image_statistics(list_images(str(tmp_path)), small, size=(40, 40)).count == 3  # one size for all
+    resized = measure_folder(ImageFolder.find(str(tmp_path), (40, 40)), small)  # one size for all
+    assert resized.protocol == Protocol(40, 40, "bicubic", 3, 64, "float32", small.weights)
+
+
+@pytest.mark.parametrize("colour_type", [2, 6], ids=["RGB", "RGBA"])
+def test_colours_of_16_bits_keep_their_high_bytes(colour_type, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 2**16, (4, 5, 3 if colour_type == 2 else 4), dtype=np.uint16)
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    (tmp_path / "deep.png").write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 5, 4, 16, colour_type, 0, 0, 0))
+        + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+    assert np.array_equal(read_image(str(tmp_path / "deep.png")), pixels[..., :3] >> 8)
 
 
 # ---- command
@@ -522,8 +672,8 @@ def test_command_saves_and_loads_statistics(folders, weights, statistics_dir, tm
     real, fake = folders
     common = ("--dims", "64", "--resize_size", "32", "--inception_weights", weights)
     sizes = []
-    monkeypatch.setattr(fid_score, "image_statistics", lambda files, inception, batch_size, size, title: (
-        sizes.append(size) or image_statistics(files, inception, batch_size, size, title)))
+    monkeypatch.setattr(fid_score, "measure_folder", lambda folder, *rest, **options: (
+        sizes.append(folder.size) or measure_folder(folder, *rest, **options)))
 
     status, direct, _ = run(monkeypatch, capsys, real, fake, *common)
     assert status == 0 and sizes == [(32, 32)] * 2
@@ -544,7 +694,34 @@ def test_command_saves_and_loads_statistics(folders, weights, statistics_dir, tm
     status, out, _ = run(monkeypatch, capsys, npz, npz, "--dims", "64", "--inception_weights", "absent")
     assert status == 0 and float(out.removeprefix("FID: ")) == pytest.approx(0, abs=1e-6)
     assert run(monkeypatch, capsys, npz, "--save_np_name", "copy", "--dims", "64")[0] == 0
-    assert np.array_equal(load_statistics("copy", 64).mean, load_statistics("scenes", 64).mean)
+    copy, scenes = load_statistics("copy", 64), load_statistics("scenes", 64)
+    assert np.array_equal(copy.statistics.mean, scenes.statistics.mean) and copy.protocol == scenes.protocol
+
+    # statistics of another size are pointed out; those of another network are refused, and so is KID on them
+    other = ("-", fake, "--load_np_name", "scenes", "--dims", "64", "--inception_weights")
+    status, _, err = run(monkeypatch, capsys, *other, weights, "--resize_size", "40")
+    assert status == 0 and f"{statistics_dir}/scenes was measured at 32x32, {fake} at 40x40" in err
+    state = torch.load(weights, weights_only=True)
+    torch.save({**state, "fc.bias": state["fc.bias"] + 1}, tmp_path / "other.pth")
+    status, out, err = run(monkeypatch, capsys, *other, str(tmp_path / "other.pth"))
+    assert (status, out) == (2, "") and err.splitlines()[-1].startswith(f"error: {statistics_dir}/scenes: features of")
+    status, out, err = run(monkeypatch, capsys, *other, weights, "--metrics", "kid")
+    assert (status, out) == (2, "") and err.startswith("error: --metrics kid: scenes")
+
+
+def test_command_writes_kid_and_json(folders, weights, tmp_path, monkeypatch, capsys):
+    common = (*folders, "--dims", "64", "--inception_weights", weights, "--metrics", "fid", "kid", "--kid_subsets", "7")
+    results = []
+    for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+        status, out, _ = run(monkeypatch, capsys, *common, "--seed", seed, "--json", f"{tmp_path}/{name}.json")
+        results.append(json.loads((tmp_path / f"{name}.json").read_text()))
+        assert status == 0 and re.fullmatch(
+            r"FID: [\d.]+\nKID: -?[\d.]+ ± [\d.]+ \(7 subsets of 2 images\)\n", out), out
+        assert float(out.split()[1]) == pytest.approx(results[-1]["fid"], abs=1e-6)
+    assert results[0] == results[1] and results[0]["kid"] != results[2]["kid"]
+    assert results[0]["real"]["path"] == folders[0] and results[0]["fake"]["protocol"]["count"] == 5
+    assert list(results[0]) == ["fid", "kid", "kid_standard_error", "kid_subsets", "kid_subset_size", "seed", "real",
+                                "fake"]
 
 
 def test_wrong_use_ends_with_status_2_and_one_line(folders, weights, statistics_dir, tmp_path, monkeypatch, capsys):
@@ -565,6 +742,12 @@ def test_wrong_use_ends_with_status_2_and_one_line(folders, weights, statistics_
         ((real, fake, "-c", "0,1"), "--gpu 0,1"),
         ((real, fake, "--batch-size", "0"), "--batch-size 0"),
         ((real, fake, "--resize_size", "0"), "--resize_size 0"),
+        ((real, fake, "--num-workers", "0"), "--num-workers 0"),
+        ((real, fake, "--metrics", "kid", "--kid_subsets", "1"), "--kid_subsets 1"),
+        ((real, fake, "--metrics", "is"), "--metrics"),
+        ((real, fake, "--precision", "float16"), "--precision"),
+        ((real, fake, "--json", real), "cannot write"),
+        ((real, "--save_np_name", f"{real}/city0/0.png/"), "cannot write"),
         ((real, fake, "--load_np_name", "nothing"), "nothing/m.npy"),
         (("absent", fake), "absent: not a folder"),
         ((real, "absent"), "absent: not a folder"),

@@ -33,6 +33,20 @@ def atomic_path(path: str) -> Iterator[str]:
             os.remove(temporary)
 
 
+def check_writable(path: str) -> None:
+    """Before long work: refuse a ``path`` that could not be written at its end.
+
+    :raises UserError: it is a folder, or the first folder above it that exists cannot be written to.
+    """
+    if os.path.isdir(path):
+        raise UserError(f"cannot write {path}: it is a folder; name a file")
+    folder = os.path.dirname(os.path.abspath(path))
+    while not os.path.lexists(folder):
+        folder = os.path.dirname(folder)
+    if not os.path.isdir(folder) or not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError(f"cannot write {path}: {folder} is no folder that can be written to; check its permissions")
+
+
 def write_atomically(path: str, text: str) -> None:
     """Write ``text`` (UTF-8) to ``path``, replacing it as a whole."""
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""What a training run shows: losses in a log, pictures on a web page, both in TensorBoard if asked."""
+"""What a training run shows: losses and FIDs in logs, pictures on a web page, all in TensorBoard if asked."""
 import contextlib
 import glob
 import os
@@ -19,7 +19,7 @@ _KINDS = ("input_label", "synthesized_image", "real_image")
 
 
 class Visualizer:
-    """Writes ``loss_log.txt`` and ``web/index.html`` into the experiment's folder.
+    """Writes ``loss_log.txt``, ``fid.txt`` and ``web/index.html`` into the experiment's folder.
 
     :raises UserError: ``--tf_log`` without TensorBoard.
     """
@@ -27,6 +27,7 @@ class Visualizer:
     def __init__(self, opt: Any):
         self.opt = opt
         self._log_path = os.path.join(opt.folder, "loss_log.txt")
+        self._fid_path = os.path.join(opt.folder, "fid.txt")
         self._web = os.path.join(opt.folder, "web")
         try:
             os.makedirs(opt.folder, exist_ok=True)
@@ -46,6 +47,15 @@ class Visualizer:
         if self._board:
             for name, value in losses.items():
                 self._board.add_scalar(name, value, step)
+
+    def log_fid(self, epoch: int, fid: float) -> None:
+        """A line of ``fid.txt``, and the curve of all its lines on the page."""
+        with open(self._fid_path, "a", encoding="utf-8") as file:
+            file.write(f"epoch {epoch}: FID {fid:.4f}\n")
+        if self._board:
+            self._board.add_scalar("FID", fid, epoch)
+        if not self.opt.no_html:
+            self._write_page()
 
     def log_text(self, text: str) -> None:
         self._log(text)
@@ -71,10 +81,20 @@ class Visualizer:
         moments = {tuple(map(int, re.findall(r"\d+", name))): name.removesuffix(f"_{_KINDS[0]}.png")
                    for name in names if name.endswith(f"_{_KINDS[0]}.png")}
         page = Page(f"Training of {self.opt.name}", self.opt.display_winsize, refresh=60)
+        if fids := self._logged_fids():
+            page.add_curve("FID of the test split", "epoch", fids)
         for (epoch, images), moment in sorted(moments.items(), reverse=True)[:_ROWS]:
             page.add_row(f"epoch {epoch}, image {images}",
                          [Picture(f"images/{moment}_{kind}.png", kind.replace("_", " ")) for kind in _KINDS])
         page.save(os.path.join(self._web, "index.html"))
+
+    def _logged_fids(self) -> list[tuple[float, float]]:
+        """(epoch, FID) of ``fid.txt``, of earlier parts of the run too; of an epoch that was repeated, the last."""
+        if not os.path.exists(self._fid_path):
+            return []
+        with open(self._fid_path, encoding="utf-8") as file:
+            lines = re.findall(r"^epoch (\d+): FID (\d[\d.]*)$", file.read(), re.MULTILINE)
+        return sorted({float(epoch): float(fid) for epoch, fid in lines}.items())
 
     def _log(self, line: str) -> None:
         with open(self._log_path, "a", encoding="utf-8") as file:

@@ -21,8 +21,14 @@ from util.errors import UserError
 FEATURE_DIMS = (64, 192, 768, 2048)
 WEIGHTS_FILE = "pt_inception-2015-12-05-6726825d.pth"
 WEIGHTS_URL = f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{WEIGHTS_FILE}"
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 _HASH_START = "6726825d"
 _INPUT_SIZE = 299
+
+
+def _average(x: torch.Tensor) -> torch.Tensor:
+    """[B,C,H,W] -> [B,C] float32."""
+    return x.mean((2, 3), dtype=torch.float32)
 
 
 def _mean_pool(x: torch.Tensor) -> torch.Tensor:
@@ -85,6 +91,8 @@ class FIDInception(nn.Module):
         if dims not in FEATURE_DIMS:
             raise UserError(f"{dims} feature dimensions: Inception has layers of {', '.join(map(str, FEATURE_DIMS))}")
         self.dims = dims
+        self.precision = "float32"
+        self.weights = ""  # SHA-256 of the weights file
         self.Conv2d_1a_3x3 = tv.BasicConv2d(3, 32, kernel_size=3, stride=2)
         self.Conv2d_2a_3x3 = tv.BasicConv2d(32, 32, kernel_size=3)
         self.Conv2d_2b_3x3 = tv.BasicConv2d(32, 64, kernel_size=3, padding=1)
@@ -108,16 +116,17 @@ class FIDInception(nn.Module):
         """Features of a batch of RGB images.
 
         :param images: [B,3,H,W] on any device; uint8 in 0..255, or floating point in [0, 1].
-        :returns: [B, dims] float32 on the network's device. Convolutions are true float32 there, never TF32.
+        :returns: [B, dims] float32 on the network's device. Convolutions of float32 are true float32, never TF32.
         """
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             return self._features(self._network_input(images))
 
     def _network_input(self, images: torch.Tensor) -> torch.Tensor:
-        x = images.to(self.Conv2d_1a_3x3.conv.weight.device)
+        weight = self.Conv2d_1a_3x3.conv.weight
+        x = images.to(weight.device)
         x = x.float() / 255 if x.dtype == torch.uint8 else x.float()
         x = F.interpolate(x, size=(_INPUT_SIZE, _INPUT_SIZE), mode="bilinear", align_corners=False)
-        return (2 * x - 1).contiguous(memory_format=torch.channels_last)
+        return (2 * x - 1).to(weight.dtype, memory_format=torch.channels_last)
 
     def _features(self, x: torch.Tensor) -> torch.Tensor:
         x = self.Conv2d_1a_3x3(x)  # [B,32,149,149]
@@ -125,12 +134,12 @@ class FIDInception(nn.Module):
         x = self.Conv2d_2b_3x3(x)  # [B,64,147,147]
         x = F.max_pool2d(x, kernel_size=3, stride=2)  # [B,64,73,73]
         if self.dims == 64:
-            return x.mean((2, 3))
+            return _average(x)
         x = self.Conv2d_3b_1x1(x)  # [B,80,73,73]
         x = self.Conv2d_4a_3x3(x)  # [B,192,71,71]
         x = F.max_pool2d(x, kernel_size=3, stride=2)  # [B,192,35,35]
         if self.dims == 192:
-            return x.mean((2, 3))
+            return _average(x)
         x = self.Mixed_5b(x)  # [B,256,35,35]
         x = self.Mixed_5c(x)  # [B,288,35,35]
         x = self.Mixed_5d(x)  # [B,288,35,35]
@@ -140,11 +149,11 @@ class FIDInception(nn.Module):
         x = self.Mixed_6d(x)
         x = self.Mixed_6e(x)  # [B,768,17,17]
         if self.dims == 768:
-            return x.mean((2, 3))
+            return _average(x)
         x = self.Mixed_7a(x)  # [B,1280,8,8]
         x = self.Mixed_7b(x)  # [B,2048,8,8]
         x = self.Mixed_7c(x)  # [B,2048,8,8]
-        return x.mean((2, 3))
+        return _average(x)
 
     def fold_batch_norm(self) -> "FIDInception":
         """Merge every batch norm (eval mode) into the convolution before it: same features, less work."""
@@ -155,25 +164,32 @@ class FIDInception(nn.Module):
         return self
 
 
-def load_inception(dims: int = 2048, device: str | torch.device = "cpu", path: str | None = None) -> FIDInception:
+def load_inception(
+    dims: int = 2048, device: str | torch.device = "cpu", path: str | None = None, precision: str = "float32"
+) -> FIDInception:
     """The FID network with its weights, in eval mode on ``device``, batch norms folded, without gradients.
 
     Nothing is downloaded, and no random numbers are drawn.
 
     :param path: weights file; by default :data:`WEIGHTS_FILE` in the torch hub cache.
+    :param precision: of the convolutions, one of :data:`PRECISIONS`; bfloat16 moves the features by some 1e-2.
     :raises UserError: the file is missing, damaged, or of another network.
     """
+    file = find_weights(path)
+    digest = _sha256(file)
+    if path is None and not digest.startswith(_HASH_START):
+        print(f"warning: {file} is not the published file (its SHA-256 does not begin with {_HASH_START}); "
+              "the FID will not compare with published figures", file=sys.stderr)
     with torch.device("meta"):  # the weights come from the file; do not draw any here
         network = FIDInception(dims)
-    network.load_state_dict(_read_weights(find_weights(path), network), strict=True, assign=True)
+    network.load_state_dict(_read_weights(file, network), strict=True, assign=True)
     network.eval().requires_grad_(False).fold_batch_norm()
-    return network.to(device=device, memory_format=torch.channels_last)
+    network.weights, network.precision = digest, precision
+    return network.to(device=device, dtype=PRECISIONS[precision]).to(memory_format=torch.channels_last)
 
 
 def find_weights(path: str | None = None) -> str:
     """Where the weights are: ``path``, or else their place in the torch hub cache.
-
-    A file in the cache whose hash is not the published one is pointed out on stderr, and used.
 
     :raises UserError: there is no such file; the line says what to download and where to put it.
     """
@@ -183,9 +199,6 @@ def find_weights(path: str | None = None) -> str:
         raise UserError(f"{found}: no Inception weights there; download {WEIGHTS_URL} "
                         f"(github.com/mseitzer/pytorch-fid, release fid_weights) to {cached}, "
                         "or give the file with --inception_weights FILE")
-    if path is None and not _sha256(found).startswith(_HASH_START):
-        print(f"warning: {found} is not the published file (its SHA-256 does not begin with {_HASH_START}); "
-              "the FID will not compare with published figures", file=sys.stderr)
     return found
 
 
@@ -221,4 +234,7 @@ def _read_weights(path: str, network: FIDInception) -> dict[str, torch.Tensor]:
     if any(differences.values()):
         found = ", ".join(f"{len(keys)} keys {what} (e.g. {keys[0]})" for what, keys in differences.items() if keys)
         raise UserError(f"{path}: not the weights of the FID Inception: {found}; {remedy}")
+    broken = next((key for key, tensor in state.items() if not tensor.isfinite().all()), None)
+    if broken:
+        raise UserError(f"{path}: {broken} has values that are not finite; {remedy}")
     return {key: tensor.float() for key, tensor in state.items()} | counters

@@ -1,0 +1,9 @@
+"""How close synthesized images are to real ones, measured the same way for every command.
+
+``inception``         the network that features come from, and its weights
+``images``            pixels of image files
+``statistics``        mean and covariance of features, gathered in batches
+``distances``         FID and KID
+``protocol``          what was measured, how, and whether two measurements compare; the way from pixels to statistics
+``statistics_files``  statistics on disk, with their protocol
+"""

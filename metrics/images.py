@@ -1,0 +1,109 @@
+"""Images on disk, as the 8-bit RGB pixels that are measured."""
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from util.errors import UserError
+
+IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+RESIZE_FILTER = "bicubic"  # of Pillow, which averages over all pixels when it shrinks
+_AHEAD = 32  # images that are decoded before they are needed
+
+
+@dataclass(frozen=True)
+class ImageFolder:
+    """Image files that are measured at one size; build it with :meth:`find`.
+
+    ``size`` is (height, width); ``resize`` the filter that brings images there, None if they have the size already.
+    """
+
+    source: str
+    files: list[str]
+    size: tuple[int, int]
+    resize: str | None
+
+    @classmethod
+    def find(cls, folder: str, size: tuple[int, int] | None = None) -> "ImageFolder":
+        """All images of ``folder``, resized to ``size``; without it all must have the size of the first.
+
+        :raises UserError: no folder, or too few images in it; without ``size``: the first cannot be read.
+        """
+        files = list_images(folder)
+        if size is None:
+            return cls(folder, files, read_image(files[0]).shape[:2], None)
+        return cls(folder, files, size, RESIZE_FILTER)
+
+    def pixels(self, threads: int) -> Iterator[np.ndarray]:
+        """The images in order, uint8 [H,W,3], decoded ahead in ``threads``.
+
+        :raises UserError: an image that cannot be read, or that has another size.
+        """
+        return _ahead(self._read, self.files, threads, _AHEAD)
+
+    def _read(self, path: str) -> np.ndarray:
+        image = read_image(path, self.size if self.resize else None)
+        if image.shape[:2] != self.size:
+            raise UserError(f"{path}: {image.shape[1]}x{image.shape[0]} pixels, but {self.files[0]} has "
+                            f"{self.size[1]}x{self.size[0]}; give one size to all with --resize_size")
+        return image
+
+
+def list_images(folder: str) -> list[str]:
+    """Paths of all images in ``folder`` and its subfolders, sorted; hidden files are left out.
+
+    :raises UserError: not a folder, or fewer than two images in it.
+    """
+    if not os.path.isdir(folder):
+        raise UserError(f"{folder}: not a folder of images (nor .npz statistics)")
+    found = sorted(
+        os.path.join(parent, name)
+        for parent, _, names in os.walk(folder, onerror=_refuse_folder, followlinks=True)
+        for name in names
+        if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
+    )
+    if len(found) < 2:
+        raise UserError(f"{folder}: {len(found) or 'no'} images there, FID needs at least 2 "
+                        f"(file names in {' '.join(IMAGE_SUFFIXES)})")
+    return found
+
+
+def _refuse_folder(error: OSError) -> None:
+    raise UserError(f"{error.filename}: cannot be searched for images ({error.strerror})") from error
+
+
+def read_image(path: str, size: tuple[int, int] | None = None) -> np.ndarray:
+    """An image file as 8-bit RGB [H,W,3]: grey and palette converted, transparency dropped.
+
+    :param size: (height, width) to resize to, bicubic; None leaves the image as it is.
+    :raises UserError: the file cannot be decoded, or is grey with more than 8 bits.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.mode[0] in "IF":
+                raise UserError(f"{path}: more than 8 bits per pixel (mode {image.mode}); convert it to 8-bit RGB")
+            image = image.convert("RGB")
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        raise UserError(f"{path}: cannot be read as an image; remove or replace it") from error
+    if size is not None:
+        image = image.resize((size[1], size[0]), Image.Resampling.BICUBIC)
+    return np.array(image)
+
+
+def _ahead(function: Callable, items: Iterable, threads: int, ahead: int) -> Iterator:
+    """``map(function, items)`` in threads, at most ``ahead`` results before they are asked for."""
+    pool = ThreadPoolExecutor(threads)
+    pending: deque = deque()
+    try:
+        for item in items:
+            pending.append(pool.submit(function, item))
+            if len(pending) > ahead:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
