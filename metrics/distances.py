@@ -5,7 +5,7 @@
 (Heusel et al., "GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium", 2017, eq. 6). The
 last trace is computed without a matrix square root of the product. For any R1, R2 with R1ᵀR1 = S1 and R2ᵀR2 = S2 it is
 the sum of the singular values of R1 R2ᵀ. R may be the centred features themselves (over √(n-1)), which is exact and
-quick for few images, or comes from the eigenvalues of S. Either way the result is real, finite and not negative.
+quick for few images, or a factor of S (Cholesky, eigenvalues). Either way the result is real, finite and not negative.
 
     KID = mean k(x, x') + mean k(y, y') - 2 mean k(x, y),   k(x, y) = (x·y/d + 1)³
 
@@ -15,7 +15,6 @@ MMD GANs", 2018, section 4): an unbiased estimate, which may therefore be negati
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from metrics.statistics import FeatureStatistics, Gaussian, checked_gaussian
 from util.errors import UserError
@@ -23,10 +22,10 @@ from util.errors import UserError
 
 def fid(real: Gaussian | FeatureStatistics, fake: Gaussian | FeatureStatistics) -> float:
     """The Fréchet distance between two sets of statistics of the same dims; at least 0."""
-    difference = real.mean - fake.mean
-    singular_values = torch.linalg.svdvals(torch.from_numpy(real.root @ fake.root.T))
-    spread = np.trace(real.covariance) + np.trace(fake.covariance)
-    return max(0.0, float(difference @ difference + spread - 2 * singular_values.sum().item()))
+    difference, (root1, root2) = real.mean - fake.mean, (real.root, fake.root)
+    singular_values = np.linalg.svd(root1 @ root2.T, compute_uv=False)
+    spread = np.square(root1).sum() + np.square(root2).sum()  # tr(RᵀR), without making the covariances
+    return max(0.0, float(difference @ difference + spread - 2 * singular_values.sum()))
 
 
 def frechet_distance(mu1: np.ndarray, s1: np.ndarray, mu2: np.ndarray, s2: np.ndarray) -> float:

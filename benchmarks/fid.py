@@ -1,0 +1,242 @@
+"""Throughput of fid_score.py against the published loop and against pytorch-fid, and the Fréchet distance alone.
+
+    python benchmarks/fid.py                          # 500 images of 256x256, half of them real, half synthesized
+    python benchmarks/fid.py --num 60 --what scores   # a quick look
+    python benchmarks/fid.py --what distance --json fid.json
+
+Every side is a process of its own on the same image files with the same weights (filled by a rule, so nothing is
+downloaded), from start to printed FID; the sides take turns. The published loop is written here the obvious way: one
+image at a time, all of them in memory, the matrix square root of scipy. Seconds are CPU seconds (user and system) and,
+beside them, wall-clock seconds: on a machine that does other things too, only the former say much. A ratio above 1
+means that fid_score.py takes less.
+"""
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from metrics.distances import fid
+from metrics.images import list_images
+from metrics.inception import PRECISIONS, WEIGHTS_FILE, FIDInception, load_inception
+from metrics.protocol import Meter
+from metrics.statistics import FeatureStatistics, Gaussian
+from tests.fill import fill_
+from util.arguments import ArgumentParser
+from util.errors import command
+from util.files import write_atomically
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+SIZE = 256
+CASES = ("features", "scores", "distance")
+
+
+@command
+def main() -> None:
+    args = parse()
+    if args.published:
+        print(f"FID: {published_fid(*args.published)}")
+        return
+    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"
+    about = {"torch": torch.__version__, "python": platform.python_version(), "threads": 1, **vars(args)}
+    print(f"torch {about['torch']}, python {about['python']}, one thread, {args.num} images of {SIZE}x{SIZE}")
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        if {"features", "scores"} & set(args.what):
+            weights = write_weights(folder)
+            folders = [write_images(f"{folder}/{name}", args.num // 2, seed) for seed, name in enumerate("ab")]
+        if "features" in args.what:
+            rows += precision_error(weights, folders)
+        if "scores" in args.what:
+            rows += compare_scores(args.repeats, folder, weights, folders)
+        if "distance" in args.what:
+            rows += compare_distances(args.repeats)
+    if args.json:
+        write_atomically(args.json, json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
+
+
+def parse() -> argparse.Namespace:
+    parser = ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--num", type=int, default=500, help="images, of both sides together (default 500)")
+    parser.add_argument("--repeats", type=int, default=1, help="turns of every side (default 1)")
+    parser.add_argument("--what", nargs="+", default=CASES, choices=CASES, help="what to measure (default: all)")
+    parser.add_argument("--json", metavar="FILE", help="also write the figures there")
+    parser.add_argument("--published", nargs=3, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+# ---- the published loop
+
+
+def published_fid(weights: str, real: str, fake: str) -> float:
+    """FID as it is usually computed: batches of one, whole arrays, a matrix square root."""
+    import scipy.linalg
+
+    network = FIDInception().eval()
+    network.load_state_dict(torch.load(weights, weights_only=True))
+    moments = []
+    for folder in (real, fake):
+        images = np.stack([np.asarray(Image.open(path).convert("RGB"), np.float32) for path in list_images(folder)])
+        features = np.empty((len(images), 2048))
+        for number, image in enumerate(images):
+            with torch.no_grad():
+                features[number] = network(torch.from_numpy(image.transpose(2, 0, 1)[None].copy() / 255)).numpy()
+        moments += [features.mean(0), np.cov(features, rowvar=False)]
+    return matrix_root_distance(scipy.linalg.sqrtm, *moments)
+
+
+def matrix_root_distance(sqrtm: Callable, mean1: Any, s1: Any, mean2: Any, s2: Any) -> float:
+    """Through the square root of the product. Its imaginary part, for which the published code stops, is left out."""
+    root = sqrtm(s1 @ s2)
+    if not np.isfinite(root).all():
+        offset = 1e-6 * np.eye(len(s1))
+        root = sqrtm((s1 + offset) @ (s2 + offset))
+    return float(((mean1 - mean2) ** 2).sum() + np.trace(s1) + np.trace(s2) - 2 * np.trace(root).real)
+
+
+# ---- what is measured
+
+
+def write_weights(folder: str) -> str:
+    """Filled weights, where pytorch-fid looks for the published ones with TORCH_HOME=folder."""
+    path = os.path.join(folder, "hub", "checkpoints", WEIGHTS_FILE)
+    os.makedirs(os.path.dirname(path))
+    torch.save(fill_(FIDInception(), "inception.", 1.7).state_dict(), path)
+    return path
+
+
+def write_images(folder: str, number: int, seed: int) -> str:
+    """PNGs of smooth noise with grain: as much to decode as in photos."""
+    os.makedirs(folder)
+    rng = np.random.default_rng(seed)
+    for n in range(number):
+        coarse = Image.fromarray(rng.integers(0, 256, (9, 9, 3), dtype=np.uint8))
+        smooth = np.asarray(coarse.resize((SIZE, SIZE), Image.Resampling.BICUBIC), np.int16)
+        grain = rng.normal(0, 6, (SIZE, SIZE, 1)).astype(np.int16)
+        Image.fromarray(np.clip(smooth + grain, 0, 255).astype(np.uint8)).save(f"{folder}/{n:05}.png")
+    return folder
+
+
+def precision_error(weights: str, folders: list[str]) -> list[dict[str, Any]]:
+    """What bfloat16 does to features, and to the FID if both sides, or only one, use it; on up to 64 images a side."""
+    sets, features = {}, {}
+    for precision in PRECISIONS:
+        network = load_inception(2048, path=weights, precision=precision)
+        for side, folder in enumerate(folders):
+            meter = Meter(network, keep_features=True)
+            for path in list_images(folder)[:64]:
+                meter.add(torch.from_numpy(np.array(Image.open(path))).permute(2, 0, 1)[None], [path])
+            sets[precision, side], features[precision, side] = meter.finish()
+    exact, half = (features[precision, 0] for precision in ("float32", "bfloat16"))
+    true = fid(sets["float32", 0], sets["float32", 1])
+    row = {"case": "bfloat16", "features": float(np.linalg.norm(half - exact) / np.linalg.norm(exact)),
+           "fid_both": abs(fid(sets["bfloat16", 0], sets["bfloat16", 1]) / true - 1),
+           "fid_mixed": abs(fid(sets["float32", 0], sets["bfloat16", 1]) / true - 1)}
+    print(f"bfloat16 against float32: features {row['features']:.1e}, FID {row['fid_both']:.2%} with it on both sides, "
+          f"{row['fid_mixed']:.2%} with it on one side (which fid_score.py refuses)", flush=True)
+    return [row]
+
+
+def compare_scores(repeats: int, folder: str, weights: str, folders: list[str]) -> list[dict[str, Any]]:
+    ours = [os.path.join(ROOT, "fid_score.py"), *folders, "--inception_weights", weights, "--num-workers", "1"]
+    commands = {
+        "published loop": [os.path.abspath(__file__), "--published", weights, *folders],
+        "fid_score.py": ours,
+        "fid_score.py bfloat16": [*ours, "--precision", "bfloat16"],
+    }
+    if find_spec("pytorch_fid"):
+        commands["pytorch-fid"] = ["-m", "pytorch_fid", *folders, "--num-workers", "1", "--device", "cpu"]
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
+    printed = {}
+    for _ in range(repeats):
+        for name, line in list(commands.items()):
+            done = process_seconds(line, {"TORCH_HOME": folder, "PYTHONPATH": ROOT})
+            if done is None:
+                print(f"{name}: does not run with the libraries installed here")
+                commands.pop(name)
+                continue
+            printed[name] = done[2]
+            times[name].append(done[:2])
+    rows = []
+    print(f"{'ratio of time':<42}{'CPU s':>18}{'ratio':>8}{'wall s':>18}{'ratio':>8}")
+    for ours_name in ("fid_score.py", "fid_score.py bfloat16"):
+        for other in ("published loop", "pytorch-fid"):
+            if times.get(other):
+                rows.append(report(f"{other} / {ours_name}", times[other], times[ours_name]))
+    print("FID printed: " + ", ".join(f"{name} {value:.4f}" for name, value in printed.items()))
+    return [*rows, {"case": "FID printed", **printed}]
+
+
+def process_seconds(line: list[str], environment: dict[str, str]) -> tuple[float, float, float] | None:
+    """CPU seconds, wall-clock seconds and the last number printed of a Python process; None if it failed."""
+    with tempfile.TemporaryFile("w+") as output, open(os.devnull, "w") as null:
+        start = time.perf_counter()
+        child = os.posix_spawn(sys.executable, [sys.executable, *line], {**os.environ, **environment}, file_actions=[
+            (os.POSIX_SPAWN_DUP2, output.fileno(), 1), (os.POSIX_SPAWN_DUP2, null.fileno(), 2)])
+        _, status, usage = os.wait4(child, 0)
+        seconds = time.perf_counter() - start
+        if status:
+            return None
+        output.seek(0)
+        return usage.ru_utime + usage.ru_stime, seconds, float(output.read().split()[-1])
+
+
+def compare_distances(repeats: int, dims: int = 2048) -> list[dict[str, Any]]:
+    """The Fréchet distance alone: of covariances of full rank, and of fewer images than dims."""
+    import scipy.linalg
+
+    rng = np.random.default_rng(0)
+    decay = np.exp(-12 * np.arange(dims) / dims)  # variances fall from 1 to 4e-11
+    turn = np.linalg.qr(rng.standard_normal((dims, dims)))[0]
+    rows = []
+    for count in (4 * dims, 250):
+        sets = [FeatureStatistics(dims) for _ in range(2)]
+        for one in sets:
+            one.update(rng.standard_normal((count, dims)) * decay @ turn)
+        moments = [value for one in sets for value in (one.mean, one.covariance)]
+        times: tuple[list, list] = ([], [])
+        for _ in range(repeats):
+            if count > dims:  # as loaded from disk, so that nothing is known from the turn before
+                sets = [Gaussian(*moments[:2]), Gaussian(*moments[2:])]
+            theirs, ours = (seconds.append(spent) or value for seconds, (spent, value) in zip(times, (
+                timed(matrix_root_distance, scipy.linalg.sqrtm, *moments), timed(fid, *sets)), strict=True))
+        row = report(f"sqrtm / distance of {count} images, {dims} dims", *times)
+        rows.append({**row, "relative_difference": theirs / ours - 1})
+        print(f"  the distances differ by {abs(theirs / ours - 1):.1e}")
+    return rows
+
+
+def timed(function: Callable, *args: Any) -> tuple[tuple[float, float], Any]:
+    """((CPU seconds, wall-clock seconds), result)."""
+    start = time.process_time(), time.perf_counter()
+    result = function(*args)
+    return (time.process_time() - start[0], time.perf_counter() - start[1]), result
+
+
+def report(case: str, other: list[tuple[float, float]], ours: list[tuple[float, float]]) -> dict[str, Any]:
+    """Print and return a row; times are (CPU, wall) seconds."""
+    row: dict[str, Any] = {"case": case}
+    text = f"{case:<42}"
+    for clock, theirs, mine in zip(("cpu", "wall"), zip(*other, strict=True), zip(*ours, strict=True), strict=True):
+        row[clock] = {"other": theirs, "ours": mine, "ratio_min": min(theirs) / min(mine),
+                      "ratio_median": statistics.median(theirs) / statistics.median(mine)}
+        text += f"{min(theirs):>9.2f}{min(mine):>9.2f}{row[clock]['ratio_min']:>7.2f}x"
+    print(text, flush=True)
+    return row
+
+
+if __name__ == "__main__":
+    main()
