@@ -9,6 +9,7 @@ from PIL import Image
 
 from metrics.inception import FIDInception
 from tests.fill import fill_
+from util.html import Page
 
 SIZE, CLASSES = 32, 5
 NETWORK = ["--dataset_mode", "custom", "--label_nc", CLASSES, "--load_size", SIZE, "--crop_size", SIZE, "--ngf", 4,
@@ -168,6 +169,21 @@ def test_evaluation_keeps_the_best_and_disturbs_nothing(world, trained, tmp_path
     assert "FID of the test split" in page and page.count("<circle") == 2 and "epoch 2: " in page
     assert set(networks(tmp_path / "exp", "best")) == {"best_net_G.pth", "best_net_D.pth", "best_net_IE.pth"}
     assert_equal_networks(networks(tmp_path / "exp"), networks(trained / "exp"))
+
+
+@pytest.mark.parametrize("points", [[(1, 50.0)], [(1, 50.0), (3, 40.0), (7, 45.5)], [(1, 2.0), (2, 2.0)]])
+def test_curve_on_a_page(points, tmp_path):
+    page = Page("run <1>", 300)
+    page.add_curve("FID <of> it", "epoch", points)
+    page.save(str(tmp_path / "page.html"))
+    text = (tmp_path / "page.html").read_text()
+    assert "FID &lt;of&gt; it" in text and "<of>" not in text and text.count("<circle") == len(points)
+    line = [tuple(map(float, pair.split(","))) for pair in re.search(r'points="([^"]+)"', text)[1].split()]
+    assert [x for x, _ in line] == sorted({x for x, _ in line})
+    assert sorted(range(len(points)), key=lambda n: (line[n][1], -n)) == sorted(
+        range(len(points)), key=lambda n: (-points[n][1], -n))  # lower values lie further down
+    best = min(points, key=lambda point: point[1])
+    assert f"Lowest: {best[1]:.4g} at epoch {best[0]}" in text
 
 
 def test_evaluation_is_fid_score_on_the_pictures_of_test(world, trained, tmp_path, run):
