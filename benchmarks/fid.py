@@ -49,10 +49,11 @@ def main() -> None:
     if args.published:
         print(f"FID: {published_fid(*args.published)}")
         return
-    torch.set_num_threads(1)
-    os.environ["OMP_NUM_THREADS"] = "1"
-    about = {"torch": torch.__version__, "python": platform.python_version(), "threads": 1, **vars(args)}
-    print(f"torch {about['torch']}, python {about['python']}, one thread, {args.num} images of {SIZE}x{SIZE}")
+    torch.set_num_threads(args.threads)
+    os.environ["OMP_NUM_THREADS"] = str(args.threads)  # of the processes
+    about = {"torch": torch.__version__, "python": platform.python_version(), **vars(args)}
+    print(f"torch {about['torch']}, python {about['python']}, threads {args.threads}, "
+          f"{args.num} images of {SIZE}x{SIZE}")
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         if {"features", "scores"} & set(args.what):
@@ -72,6 +73,7 @@ def parse() -> argparse.Namespace:
     parser = ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--num", type=int, default=500, help="images, of both sides together (default 500)")
     parser.add_argument("--repeats", type=int, default=1, help="turns of every side (default 1)")
+    parser.add_argument("--threads", type=int, default=1, help="threads of every side (default 1)")
     parser.add_argument("--what", nargs="+", default=CASES, choices=CASES, help="what to measure (default: all)")
     parser.add_argument("--json", metavar="FILE", help="also write the figures there")
     parser.add_argument("--published", nargs=3, help=argparse.SUPPRESS)
