@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from metrics.distances import fid, kid
+from metrics.distances import KID_MIN_IMAGES, fid, kid
 from metrics.images import ImageFolder
 from metrics.inception import FEATURE_DIMS, PRECISIONS, FIDInception, load_inception
 from metrics.protocol import Measured, Protocol, check_comparable, measure_folder
@@ -36,6 +36,10 @@ def main() -> None:
 
     real = load_statistics(args.load_np_name, args.dims) if args.load_np_name else find(args.path_real, args.dims, size)
     fake = find(args.path_fake, args.dims, size) if args.path_fake is not None else None
+    if "kid" in args.metrics:
+        for side in (real, fake):
+            if isinstance(side, ImageFolder) and len(side.files) < KID_MIN_IMAGES:
+                raise UserError(f"{side.source}: {len(side.files)} images, but KID needs at least {KID_MIN_IMAGES}")
     inception = None
     if isinstance(real, ImageFolder) or isinstance(fake, ImageFolder):
         inception = load_inception(args.dims, device, args.inception_weights, args.precision)

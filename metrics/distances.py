@@ -19,6 +19,8 @@ import numpy as np
 from metrics.statistics import FeatureStatistics, Gaussian, checked_gaussian
 from util.errors import UserError
 
+KID_MIN_IMAGES = 4  # two subsets of two
+
 
 def fid(real: Gaussian | FeatureStatistics, fake: Gaussian | FeatureStatistics) -> float:
     """The Fréchet distance between two sets of statistics of the same dims; at least 0."""
@@ -59,8 +61,8 @@ def kid(real: np.ndarray, fake: np.ndarray, subsets: int = 100, subset_size: int
     :raises UserError: fewer than four images in a set.
     """
     smaller = min(len(real), len(fake))
-    if smaller < 4:
-        raise UserError(f"KID of {len(real)} and {len(fake)} images: it needs at least 4 on each side")
+    if smaller < KID_MIN_IMAGES:
+        raise UserError(f"KID of {len(real)} and {len(fake)} images: it needs at least {KID_MIN_IMAGES} on each side")
     size = min(subset_size, smaller // 2)
     rng = np.random.default_rng(seed)
     estimates = [

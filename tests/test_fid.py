@@ -731,6 +731,9 @@ def test_wrong_use_ends_with_status_2_and_one_line(folders, weights, statistics_
     (tmp_path / "single").mkdir()
     photo(0).save(tmp_path / "single" / "0.png")
     single = str(tmp_path / "single")
+    (tmp_path / "three").mkdir()
+    for number in range(3):
+        photo(number).save(tmp_path / "three" / f"{number}.png")
     for arguments, mention in (
         ((), "PATH_REAL"),
         ((real,), "PATH_FAKE"),
@@ -745,6 +748,7 @@ def test_wrong_use_ends_with_status_2_and_one_line(folders, weights, statistics_
         ((real, fake, "--num-workers", "0"), "--num-workers 0"),
         ((real, fake, "--metrics", "kid", "--kid_subsets", "1"), "--kid_subsets 1"),
         ((real, fake, "--metrics", "is"), "--metrics"),
+        ((real, str(tmp_path / "three"), "--metrics", "kid", "--inception_weights", weights), "three: 3 images"),
         ((real, fake, "--precision", "float16"), "--precision"),
         ((real, fake, "--json", real), "cannot write"),
         ((real, "--save_np_name", f"{real}/city0/0.png/"), "cannot write"),
