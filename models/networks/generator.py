@@ -1,6 +1,7 @@
 """The generator: a start at low resolution, then modulated residual blocks with doublings between them."""
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -60,7 +61,8 @@ class Generator(nn.Module):
         self.conv_img = nn.Conv2d(ngf // 2 if self.up_4 else ngf, 3, 3, padding=1)
 
     def _start_from_vector(self, start: Tensor) -> Tensor:
-        return self.fc(start).view(len(start), -1, *self.size)
+        x = self.fc(start).view(len(start), -1, *self.size)
+        return x.contiguous(memory_format=torch.channels_last)  # what the start has, all residual blocks keep
 
     def _start_from_map(self, start: Tensor) -> Tensor:
         return self.fc(F.interpolate(start, size=self.size, mode="nearest"))

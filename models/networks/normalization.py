@@ -168,9 +168,10 @@ def _affine(rows: Tensor, factor: Tensor, offset: Tensor, region: Tensor, slope:
     """
     piece = len(rows) if rows.is_cuda else max(1, PIECE // rows.shape[1])
     out = torch.empty_like(rows)
+    factors = torch.empty_like(rows[:piece])
     for part, x, t in zip(out.split(piece), rows.split(piece), region.split(piece), strict=True):
-        torch.index_select(factor, 0, t, out=part)
-        part.mul_(x).add_(offset[t])
+        torch.index_select(offset, 0, t, out=part)
+        part.addcmul_(torch.index_select(factor, 0, t, out=factors[:len(t)]), x)
         if slope != 1:
             F.leaky_relu_(part, slope)
     return out
