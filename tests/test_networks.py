@@ -20,6 +20,7 @@ from models.networks import (
     parse_norm_name,
 )
 from models.networks.instance_conv import InstanceConv2d, InstanceGrid
+from models.networks.normalization import Features
 from models.networks.spectral import SpectralConv2d
 from options import TrainOptions
 from tests import reference
@@ -194,7 +195,7 @@ def test_inade(size, training, slope):
         x = (3 + 2 * torch.randn(4, 6, *size)).to(memory_format=memory_format)
         noise = torch.randn(4, 10, 2, 4)
         inputs, plain_inputs = copies(x, noise), copies(x, noise)
-        out = layer(inputs[0], Condition(layout, inputs[1]), slope)
+        out = layer(Features(inputs[0]), Condition(layout, inputs[1]), slope)
         expected = F.leaky_relu(plain_layer(plain_inputs[0], *plain(layout), plain_inputs[1]), slope)
         same(out, expected)
         backward(out)
@@ -205,13 +206,49 @@ def test_inade(size, training, slope):
         same_named(states(layer), states(plain_layer))
 
 
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("size", [(12, 20), (6, 10), (3, 5), (7, 9)])
+def test_inade_before_doubling(size, training):
+    """Activations that are doubled on their way, with a 1x1 convolution after the modulation, as in a shortcut."""
+    layout = layout_of(24, 40)
+    layer, plain_layer = (module.train(training) for module in inade_pair())
+    weight = torch.randn(5, 6)
+
+    def linear(x):
+        return F.conv2d(x, weight[..., None, None])
+
+    for use in (lambda x, c: linear(layer(x, c, gain=torch.tensor(0.7))),
+                lambda x, c: layer.then_linear(x, c, torch.tensor(0.7), linear)):
+        x, noise = 3 + 2 * torch.randn(4, 6, *size), torch.randn(4, 10, 2, 4)
+        inputs, plain_inputs = copies(x, noise), copies(x, noise)
+        doubled = F.interpolate(plain_inputs[0], scale_factor=2)
+        out = use(Features(inputs[0], double=True), Condition(layout, inputs[1]))
+        expected = linear(0.7 * plain_layer(doubled, *plain(layout), plain_inputs[1]))
+        same(out, expected)
+        backward(out)
+        backward(expected)
+        for actual, gradient in zip(inputs, plain_inputs, strict=True):
+            same(actual.grad, gradient.grad)
+        same_named(gradients(layer), gradients(plain_layer))
+        same_named(states(layer), states(plain_layer))
+
+
+def test_shortcut_where_nothing_strays():
+    layout = Layout(torch.zeros(1, 8, 8).long(), torch.zeros(1, 8, 8).long(), CLASSES, with_edges=False)
+    layer, plain_layer = inade_pair()
+    x, noise = torch.randn(1, 6, 4, 4), torch.randn(1, 1, 2, 4)
+    out = layer.then_linear(Features(x, double=True), Condition(layout, noise), None, lambda x: 2 * x)
+    assert not len(layout.class_regions.strays((4, 4))[0])
+    same(out, 2 * plain_layer(F.interpolate(x, scale_factor=2), *plain(layout), noise))
+
+
 def test_inade_layout_of_another_resolution():
     """Odd sides: nearest picks pixels unevenly, and the pixel-sized instances may be gone."""
     layout = layout_of(13, 9)
     for size in ((7, 5), (4, 3), (13, 9), (2, 1)):
         layer, plain_layer = inade_pair()
         x, noise = torch.randn(4, 6, *size), torch.randn(4, 10, 2, 4)
-        same(layer(x, Condition(layout, noise)), plain_layer(x, *plain(layout), noise))
+        same(layer(Features(x), Condition(layout, noise)), plain_layer(x, *plain(layout), noise))
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -219,11 +256,11 @@ def test_an_instances_noise_changes_its_pixels_alone(training):
     layout = layout_of(12, 20)
     layer = inade_pair()[0].train(training)
     x, noise = torch.randn(4, 6, 12, 20), torch.randn(4, 10, 2, 4)
-    before = layer(x, Condition(layout, noise))
+    before = layer(Features(x), Condition(layout, noise))
     for sample, instance in ((0, 0), (1, 4), (2, 9), (3, 6)):
         other = noise.clone()
         other[sample, instance] += 1
-        changed = (layer(x, Condition(layout, other)) != before).any(1)
+        changed = (layer(Features(x), Condition(layout, other)) != before).any(1)
         inside = torch.zeros_like(changed)
         inside[sample] = layout.instance[sample] == instance
         assert inside.any() and changed.equal(inside)
@@ -241,7 +278,7 @@ def test_spade(kind, training):
     plain_layer.load_state_dict(layer.state_dict())
     for size, slope in (((6, 10), 1.0), ((12, 20), 0.2), ((7, 9), 0.2)):
         x, plain_x = copies(*[3 + 2 * torch.randn(4, 6, *size)] * 2)
-        out = layer(x, Condition(layout), slope)
+        out = layer(Features(x), Condition(layout), slope)
         expected = F.leaky_relu(plain_layer(plain_x, *plain(layout), None), slope)
         same(out, expected)
         backward(out)

@@ -5,7 +5,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from models.networks.normalization import Condition, MakeNorm
+from models.networks.normalization import Condition, Features, MakeNorm
 from models.networks.spectral import SpectralConv2d
 from util.errors import UserError
 
@@ -31,23 +31,30 @@ class ResnetBlock(nn.Module):
             self.conv_s = conv(fin, fout, 1, bias=False)
             self.norm_s = make_norm(fin)
 
-    def forward(self, x: Tensor, condition: Condition) -> Tensor:
-        """[B, fin, h, w] -> [B, fout, h, w]."""
-        shortcut = modulated(self.conv_s, self.norm_s, x, condition, slope=1.0) if self.learned_shortcut else x
-        dx = modulated(self.conv_0, self.norm_0, x, condition)
-        dx = modulated(self.conv_1, self.norm_1, dx, condition)
+    def forward(self, x: Tensor, condition: Condition, double: bool = False) -> Tensor:
+        """[B, fin, h, w] -> [B, fout, h, w], or [B, fout, 2h, 2w] where ``x`` is to be doubled first."""
+        features = Features(x, double)
+        shortcut = self.shortcut(features, condition) if self.learned_shortcut else features.full
+        dx = modulated(self.conv_0, self.norm_0, features, condition)
+        dx = modulated(self.conv_1, self.norm_1, Features(dx), condition)
         return shortcut + dx
 
+    def shortcut(self, features: Features, condition: Condition) -> Tensor:
+        """conv_s(norm_s(x))."""
+        if isinstance(self.conv_s, SpectralConv2d):
+            return self.norm_s.then_linear(features, condition, self.conv_s.gain(), self.conv_s.convolve)
+        return self.norm_s.then_linear(features, condition, None, self.conv_s)
 
-def modulated(conv: nn.Module, norm: nn.Module, x: Tensor, condition: Condition, slope: float = LEAKY_SLOPE) -> Tensor:
-    """conv(lrelu(norm(x))).
+
+def modulated(conv: nn.Module, norm: nn.Module, features: Features, condition: Condition) -> Tensor:
+    """conv(lrelu(norm(features))).
 
     Spectral norm divides the weight by sigma; dividing what goes in does the same, and a modulation can do that for
     nothing, since a leaky ReLU passes positive factors on.
     """
     if isinstance(conv, SpectralConv2d):
-        return conv.convolve(norm(x, condition, slope, conv.gain()))
-    return conv(norm(x, condition, slope))
+        return conv.convolve(norm(features, condition, LEAKY_SLOPE, conv.gain()))
+    return conv(norm(features, condition, LEAKY_SLOPE))
 
 
 class VGG19(nn.Module):

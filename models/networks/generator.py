@@ -74,19 +74,13 @@ class Generator(nn.Module):
         """
         x = self._start(start)  # [B, 16nf, sh, sw]
         x = self.head_0(x, condition)
-        x = self.G_middle_0(_up(x), condition)  # [B, 16nf, 2sh, 2sw]
-        if self.up_after_first_middle:
-            x = _up(x)
-        x = self.G_middle_1(x, condition)
-        x = self.up_0(_up(x), condition)  # [B, 8nf, ...]
-        x = self.up_1(_up(x), condition)  # [B, 4nf, ...]
-        x = self.up_2(_up(x), condition)  # [B, 2nf, ...]
-        x = self.up_3(_up(x), condition)  # [B, nf, H, W]; H/2, W/2 with `most`
+        x = self.G_middle_0(x, condition, double=True)  # [B, 16nf, 2sh, 2sw]
+        x = self.G_middle_1(x, condition, double=self.up_after_first_middle)
+        x = self.up_0(x, condition, double=True)  # [B, 8nf, ...]
+        x = self.up_1(x, condition, double=True)  # [B, 4nf, ...]
+        x = self.up_2(x, condition, double=True)  # [B, 2nf, ...]
+        x = self.up_3(x, condition, double=True)  # [B, nf, H, W]; H/2, W/2 with `most`
         if self.up_4:
-            x = self.up_4(_up(x), condition)  # [B, nf/2, H, W]
+            x = self.up_4(x, condition, double=True)  # [B, nf/2, H, W]
         x = self.conv_img(F.leaky_relu(x, LEAKY_SLOPE))  # [B, 3, H, W]
         return full_precision(x).tanh()
-
-
-def _up(x: Tensor) -> Tensor:
-    return F.interpolate(x, scale_factor=2, mode="nearest")

@@ -120,6 +120,7 @@ class Regions:
             keys = keys // extent
         self.ids = tuple(reversed(ids))  # n tensors [T]
         self._maps = {tuple(index.shape[1:]): RegionMap(index, len(ids[0]))}
+        self._strays: dict[tuple[int, int], tuple[Tensor, Tensor, Tensor]] = {}
         self._full = index
 
     def at(self, size: tuple[int, int]) -> "RegionMap":
@@ -130,6 +131,21 @@ class Regions:
             index = F.interpolate(self._full[:, None].float(), size=size, mode="nearest")[:, 0].long()
             self._maps[size] = RegionMap(index, len(self.ids[0]))
         return self._maps[size]
+
+    def strays(self, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+        """Pixels at twice ``size`` that are of another region than the pixel of ``size`` which they double.
+
+        :return: [P] each: their numbers, the numbers of the pixels that they double, and their regions.
+        """
+        size = tuple(size)
+        if size not in self._strays:
+            full = self.at((2 * size[0], 2 * size[1])).index  # [B, 2h, 2w]
+            half = self.at(size).index
+            numbers = torch.arange(half.numel(), device=half.device).view_as(half)
+            half, numbers = (maps.repeat_interleave(2, 1).repeat_interleave(2, 2).flatten() for maps in (half, numbers))
+            pixel = (full.flatten() != half).nonzero()[:, 0]
+            self._strays[size] = pixel, numbers[pixel], full.flatten()[pixel]
+        return self._strays[size]
 
 
 class RegionMap:
