@@ -17,8 +17,10 @@ from models.networks import (
     Layout,
     build_discriminator,
     build_generator,
+    normalization,
     parse_norm_name,
 )
+from models.networks.doubled import Doubled, convolve
 from models.networks.instance_conv import InstanceConv2d, InstanceGrid
 from models.networks.normalization import Features
 from models.networks.spectral import SpectralConv2d
@@ -206,40 +208,42 @@ def test_inade(size, training, slope):
         same_named(states(layer), states(plain_layer))
 
 
+@pytest.mark.parametrize("most_strays", [0, 1])
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("size", [(12, 20), (6, 10), (3, 5), (7, 9)])
-def test_inade_before_doubling(size, training):
-    """Activations that are doubled on their way, with a 1x1 convolution after the modulation, as in a shortcut."""
+@pytest.mark.parametrize("kernel_size", [1, 3])
+@pytest.mark.parametrize("size", [(12, 20), (6, 10), (1, 5), (7, 9)])
+def test_inade_and_convolution_of_doubled_activations(size, kernel_size, training, most_strays, monkeypatch):
+    monkeypatch.setattr(normalization, "MOST_STRAYS", most_strays)
     layout = layout_of(24, 40)
     layer, plain_layer = (module.train(training) for module in inade_pair())
-    weight = torch.randn(5, 6)
+    conv = nn.Conv2d(6, 5, kernel_size, padding=kernel_size // 2, bias=kernel_size == 3)
+    plain_conv = copy.deepcopy(conv)
+    x, noise = 3 + 2 * torch.randn(4, 6, *size), torch.randn(4, 10, 2, 4)
+    inputs, plain_inputs = copies(x, noise), copies(x, noise)
+    modulated = layer(Features(inputs[0], double=True), Condition(layout, inputs[1]), 0.2, torch.tensor(0.7))
+    assert isinstance(modulated, Doubled if most_strays else torch.Tensor)
+    assert modulated.shape == (4, 6, 2 * size[0], 2 * size[1])
+    out = convolve(modulated, conv.weight, conv.bias)
+    doubled = F.interpolate(plain_inputs[0], scale_factor=2)
+    expected = plain_conv(0.7 * F.leaky_relu(plain_layer(doubled, *plain(layout), plain_inputs[1]), 0.2))
+    same(out, expected)
+    backward(out)
+    backward(expected)
+    for actual, gradient in zip(inputs, plain_inputs, strict=True):
+        same(actual.grad, gradient.grad)
+    for module, plain_module in ((layer, plain_layer), (conv, plain_conv)):
+        same_named(gradients(module), gradients(plain_module))
+        same_named(states(module), states(plain_module))
 
-    def linear(x):
-        return F.conv2d(x, weight[..., None, None])
 
-    for use in (lambda x, c: linear(layer(x, c, gain=torch.tensor(0.7))),
-                lambda x, c: layer.then_linear(x, c, torch.tensor(0.7), linear)):
-        x, noise = 3 + 2 * torch.randn(4, 6, *size), torch.randn(4, 10, 2, 4)
-        inputs, plain_inputs = copies(x, noise), copies(x, noise)
-        doubled = F.interpolate(plain_inputs[0], scale_factor=2)
-        out = use(Features(inputs[0], double=True), Condition(layout, inputs[1]))
-        expected = linear(0.7 * plain_layer(doubled, *plain(layout), plain_inputs[1]))
-        same(out, expected)
-        backward(out)
-        backward(expected)
-        for actual, gradient in zip(inputs, plain_inputs, strict=True):
-            same(actual.grad, gradient.grad)
-        same_named(gradients(layer), gradients(plain_layer))
-        same_named(states(layer), states(plain_layer))
-
-
-def test_shortcut_where_nothing_strays():
+def test_doubled_activations_without_strays():
     layout = Layout(torch.zeros(1, 8, 8).long(), torch.zeros(1, 8, 8).long(), CLASSES, with_edges=False)
     layer, plain_layer = inade_pair()
-    x, noise = torch.randn(1, 6, 4, 4), torch.randn(1, 1, 2, 4)
-    out = layer.then_linear(Features(x, double=True), Condition(layout, noise), None, lambda x: 2 * x)
-    assert not len(layout.class_regions.strays((4, 4))[0])
-    same(out, 2 * plain_layer(F.interpolate(x, scale_factor=2), *plain(layout), noise))
+    x, noise, weight = torch.randn(1, 6, 4, 4), torch.randn(1, 1, 2, 4), torch.randn(5, 6, 3, 3)
+    modulated = layer(Features(x, double=True), Condition(layout, noise))
+    assert modulated.change.shape == (0, 6)
+    expected = plain_layer(F.interpolate(x, scale_factor=2), *plain(layout), noise)
+    same(convolve(modulated, weight), F.conv2d(expected, weight, padding=1))
 
 
 def test_inade_layout_of_another_resolution():

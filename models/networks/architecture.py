@@ -5,6 +5,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from models.networks.doubled import convolve
 from models.networks.normalization import Condition, Features, MakeNorm
 from models.networks.spectral import SpectralConv2d
 from util.errors import UserError
@@ -34,27 +35,24 @@ class ResnetBlock(nn.Module):
     def forward(self, x: Tensor, condition: Condition, double: bool = False) -> Tensor:
         """[B, fin, h, w] -> [B, fout, h, w], or [B, fout, 2h, 2w] where ``x`` is to be doubled first."""
         features = Features(x, double)
-        shortcut = self.shortcut(features, condition) if self.learned_shortcut else features.full
+        if self.learned_shortcut:
+            shortcut = modulated(self.conv_s, self.norm_s, features, condition, slope=1.0)
+        else:
+            shortcut = features.full
         dx = modulated(self.conv_0, self.norm_0, features, condition)
         dx = modulated(self.conv_1, self.norm_1, Features(dx), condition)
         return shortcut + dx
 
-    def shortcut(self, features: Features, condition: Condition) -> Tensor:
-        """conv_s(norm_s(x))."""
-        if isinstance(self.conv_s, SpectralConv2d):
-            return self.norm_s.then_linear(features, condition, self.conv_s.gain(), self.conv_s.convolve)
-        return self.norm_s.then_linear(features, condition, None, self.conv_s)
 
-
-def modulated(conv: nn.Module, norm: nn.Module, features: Features, condition: Condition) -> Tensor:
+def modulated(conv: nn.Module, norm: nn.Module, features: Features, condition: Condition,
+              slope: float = LEAKY_SLOPE) -> Tensor:
     """conv(lrelu(norm(features))).
 
     Spectral norm divides the weight by sigma; dividing what goes in does the same, and a modulation can do that for
-    nothing, since a leaky ReLU passes positive factors on.
+    nothing, since a leaky ReLU passes positive factors on. So no copy of the weight is made.
     """
-    if isinstance(conv, SpectralConv2d):
-        return conv.convolve(norm(features, condition, LEAKY_SLOPE, conv.gain()))
-    return conv(norm(features, condition, LEAKY_SLOPE))
+    gain = conv.gain() if isinstance(conv, SpectralConv2d) else None
+    return convolve(norm(features, condition, slope, gain), conv.weight, conv.bias)
 
 
 class VGG19(nn.Module):

@@ -1,6 +1,6 @@
 """The modulations, which are the method: INADE (Section 3 of the paper), and SPADE for comparison.
 
-Both are called as ``norm(features, condition, slope, gain)``, so that residual blocks need not know which one they hold.
+Both are called as ``norm(features, condition, slope, gain)``: residual blocks need not know which one they hold.
 """
 import re
 from collections.abc import Callable
@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from models.networks.doubled import Doubled, double
 from models.networks.layout import Layout, RegionMap
 from util.errors import UserError
 
@@ -31,8 +32,7 @@ class Condition:
 class Features:
     """What goes into a modulation: activations ``x`` [B, c, h, w], to be doubled in size if ``double``.
 
-    Nearest doubling changes neither mean nor variance, and few of a layout's regions below the size of a pixel: what
-    can be done before it costs a quarter.
+    A doubling by nearest changes neither mean nor variance.
     """
 
     def __init__(self, x: Tensor, double: bool = False):
@@ -41,7 +41,7 @@ class Features:
     @cached_property
     def full(self) -> Tensor:
         """The activations at their final size."""
-        return F.interpolate(self.x, scale_factor=2, mode="nearest") if self.double else self.x
+        return double(self.x) if self.double else self.x
 
     @cached_property
     def moments(self) -> tuple[Tensor, Tensor]:
@@ -49,6 +49,7 @@ class Features:
         return _Moments.apply(full_precision(self.x))
 
 
+MOST_STRAYS = 1 / 8  # share of pixels up to which they are done apart from the others
 PIECE = 2**19  # numbers that the modulation works on at a time on the CPU
 
 
@@ -125,7 +126,7 @@ class INADE(nn.Module):
         self.fc_noise = nn.Linear(noise_nc, channels)
 
     def forward(self, features: Features, condition: Condition, slope: float = 1.0,
-                gain: Tensor | None = None) -> Tensor:
+                gain: Tensor | None = None) -> Tensor | Doubled:
         """-> [B, c, h, w], at least float32.
 
         :param slope: of the leaky ReLU that follows; 1: none.
@@ -133,30 +134,16 @@ class INADE(nn.Module):
         """
         regions = condition.layout.class_regions
         factor, offset = self.affine(features, condition, gain)
-        x = full_precision(features.full)
-        return _Modulate.apply(x, factor, offset, regions.at(x.shape[2:]), slope)
-
-    def then_linear(self, features: Features, condition: Condition, gain: Tensor | None,
-                    linear: Callable[[Tensor], Tensor]) -> Tensor:
-        """linear(self(features)) for a 1x1 convolution without bias, [B, c, h, w] -> [B, c', h, w].
-
-        Both act on single pixels, so they are done before the doubling, and done again only where a pixel is of
-        another region than the one that it was made from.
-        """
-        if not features.double:
-            return linear(self(features, condition, gain=gain))
-        regions = condition.layout.class_regions
-        factor, offset = self.affine(features, condition, gain)
+        size = features.x.shape[2:]
+        if not features.double or regions.strays(size).share > MOST_STRAYS:
+            x = full_precision(features.full)
+            return _Modulate.apply(x, factor, offset, regions.at(x.shape[2:]), slope)
         x = full_precision(features.x)
-        halves = regions.at(x.shape[2:])
-        out = Features(linear(_Modulate.apply(x, factor, offset, halves, 1.0)), double=True).full
-        pixel, parent, region = regions.strays(x.shape[2:])
-        if not len(pixel):
-            return out
-        stale = halves.flat[parent]
-        change = _rows(x)[parent] * (factor[region] - factor[stale]) + (offset[region] - offset[stale])  # [P, c]
-        change = linear(change[..., None, None]).flatten(1)
-        return _image(_rows(out).index_add(0, pixel, change.to(out.dtype)), out.shape)
+        out = _Modulate.apply(x, factor, offset, regions.at(size), slope)
+        strays = regions.strays(size)
+        own = F.embedding(strays.parent, _rows(x)) * F.embedding(strays.region, factor)
+        own = F.leaky_relu(own + F.embedding(strays.region, offset), slope)  # [P, c]
+        return Doubled(out, strays, own - F.embedding(strays.parent, _rows(out)))
 
     def affine(self, features: Features, condition: Condition, gain: Tensor | None) -> tuple[Tensor, Tensor]:
         """Normalisation and modulation of every region as x * factor + offset: two tables [T, c]."""
@@ -267,11 +254,6 @@ class SPADE(nn.Module):
         normalized = self.param_free_norm(full_precision(x))
         out = F.leaky_relu(normalized * (1 + self.mlp_gamma(hidden)) + self.mlp_beta(hidden), slope)
         return out if gain is None else out * gain
-
-    def then_linear(self, features: Features, condition: Condition, gain: Tensor | None,
-                    linear: Callable[[Tensor], Tensor]) -> Tensor:
-        """linear(self(features)), as :meth:`INADE.then_linear`."""
-        return linear(self(features, condition, gain=gain))
 
 
 @dataclass(frozen=True)
