@@ -214,6 +214,7 @@ def test_inade(size, training, slope):
 @pytest.mark.parametrize("size", [(12, 20), (6, 10), (1, 5), (7, 9)])
 def test_inade_and_convolution_of_doubled_activations(size, kernel_size, training, most_strays, monkeypatch):
     monkeypatch.setattr(normalization, "MOST_STRAYS", most_strays)
+    monkeypatch.setattr(normalization, "LEAST_PIXELS", 1)
     layout = layout_of(24, 40)
     layer, plain_layer = (module.train(training) for module in inade_pair())
     conv = nn.Conv2d(6, 5, kernel_size, padding=kernel_size // 2, bias=kernel_size == 3)
@@ -236,7 +237,8 @@ def test_inade_and_convolution_of_doubled_activations(size, kernel_size, trainin
         same_named(states(module), states(plain_module))
 
 
-def test_doubled_activations_without_strays():
+def test_doubled_activations_without_strays(monkeypatch):
+    monkeypatch.setattr(normalization, "LEAST_PIXELS", 1)
     layout = Layout(torch.zeros(1, 8, 8).long(), torch.zeros(1, 8, 8).long(), CLASSES, with_edges=False)
     layer, plain_layer = inade_pair()
     x, noise, weight = torch.randn(1, 6, 4, 4), torch.randn(1, 1, 2, 4), torch.randn(5, 6, 3, 3)

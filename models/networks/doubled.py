@@ -47,7 +47,7 @@ class Doubled:
         else:
             out = _convolve_doubled(self.x, weight, bias)
             source, target = self.strays.reach
-            changes = changes[source]
+            changes = F.embedding(source, changes)
         batch, channels, height, width = out.shape
         rows = out.permute(0, 2, 3, 1).reshape(-1, channels).index_add(0, target, changes.to(out.dtype))
         return rows.view(batch, height, width, channels).permute(0, 3, 1, 2)

@@ -49,13 +49,14 @@ class Neighbourhoods:
         return _taps(self.regions.index, self._stride, _OUTSIDE)  # [N', 9]
 
     @cached_property
-    def crossings(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Centres [P] with a tap in another instance, their neighbours' pixel numbers [P, 9], and which of these lie
-        in another instance [P, 9]; a tap beyond the image is none (it is 0 anyway)."""
+    def crossings(self) -> tuple[Tensor, Tensor, list[int]]:
+        """Taps in another instance than their centre's, tap by tap: the centres [M], the pixels there [M], and how
+        many of them each of the nine taps has. Taps beyond the image are none (it is 0 there anyway)."""
         crossing = (self._seen != self._seen[:, 4:5]) & (self._seen != _OUTSIDE)
-        centres = crossing.any(1).nonzero()[:, 0]
-        position = torch.arange(self.regions.index.numel(), device=centres.device).view_as(self.regions.index)
-        return centres, _taps(position, self._stride, 0)[centres], crossing[centres]
+        tap, centre = crossing.t().nonzero(as_tuple=True)
+        position = torch.arange(self.regions.index.numel(), device=tap.device).view_as(self.regions.index)
+        pixel = _taps(position, self._stride, 0)[centre, tap]
+        return centre, pixel, torch.bincount(tap, minlength=9).tolist()
 
     @cached_property
     def _unseen(self) -> tuple[Tensor, Tensor]:
@@ -90,13 +91,13 @@ class InstanceConv2d(nn.Conv2d):
     def forward(self, x: Tensor, grid: InstanceGrid) -> Tensor:
         """[B, fin, h, w] -> [B, fout, ceil(h/stride), ceil(w/stride)]; stride 2 has its centres at pixels (2i, 2j)."""
         out = super().forward(x)
-        centres, neighbours, elsewhere = grid.neighbourhoods(x.shape[2:], self.stride[0]).crossings
-        if not len(centres):
+        centre, pixel, counts = grid.neighbourhoods(x.shape[2:], self.stride[0]).crossings
+        if not len(centre):
             return out
-        rows = x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])  # [N, fin]
-        patches = F.embedding(neighbours, rows) * elsewhere[..., None]  # [P, 9, fin]
-        excess = patches.flatten(1) @ self.weight.permute(2, 3, 1, 0).flatten(0, 2)  # [P, fout]
+        rows = F.embedding(pixel, x.permute(0, 2, 3, 1).reshape(-1, x.shape[1]))  # [M, fin]
+        taps = self.weight.flatten(2).unbind(2)
+        excess = torch.cat([F.linear(part, tap) for part, tap in zip(rows.split(counts), taps, strict=True)])
         batch, channels, height, width = out.shape
         out_rows = out.permute(0, 2, 3, 1).reshape(-1, channels)
-        out_rows = out_rows.index_add(0, centres, excess.to(out.dtype), alpha=-1)
+        out_rows = out_rows.index_add(0, centre, excess.to(out.dtype), alpha=-1)  # [M, fout]
         return out_rows.view(batch, height, width, channels).permute(0, 3, 1, 2)

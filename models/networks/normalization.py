@@ -49,7 +49,9 @@ class Features:
         return _Moments.apply(full_precision(self.x))
 
 
-MOST_STRAYS = 1 / 8  # share of pixels up to which they are done apart from the others
+# when activations stay halved until the convolution, see doubled.py
+LEAST_PIXELS = 1024  # in a batch; for fewer, preparing the kernels takes longer than what they save
+MOST_STRAYS = 0.3  # of the pixels
 PIECE = 2**19  # numbers that the modulation works on at a time on the CPU
 
 
@@ -135,14 +137,16 @@ class INADE(nn.Module):
         regions = condition.layout.class_regions
         factor, offset = self.affine(features, condition, gain)
         size = features.x.shape[2:]
-        if not features.double or regions.strays(size).share > MOST_STRAYS:
+        halved = features.double and len(features.x) * size.numel() >= LEAST_PIXELS
+        if not halved or regions.strays(size).share > MOST_STRAYS:
             x = full_precision(features.full)
             return _Modulate.apply(x, factor, offset, regions.at(x.shape[2:]), slope)
-        x = full_precision(features.x)
+        x, strays = full_precision(features.x), regions.strays(size)
         out = _Modulate.apply(x, factor, offset, regions.at(size), slope)
-        strays = regions.strays(size)
-        own = F.embedding(strays.parent, _rows(x)) * F.embedding(strays.region, factor)
-        own = F.leaky_relu(own + F.embedding(strays.region, offset), slope)  # [P, c]
+        own = torch.addcmul(F.embedding(strays.region, offset), F.embedding(strays.parent, _rows(x)),
+                            F.embedding(strays.region, factor))  # [P, c]
+        if slope != 1:
+            own = F.leaky_relu(own, slope)
         return Doubled(out, strays, own - F.embedding(strays.parent, _rows(out)))
 
     def affine(self, features: Features, condition: Condition, gain: Tensor | None) -> tuple[Tensor, Tensor]:
