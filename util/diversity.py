@@ -1,0 +1,214 @@
+"""Diversity of the pictures of one layout: between whole samples, and where the styles of one class or one instance
+alone are drawn anew. docs/evaluation.md has the definitions.
+"""
+import contextlib
+import functools
+import math
+import os
+from collections import defaultdict
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.pix2pix_model import Pix2PixModel
+from util.errors import UserError
+from util.perceptual import PairDistance
+from util.precision import autocast
+from util.styles import Styles, draw_styles, instance_classes, resample
+
+Data = dict[str, Any]
+
+
+class Resampled(NamedTuple):
+    """What drawing the styles of one class or one instance anew changes."""
+
+    label: int  # the class, or that of the instance
+    inside: float  # mean distance in the region
+    outside: float | None  # and in the rest; None where there is no rest
+
+
+class LayoutDistances(NamedTuple):
+    """The distances measured on one layout."""
+
+    whole: float
+    classes: list[Resampled]
+    instances: list[Resampled]
+
+
+def measure_layout(opt: Any, model: Pix2PixModel, distance: PairDistance, data: Data, seed: int) -> LayoutDistances:
+    """The distances on one layout; they depend on it and the seed, not on other layouts.
+
+    :param opt: ``num_samples`` and ``region_samples`` (2 or more), ``max_regions``, ``styles`` (prior or encoder),
+        ``batchSize`` and ``use_amp`` are read.
+    :param data: a batch of one layout, as the data loader gives it.
+    :param seed: of PyTorch's default generators, from which styles and the choice of regions are drawn.
+    :raises UserError: the generator makes numbers that are not finite.
+    """
+    torch.manual_seed(seed)
+    painter = Painter(opt, model, data)
+    styles = painter.draw(opt.num_samples)
+    images = painter.paint(styles)
+    if not images.isfinite().all():
+        raise UserError(f"{data['path'][0]}: the generator's picture of it has values that are not finite; choose "
+                        "other networks with --name and --which_epoch")
+    whole, _ = distance(images)
+    if "noise" not in styles:  # no styles of instances
+        return LayoutDistances(whole, [], [])
+
+    instance = data["instance"][0, 0]
+    owners = instance_classes(data["label"][0, 0].numpy(), instance.numpy())
+    members = defaultdict(list)
+    for i, label in owners.items():
+        members[label].append(i)
+    first = {name: value[:1].expand(opt.region_samples - 1, *value.shape[1:]) for name, value in styles.items()}
+
+    @functools.cache  # the only instance of a class need not be measured twice
+    def change(ids: tuple[int, ...]) -> tuple[float, float | None]:
+        _, local = distance(torch.cat([images[:1], painter.paint(resample(first, ids))]))
+        inside = torch.isin(instance, torch.tensor(ids, dtype=instance.dtype)).to(local.device)
+        return local[inside].mean().item(), None if inside.all() else local[~inside].mean().item()
+
+    return LayoutDistances(
+        whole,
+        [Resampled(label, *change(tuple(members[label]))) for label in _some(list(members), opt.max_regions)],
+        [Resampled(owners[i], *change((i,))) for i in _some(list(owners), opt.max_regions)],
+    )
+
+
+def _some(items: list[int], most: int) -> list[int]:
+    """At most so many of ``items``, chosen at random."""
+    return [items[i] for i in torch.randperm(len(items))[:most].tolist()]
+
+
+class Painter:
+    """Pictures of one layout in any styles, ``opt.batchSize`` at a time."""
+
+    def __init__(self, opt: Any, model: Pix2PixModel, data: Data):
+        self._opt, self._model, self._data = opt, model, data
+        self._synthesize = model.infer if opt.styles == "encoder" else model.sample
+        self._copies: dict[int, Data] = {}
+
+    def draw(self, count: int) -> Styles:
+        """``count`` draws from the prior."""
+        return draw_styles(self._model, self._repeated(count))
+
+    def paint(self, styles: Styles) -> Tensor:
+        """Styles [N, ...] to images [N, 3, H, W] in [-1, 1]."""
+        images = []
+        for part in zip(*(value.split(self._opt.batchSize) for value in styles.values()), strict=True):
+            with autocast(self._opt):
+                images.append(self._synthesize(self._repeated(len(part[0])), **dict(zip(styles, part, strict=True))))
+        return torch.cat(images)
+
+    def _repeated(self, count: int) -> Data:
+        """``count`` times the layout; the same object for the same count, so that the model knows it again."""
+        if count not in self._copies:
+            self._copies[count] = {name: value.expand(count, *value.shape[1:]) for name, value in self._data.items()
+                                   if isinstance(value, Tensor)}
+        return self._copies[count]
+
+
+class Mean:
+    """A mean that numbers are added to, with its standard error."""
+
+    def __init__(self):
+        self.count, self._total, self._squares = 0, 0.0, 0.0
+
+    def add(self, value: float) -> None:
+        self.count += 1
+        self._total += value
+        self._squares += value * value
+
+    @property
+    def value(self) -> float | None:
+        return self._total / self.count if self.count else None
+
+    @property
+    def standard_error(self) -> float | None:
+        if self.count < 2:
+            return None
+        spread = max(self._squares - self._total**2 / self.count, 0)
+        return math.sqrt(spread / (self.count - 1) / self.count)
+
+
+class Diversity:
+    """Means over layouts; memory grows with the classes, not with the layouts."""
+
+    def __init__(self):
+        self._whole = Mean()
+        self._inside, self._outside = defaultdict(Mean), defaultdict(Mean)  # by (kind, class)
+
+    def add(self, distances: LayoutDistances) -> None:
+        self._whole.add(distances.whole)
+        for kind, found in (("class", distances.classes), ("instance", distances.instances)):
+            for label, inside, outside in found:
+                self._inside[kind, label].add(inside)
+                if outside is not None:
+                    self._outside[kind, label].add(outside)
+
+    def figures(self, names: dict[int, str]) -> dict[str, Any]:
+        """All figures, as plain numbers; None where nothing was measured."""
+        labels = sorted({label for _, label in self._inside})
+        return {
+            "layouts": self._whole.count,
+            "diversity": self._whole.value,
+            "standard_error": self._whole.standard_error,
+            "mCSD": _over_classes(self._inside, labels), "mOCD": _over_classes(self._outside, labels),
+            "mISD": _over_instances(self._inside, labels), "mOISD": _over_instances(self._outside, labels),
+            "classes": {str(label): {"name": names.get(label), **self._figures_of(label)} for label in labels},
+        }
+
+    def _figures_of(self, label: int) -> dict[str, Any]:
+        return {kind: {"inside": self._inside[kind, label].value, "outside": self._outside[kind, label].value,
+                       "count": self._inside[kind, label].count} for kind in ("class", "instance")}
+
+
+def _over_classes(means: dict[tuple[str, int], Mean], labels: list[int]) -> float | None:
+    """Every class counts once, however many layouts have it."""
+    values = [means["class", label].value for label in labels if means["class", label].count]
+    return float(np.mean(values)) if values else None
+
+
+def _over_instances(means: dict[tuple[str, int], Mean], labels: list[int]) -> float | None:
+    """Every instance counts once."""
+    found = [means["instance", label] for label in labels if means["instance", label].count]
+    return sum(mean.value * mean.count for mean in found) / sum(mean.count for mean in found) if found else None
+
+
+def describe(figures: dict[str, Any]) -> str:
+    """The figures of :meth:`Diversity.figures`, with the options ``distance`` and ``num_samples``, in words."""
+    error = "" if figures["standard_error"] is None else f" ± {figures['standard_error']:.4f} (standard error)"
+    lines = [f"{figures['distance']} diversity: {figures['diversity']:.4f}{error}; {figures['layouts']} layouts, "
+             f"{figures['num_samples']} samples each"]
+    if not figures["classes"]:
+        return lines[0]
+    lines += [f"one class resampled:     mCSD {_text(figures['mCSD'])}   mOCD {_text(figures['mOCD'])}",
+              f"one instance resampled:  mISD {_text(figures['mISD'])}   mOISD {_text(figures['mOISD'])}", ""]
+    names = {label: f"{label} {entry['name'] or ''}".rstrip() for label, entry in figures["classes"].items()}
+    width = max(len("class"), *map(len, names.values()))
+    heading = f"{'inside':>8} {'outside':>8} {'count':>6}"
+    lines += [f"{'':{width}} | {'one class resampled':24} | {'one instance resampled'}",
+              f"{'class':{width}} | {heading} | {heading}"]
+    for label, entry in figures["classes"].items():
+        cells = [f"{_text(cell['inside']):>8} {_text(cell['outside']):>8} {cell['count']:>6}"
+                 for cell in (entry["class"], entry["instance"])]
+        lines.append(f"{names[label]:{width}} | {' | '.join(cells)}")
+    return "\n".join(lines)
+
+
+def _text(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def class_names(folder: str) -> dict[int, str]:
+    """Class id -> name, from ``classes.txt`` of a data set like the example world; none where there is no such file."""
+    names = {}
+    with contextlib.suppress(OSError, UnicodeDecodeError), \
+            open(os.path.join(folder, "classes.txt"), encoding="utf-8") as file:
+        for line in file:  # id, red, green, blue, name
+            fields = line.split(maxsplit=4)
+            if len(fields) == 5 and fields[0].isdecimal():
+                names[int(fields[0])] = fields[4].strip()
+    return names
