@@ -35,10 +35,11 @@ class DiversityOptions(TestOptions):
         add = parser.add_argument
         add("--num_samples", type=int, default=10, help="samples of each layout; all their pairs are compared")
         add("--region_samples", type=int, default=4,
-            help="samples of each layout in which one class or one instance differs; all their pairs are compared")
+            help="pictures of each layout in which one class or one instance alone takes its styles from as many of "
+                 "the samples; all their pairs are compared")
         add("--max_regions", type=int, default=8,
-            help="classes, and also instances, of each layout that are resampled, chosen at random where there are "
-                 "more; 0 measures whole samples alone")
+            help="classes, and also instances, of each layout that get such pictures, chosen at random where there are "
+                 "more; 0 compares whole samples alone")
         add("--distance", default="lpips", choices=["lpips", "rgb"],
             help="perceptual, or mean absolute difference of colours in 0..1, which needs no weights")
         add("--perceptual_weights", metavar="FILE", default=None,
@@ -53,6 +54,9 @@ class DiversityOptions(TestOptions):
         for name, least in (("num_samples", 2), ("region_samples", 2), ("max_regions", 0)):
             if getattr(opt, name) < least:
                 raise UserError(f"--{name} {getattr(opt, name)}: must be at least {least}")
+        if opt.region_samples > opt.num_samples:
+            raise UserError(f"--region_samples {opt.region_samples}: must be at most --num_samples {opt.num_samples}, "
+                            "whose styles they take")
         if opt.norm_mode == "spade" and not opt.use_vae:
             raise UserError("--norm_mode spade without --use_vae: the layout alone decides the picture, so that there "
                             "is no diversity to measure; give --use_vae for a SPADE that was trained with it")

@@ -6,6 +6,7 @@ import functools
 import math
 import os
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,13 +17,13 @@ from models.pix2pix_model import Pix2PixModel
 from util.errors import UserError
 from util.perceptual import PairDistance
 from util.precision import autocast
-from util.styles import Styles, draw_styles, instance_classes, resample
+from util.styles import Styles, draw_styles, encode_styles, exchange, instance_classes
 
 Data = dict[str, Any]
 
 
 class Resampled(NamedTuple):
-    """What drawing the styles of one class or one instance anew changes."""
+    """What other styles of one class or one instance change."""
 
     label: int  # the class, or that of the instance
     inside: float  # mean distance in the region
@@ -40,74 +41,95 @@ class LayoutDistances(NamedTuple):
 def measure_layout(opt: Any, model: Pix2PixModel, distance: PairDistance, data: Data, seed: int) -> LayoutDistances:
     """The distances on one layout; they depend on it and the seed, not on other layouts.
 
-    :param opt: ``num_samples`` and ``region_samples`` (2 or more), ``max_regions``, ``styles`` (prior or encoder),
-        ``batchSize`` and ``use_amp`` are read.
+    :param opt: ``num_samples``, ``region_samples`` (from 2 to ``num_samples``), ``max_regions``, ``styles`` (prior or
+        encoder), ``batchSize`` and ``use_amp`` are read.
     :param data: a batch of one layout, as the data loader gives it.
     :param seed: of PyTorch's default generators, from which styles and the choice of regions are drawn.
     :raises UserError: the generator makes numbers that are not finite.
     """
     torch.manual_seed(seed)
-    painter = Painter(opt, model, data)
-    styles = painter.draw(opt.num_samples)
-    images = painter.paint(styles)
+    styles = draw_styles(model, _copies(data, opt.num_samples))
+    if opt.styles == "encoder":
+        styles = encode_styles(model, data, styles)
+    parts = Parts(data) if "noise" in styles else None
+    if parts:
+        data, styles = parts.data, {**styles, "noise": styles["noise"][:, parts.instances]}
+    paint = Painter(opt, model, data)
+    images = paint(styles)
     if not images.isfinite().all():
         raise UserError(f"{data['path'][0]}: the generator's picture of it has values that are not finite; choose "
                         "other networks with --name and --which_epoch")
     whole, _ = distance(images)
-    if "noise" not in styles:  # no styles of instances
+    if not parts:
         return LayoutDistances(whole, [], [])
-
-    instance = data["instance"][0, 0]
-    owners = instance_classes(data["label"][0, 0].numpy(), instance.numpy())
-    members = defaultdict(list)
-    for i, label in owners.items():
-        members[label].append(i)
-    first = {name: value[:1].expand(opt.region_samples - 1, *value.shape[1:]) for name, value in styles.items()}
+    first = {name: value[:1] for name, value in styles.items()}
+    others = {name: value[1:opt.region_samples] for name, value in styles.items()}
 
     @functools.cache  # the only instance of a class need not be measured twice
-    def change(ids: tuple[int, ...]) -> tuple[float, float | None]:
-        _, local = distance(torch.cat([images[:1], painter.paint(resample(first, ids))]))
-        inside = torch.isin(instance, torch.tensor(ids, dtype=instance.dtype)).to(local.device)
+    def change(region: tuple[int, ...]) -> tuple[float, float | None]:
+        _, local = distance(torch.cat([images[:1], paint(exchange(first, others, region))]))
+        inside = parts.mask(region).to(local.device)
         return local[inside].mean().item(), None if inside.all() else local[~inside].mean().item()
 
     return LayoutDistances(
         whole,
-        [Resampled(label, *change(tuple(members[label]))) for label in _some(list(members), opt.max_regions)],
-        [Resampled(owners[i], *change((i,))) for i in _some(list(owners), opt.max_regions)],
+        [Resampled(c, *change(parts.of_class(c))) for c in _some(np.unique(parts.classes), opt.max_regions)],
+        [Resampled(parts.owner[i], *change(parts.of_instance(i)))
+         for i in _some(np.unique(parts.instances), opt.max_regions)],
     )
 
 
-def _some(items: list[int], most: int) -> list[int]:
+def _some(items: np.ndarray, most: int) -> list[int]:
     """At most so many of ``items``, chosen at random."""
-    return [items[i] for i in torch.randperm(len(items))[:most].tolist()]
+    return items[torch.randperm(len(items))[:most].numpy()].tolist()
+
+
+class Parts:
+    """The parts of a layout, each one class in one instance. Noise that has a row for each of them instead of each
+    instance lets a class change alone where an instance is of several (in COCO, all stuff is one).
+
+    ``classes`` and ``instances`` [P] are those of the parts, ``owner`` the class of most pixels of an instance, and
+    ``data`` the layout with its parts for instances.
+    """
+
+    def __init__(self, data: Data):
+        label, instance = (data[name][0, 0].numpy().astype(np.int64) for name in ("label", "instance"))
+        self.owner = instance_classes(label, instance)
+        keys, parts = np.unique(instance * (label.max() + 1) + label, return_inverse=True)
+        self.instances, self.classes = np.divmod(keys, label.max() + 1)
+        self._map = torch.from_numpy(parts.reshape(label.shape))
+        self.data = {**data, "instance": self._map[None, None]}
+
+    def of_class(self, label: int) -> tuple[int, ...]:
+        return tuple(np.flatnonzero(self.classes == label).tolist())
+
+    def of_instance(self, instance: int) -> tuple[int, ...]:
+        return tuple(np.flatnonzero(self.instances == instance).tolist())
+
+    def mask(self, parts: Sequence[int]) -> Tensor:
+        """[H, W] bool: the pixels of these parts."""
+        return torch.isin(self._map, torch.tensor(parts))
 
 
 class Painter:
-    """Pictures of one layout in any styles, ``opt.batchSize`` at a time."""
+    """Pictures of one layout: ``paint(styles)`` for styles [N, ...] gives images [N, 3, H, W] in [-1, 1]."""
 
     def __init__(self, opt: Any, model: Pix2PixModel, data: Data):
-        self._opt, self._model, self._data = opt, model, data
-        self._synthesize = model.infer if opt.styles == "encoder" else model.sample
-        self._copies: dict[int, Data] = {}
+        self._opt, self._model = opt, model
+        # the same object for the same count, so that the model knows the layout again
+        self._copies = functools.cache(functools.partial(_copies, data))
 
-    def draw(self, count: int) -> Styles:
-        """``count`` draws from the prior."""
-        return draw_styles(self._model, self._repeated(count))
-
-    def paint(self, styles: Styles) -> Tensor:
-        """Styles [N, ...] to images [N, 3, H, W] in [-1, 1]."""
+    def __call__(self, styles: Styles) -> Tensor:
         images = []
         for part in zip(*(value.split(self._opt.batchSize) for value in styles.values()), strict=True):
             with autocast(self._opt):
-                images.append(self._synthesize(self._repeated(len(part[0])), **dict(zip(styles, part, strict=True))))
+                images.append(self._model.sample(self._copies(len(part[0])), **dict(zip(styles, part, strict=True))))
         return torch.cat(images)
 
-    def _repeated(self, count: int) -> Data:
-        """``count`` times the layout; the same object for the same count, so that the model knows it again."""
-        if count not in self._copies:
-            self._copies[count] = {name: value.expand(count, *value.shape[1:]) for name, value in self._data.items()
-                                   if isinstance(value, Tensor)}
-        return self._copies[count]
+
+def _copies(data: Data, count: int) -> Data:
+    """A batch of ``count`` times the one layout."""
+    return {name: data[name].expand(count, *data[name].shape[1:]) for name in ("label", "instance")}
 
 
 class Mean:

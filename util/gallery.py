@@ -26,7 +26,7 @@ from util.images import save_image, to_pictures
 from util.label_colors import colorize
 from util.memory import keep_freed_memory
 from util.seed import seed_everything
-from util.styles import draw_styles, instance_classes, resample
+from util.styles import draw_styles, exchange, instance_classes
 
 Data = dict[str, Any]
 
@@ -101,7 +101,7 @@ class Gallery:
             picture = to_pictures(self.model.sample(data, **styles))[0]
             pictures[f"style {n + 1}"] = picture
             first = picture if first is None else first
-            styles = resample(styles, [chosen])
+            styles = exchange(styles, draw_styles(self.model, data), [chosen])
         change = np.abs(picture.astype(int) - first).mean(2)
         pictures["change, first to last"] = (255 * change / max(change.max(), 1)).astype(np.uint8)
         self._add_row(f"{_name(data)}: instance {chosen} alone resampled", f"{_name(data)}_instance", pictures)
@@ -176,8 +176,8 @@ def measure(model: Pix2PixModel, batches: list[Data], samples: int) -> dict[str,
                 real[c].append(to_pictures(data["image"])[0][where].mean(0))
         chosen = foreground_instance(data["instance"][0, 0])
         if chosen is not None:
-            styles = draw_styles(model, data)
-            before, after = (model.sample(data, **s) for s in (styles, resample(styles, [chosen])))
+            styles, others = draw_styles(model, data), draw_styles(model, data)
+            before, after = (model.sample(data, **s) for s in (styles, exchange(styles, others, [chosen])))
             change = (after - before).abs().sum(1)[0].cpu().numpy()
             inside_shares.append(float(change[instance == chosen].sum() / max(change.sum(), 1e-12)))
             area_shares.append(float((instance == chosen).mean()))
