@@ -15,6 +15,7 @@ import torch
 import torchvision
 
 import diversity_score
+from data import create_dataloader
 from diversity_score import layout_seed
 from models.modes import InadeMode
 from models.networks import Layout
@@ -340,6 +341,9 @@ def test_class_names(tmp_path):
 # ---- the command
 
 
+NUMBERS = ("layouts", "diversity", "standard_error", "mCSD", "mOCD", "mISD", "mOISD")
+
+
 def test_command(world, checkpoints, tmp_path, run):
     (world / "classes.txt").write_text("1 0 0 0 tree\n")
     args = ["diversity_score.py", *NETWORK, "--dataroot", world, "--checkpoints_dir", checkpoints, "--name", "exp",
@@ -356,10 +360,19 @@ def test_command(world, checkpoints, tmp_path, run):
     succeed(run(*args, "--json", tmp_path / "first.json", "--how_many", 1, "--batchSize", 3, "--use_vae"))
     succeed(run(*args, "--json", tmp_path / "all.json", "--batchSize", 1, "--nThreads", 1))
     first, again = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("first", "all"))
-    assert first["layouts"] == 1 and first["diversity"] != figures["diversity"]
+    opt = diversity_score.DiversityOptions().parse([str(arg) for arg in args[1:]])
+    model = Pix2PixModel(opt)
+    model.load("latest")
+    alone, together = Diversity(), Diversity()
+    for index, data in enumerate(create_dataloader(opt.replace(batchSize=1))):
+        found = measure_layout(opt, model, rgb_distance, data, layout_seed(3, index))
+        for diversity in (alone, together)[index > 0:]:
+            diversity.add(found)
+    for diversity, printed in ((alone, first), (together, figures)):
+        expected = {name: value for name, value in diversity.figures({}).items() if name in NUMBERS}
+        assert {name: printed[name] for name in NUMBERS} == pytest.approx(expected, rel=1e-4)
     assert again.keys() == figures.keys()
-    for name in ("diversity", "standard_error", "mCSD", "mOCD", "mISD", "mOISD"):
-        assert again[name] == pytest.approx(figures[name], rel=1e-4)
+    assert {name: again[name] for name in NUMBERS} == pytest.approx({name: figures[name] for name in NUMBERS}, rel=1e-4)
 
 
 def test_command_with_lpips_and_encoder(world, checkpoints, alexnet, tmp_path, run):
@@ -377,6 +390,7 @@ def test_command_with_lpips_and_encoder(world, checkpoints, alexnet, tmp_path, r
 def test_wrong_use_gets_one_line(world, checkpoints, tmp_path, monkeypatch, capsys):
     args = [*NETWORK, "--dataroot", world, "--checkpoints_dir", checkpoints, "--name", "exp"]
     rgb = [*args, "--distance", "rgb"]
+    monkeypatch.setattr(diversity_score, "keep_freed_memory", lambda: None)  # it would last for all tests
     for wrong, expected in (
         ([*args, "--perceptual_weights", tmp_path / "absent.pth"], r"absent.pth: no AlexNet weights.*download"),
         ([*rgb, "--num_samples", 1], "--num_samples 1"),
