@@ -357,7 +357,7 @@ def test_command(world, checkpoints, tmp_path, run):
     assert 0 < figures["mOCD"] < figures["mCSD"] and 0 < figures["mOISD"] < figures["mISD"]
 
     # a part of the split, painted in other batches, with other options of test.py
-    succeed(run(*args, "--json", tmp_path / "first.json", "--how_many", 1, "--batchSize", 3, "--use_vae"))
+    succeed(run(*args, "--json", tmp_path / "first.json", "--how_many", 2, "--batchSize", 3, "--use_vae"))
     succeed(run(*args, "--json", tmp_path / "all.json", "--batchSize", 1, "--nThreads", 1))
     first, again = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("first", "all"))
     opt = diversity_score.DiversityOptions().parse([str(arg) for arg in args[1:]])
@@ -366,7 +366,7 @@ def test_command(world, checkpoints, tmp_path, run):
     alone, together = Diversity(), Diversity()
     for index, data in enumerate(create_dataloader(opt.replace(batchSize=1))):
         found = measure_layout(opt, model, rgb_distance, data, layout_seed(3, index))
-        for diversity in (alone, together)[index > 0:]:
+        for diversity in (alone, together)[index > 1:]:
             diversity.add(found)
     for diversity, printed in ((alone, first), (together, figures)):
         expected = {name: value for name, value in diversity.figures({}).items() if name in NUMBERS}
