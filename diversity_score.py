@@ -64,8 +64,8 @@ class DiversityOptions(TestOptions):
             raise UserError("--styles encoder: the encoder is that of --use_vae; give it, or --styles prior")
         if opt.norm_mode == "inade" and opt.styles == "prior":
             opt.use_vae = False  # then neither photos nor the encoder's file are needed
-        if opt.json and os.path.isdir(opt.json):
-            raise UserError(f"--json {opt.json}: is a folder; name a file")
+        if opt.json:
+            check_writable(opt.json)
 
 
 @command
@@ -85,6 +85,15 @@ def main() -> None:
     print(describe(figures))
     if opt.json:
         write_atomically(opt.json, json.dumps(figures, indent=1) + "\n")
+
+
+def check_writable(path: str) -> None:
+    """Refuse a place for ``--json`` before the work instead of after it."""
+    folder = os.path.dirname(os.path.abspath(path))
+    while not os.path.exists(folder):
+        folder = os.path.dirname(folder)  # it will be made
+    if os.path.isdir(path) or not os.path.isdir(folder) or not os.access(folder, os.W_OK):
+        raise UserError(f"--json {path}: is a folder, or lies where no file can be written; name another file")
 
 
 def layout_seed(seed: int, index: int) -> int:

@@ -401,6 +401,7 @@ def test_wrong_use_gets_one_line(world, checkpoints, tmp_path, monkeypatch, caps
         ([*rgb, "--styles", "encoder"], "--styles encoder.*--use_vae"),
         ([*args, "--distance", "l2"], "--distance"),
         ([*rgb, "--json", tmp_path], f"--json {tmp_path}"),
+        ([*rgb, "--json", world / "val_img" / "p0.png" / "x" / "figures.json"], "--json .*p0.png/x/figures.json"),
         ([*rgb, "--name", "nobody"], "nobody.*no such checkpoint"),
     ):
         monkeypatch.setattr(sys, "argv", ["diversity_score.py", *map(str, wrong)])
