@@ -118,13 +118,19 @@ def renumber(ids: np.ndarray) -> np.ndarray:
     >>> renumber(np.array([7, 26001, 26000, 7])).tolist()
     [0, 2, 1, 0]
     """
-    if ids.dtype.itemsize <= 2:  # one table over all possible ids is faster than sorting the pixels
+    pixels = ids.ravel()
+    starts = np.flatnonzero(pixels[1:] != pixels[:-1]) + 1  # maps are runs of equal pixels: look up one of each
+    starts = np.concatenate(([0], starts))
+    found = pixels[starts]
+    if ids.dtype.itemsize <= 2:  # a table over all possible ids is faster than sorting
         present = np.zeros(np.iinfo(ids.dtype).max + 1, dtype=bool)
-        present[ids] = True
-        ranks = np.cumsum(present) - 1
-        return ranks.astype(_dtype_for(ranks[-1] + 1))[ids]
-    values, ranks = np.unique(ids, return_inverse=True)
-    return ranks.reshape(ids.shape).astype(_dtype_for(len(values)))
+        present[found] = True
+        table = np.cumsum(present) - 1
+        ranks = table.astype(_dtype_for(table[-1] + 1))[found]
+    else:
+        values, ranks = np.unique(found, return_inverse=True)
+        ranks = ranks.astype(_dtype_for(len(values)))
+    return np.repeat(ranks, np.diff(starts, append=pixels.size)).reshape(ids.shape)
 
 
 def _dtype_for(count: int) -> type[np.integer]:
