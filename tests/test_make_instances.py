@@ -315,12 +315,12 @@ def test_killed_at_several_points(tmp_path, run):
         return {path.name: path.stat().st_mtime_ns for path in folder.glob("[!.]*")}
 
     finished = {}
-    for enough in (0, 3, 11):
+    for enough, kill in ((2, os.kill), (6, os.killpg), (12, os.killpg)):  # with its workers, or alone
         process = subprocess.Popen([sys.executable, str(ROOT / "make_instances.py"), *options], cwd=ROOT,
                                    start_new_session=True, stdout=subprocess.DEVNULL)
         while (not folder.exists() or len(list(folder.iterdir())) < enough) and process.poll() is None:
             time.sleep(0.002)
-        process.send_signal(signal.SIGKILL)
+        kill(process.pid, signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
         _wait_until_gone(process.pid)
         before, finished = finished, whole_maps()
