@@ -8,15 +8,17 @@ from util.errors import UserError
 
 
 @contextlib.contextmanager
-def atomic_path(path: str) -> Iterator[str]:
+def atomic_path(path: str, suffix: str | None = None) -> Iterator[str]:
     """Yield a temporary path beside ``path`` that replaces it when the block ends without an error.
 
+    :param suffix: of the temporary path; default: that of ``path``.
     :raises UserError: the folder cannot be made or written to.
     """
     folder = os.path.dirname(os.path.abspath(path))
     try:
         os.makedirs(folder, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=folder, prefix=".", suffix=os.path.splitext(path)[1])
+        suffix = os.path.splitext(path)[1] if suffix is None else suffix
+        handle, temporary = tempfile.mkstemp(dir=folder, prefix=".", suffix=suffix)
         os.close(handle)
     except OSError as error:
         raise UserError(f"cannot write {path} ({error.strerror}); check the folder and its permissions") from error
