@@ -17,6 +17,7 @@ from models.networks import (
     Layout,
     build_discriminator,
     build_generator,
+    instance_conv,
     normalization,
     parse_norm_name,
 )
@@ -214,7 +215,8 @@ def test_inade(size, training, slope):
 @pytest.mark.parametrize("size", [(12, 20), (6, 10), (1, 5), (7, 9)])
 def test_inade_and_convolution_of_doubled_activations(size, kernel_size, training, most_strays, monkeypatch):
     monkeypatch.setattr(normalization, "MOST_STRAYS", most_strays)
-    monkeypatch.setattr(normalization, "LEAST_PIXELS", 1)
+    for limit in ("LEAST_PIXELS", "LEAST_CHANNELS"):
+        monkeypatch.setattr(normalization, limit, 1)
     layout = layout_of(24, 40)
     layer, plain_layer = (module.train(training) for module in inade_pair())
     conv = nn.Conv2d(6, 5, kernel_size, padding=kernel_size // 2, bias=kernel_size == 3)
@@ -238,7 +240,8 @@ def test_inade_and_convolution_of_doubled_activations(size, kernel_size, trainin
 
 
 def test_doubled_activations_without_strays(monkeypatch):
-    monkeypatch.setattr(normalization, "LEAST_PIXELS", 1)
+    for limit in ("LEAST_PIXELS", "LEAST_CHANNELS"):
+        monkeypatch.setattr(normalization, limit, 1)
     layout = Layout(torch.zeros(1, 8, 8).long(), torch.zeros(1, 8, 8).long(), CLASSES, with_edges=False)
     layer, plain_layer = inade_pair()
     x, noise, weight = torch.randn(1, 6, 4, 4), torch.randn(1, 1, 2, 4), torch.randn(5, 6, 3, 3)
@@ -320,9 +323,11 @@ def test_spectral_norm():
 # ---- instance-aware convolutions and encoders
 
 
+@pytest.mark.parametrize("wide", [3, 4])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("size", [(12, 20), (6, 10), (3, 5), (7, 9), (1, 1)])
-def test_instance_convolution(size, stride):
+def test_instance_convolution(size, stride, wide, monkeypatch):
+    monkeypatch.setattr(instance_conv, "WIDE", wide)
     layout = layout_of(12, 20)
     layer = InstanceConv2d(3, 5, stride=stride)
     plain_layer = reference.ReferenceInstanceConv(3, 5, stride)

@@ -51,6 +51,7 @@ class Features:
 
 # when activations stay halved until the convolution, see doubled.py
 LEAST_PIXELS = 1024  # in a batch; for fewer, preparing the kernels takes longer than what they save
+LEAST_CHANNELS = 128  # for fewer, taking the strays apart does
 MOST_STRAYS = 0.3  # of the pixels
 PIECE = 2**19  # numbers that the modulation works on at a time on the CPU
 
@@ -137,8 +138,9 @@ class INADE(nn.Module):
         regions = condition.layout.class_regions
         factor, offset = self.affine(features, condition, gain)
         size = features.x.shape[2:]
-        halved = features.double and len(features.x) * size.numel() >= LEAST_PIXELS
-        if not halved or regions.strays(size).share > MOST_STRAYS:
+        halved = (features.double and features.x.shape[1] >= LEAST_CHANNELS
+                  and len(features.x) * size.numel() >= LEAST_PIXELS and regions.strays(size).share <= MOST_STRAYS)
+        if not halved:
             x = full_precision(features.full)
             return _Modulate.apply(x, factor, offset, regions.at(x.shape[2:]), slope)
         x, strays = full_precision(features.x), regions.strays(size)
