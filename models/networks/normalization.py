@@ -43,6 +43,11 @@ class Features:
         """The activations at their final size."""
         return double(self.x) if self.double else self.x
 
+    @property
+    def count(self) -> int:
+        """Values per channel, at their final size."""
+        return self.x.numel() // self.x.shape[1] * (4 if self.double else 1)
+
     @cached_property
     def moments(self) -> tuple[Tensor, Tensor]:
         """Mean and variance (over n) of every channel, [c] float32 each."""
@@ -71,7 +76,7 @@ class BatchNorm(nn.BatchNorm2d):
         super().__init__(channels, affine=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        self._check(x)
+        self._check(x.numel() // x.shape[1])
         return F.batch_norm(x, self.running_mean, self.running_var, None, None, self.training, self.momentum, self.eps)
 
     def statistics(self, features: Features) -> tuple[Tensor, Tensor]:
@@ -79,18 +84,17 @@ class BatchNorm(nn.BatchNorm2d):
 
         :raises UserError: a single value per channel in training, which has no variance.
         """
-        self._check(features.full)
+        self._check(features.count)
         if not self.training:
             return self.running_mean, torch.rsqrt(self.running_var + self.eps)
         mean, var = features.moments
         with torch.no_grad():
-            count = features.full.numel() / len(mean)
             self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(var * (count / (count - 1)), self.momentum)
+            self.running_var.lerp_(var * (features.count / (features.count - 1)), self.momentum)
         return mean, torch.rsqrt(var + self.eps)
 
-    def _check(self, x: Tensor) -> None:
-        if self.training and x.numel() == x.shape[1]:
+    def _check(self, count: int) -> None:
+        if self.training and count == 1:
             raise UserError("a batch norm met a single value per channel (a start of 1x1 pixels): give --batchSize 2 "
                             "or a larger --crop_size")
 
@@ -174,7 +178,10 @@ class _Moments(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x):
-        mean, var = torch.batch_norm_update_stats(x, None, None, 0.0)
+        if x.device.type == "cpu":  # the quick way for channels-last tensors there
+            mean, var = torch.batch_norm_update_stats(x, None, None, 0.0)
+        else:
+            var, mean = torch.var_mean(x, dim=(0, 2, 3), correction=0)
         ctx.save_for_backward(x, mean)
         return mean, var
 
