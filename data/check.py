@@ -153,8 +153,8 @@ def notes(opt: Options, samples: list[Sample], classes: list[Summary]) -> list[s
     with_maps = [sample for sample in samples if sample.instances is not None]
     same = [sample for sample in with_maps if sample.same_as_label]
     if same:
-        found.append(f"{len(same)} of {len(with_maps)} instance maps divide the image as the label map does: there, all "
-                     "pixels of a class share one style (make_instances.py --split_components takes classes apart)")
+        found.append(f"{len(same)} of {len(with_maps)} instance maps divide the image as the label map does: all "
+                     "pixels of a class share one style (make_instances.py --split_components takes them apart)")
     spanning = [sample for sample in with_maps if sample.spanning]
     if spanning:
         most = max(spanning, key=lambda sample: sample.spanning)

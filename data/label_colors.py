@@ -53,7 +53,7 @@ def read_label_colors(path: str) -> LabelColors:
     id_of: dict[int, int] = {}
     names: dict[int, str] = {}
     for number, line in enumerate(lines, 1):
-        words = line.split("#")[0].split(maxsplit=4)
+        words = line.split("#")[0].strip().split(maxsplit=4)
         if not words:
             continue
         numbers = [int(word) for word in words[:4] if re.fullmatch("[0-9]{1,5}", word)]
