@@ -5,7 +5,7 @@ _LOADING = ("DATASETS", "EpochDataLoader", "EpochSampler", "collate", "create_da
 
 
 def __getattr__(name: str) -> Any:
-    """Import :mod:`data.loading`, and PyTorch with it, only when needed: commands that just read files start faster."""
+    """Import :mod:`data.loading`, and PyTorch with it, only when needed: what merely reads files starts faster."""
     if name not in _LOADING:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from data import loading
