@@ -161,6 +161,8 @@ def notes(opt: Options, samples: list[Sample], classes: list[Summary]) -> list[s
         found.append(f"{sum(sample.spanning for sample in spanning)} instances in {len(spanning)} images span several "
                      "classes, which is allowed: each class takes its part of the instance's noise "
                      f"(most, {most.spanning}: {most.files.instance})")
+    if not with_maps and opt.norm_mode == "inade" and (opt.no_instance or opt.dataset_mode == "custom"):
+        found.append("without instance maps, the label maps serve: all pixels of a class share one style")
     used = sum(not row["outside"] for row in classes)
     total = opt.label_nc + int(opt.contain_dontcare_label)
     if classes and used < total:
@@ -238,6 +240,8 @@ def print_advice(splits: list[Summary], line: str, stops: bool) -> None:
         headline = "Training would run:" if splits[0]["phase"] == "train" else "Testing would run. To train:"
     elif kinds == {OUTSIDE}:
         headline = "If all these ids are classes, this takes them in (if not, mend the label maps):"
+    elif OUTSIDE in kinds:
+        headline = "Mend what is said above; then this, which takes in all ids found (mended label maps may need less):"
     elif kinds and kinds <= {GEOMETRY}:
         headline = "Change the options as said above, and add them to:"
     else:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from data import DATASETS
-from data.image_files import by_key, read_image, renumber, same_name_problem, to_ids, to_rgb
+from data.image_files import by_key, read_image, same_name_problem, to_ids, to_rgb
 from data.label_colors import LabelColors
 from data.pix2pix_dataset import DONT_CARE, Files, outside_problem, wants_instances
 from data.transforms import Size, choose_geometry
@@ -145,19 +145,23 @@ def geometry_problem(size: Size, opt: argparse.Namespace, path: str) -> str | No
 
 def count(ids: np.ndarray) -> tuple[list[int], list[int]]:
     """The values in a map, ascending, and how many pixels have each."""
-    if ids.dtype.itemsize <= 2:
-        pixels = np.bincount(ids.ravel())
-        values = np.flatnonzero(pixels)
-        return values.tolist(), pixels[values].tolist()
-    values, pixels = np.unique(ids, return_counts=True)
-    return values.tolist(), pixels.tolist()
+    starts = _runs(ids)
+    values, which = np.unique(ids.ravel()[starts], return_inverse=True)
+    pixels = np.bincount(which, weights=np.diff(starts, append=ids.size))
+    return values.tolist(), pixels.astype(int).tolist()
 
 
 def compare(label: np.ndarray, instance: np.ndarray) -> tuple[int, bool]:
     """How many instances have pixels of several classes; whether both maps divide the image alike."""
-    classes, instances = renumber(label).astype(np.int64), renumber(instance)
+    starts = _runs(label, instance)
+    classes, instances = (np.unique(ids.ravel()[starts], return_inverse=True)[1] for ids in (label, instance))
     num_classes, num_instances = int(classes.max()) + 1, int(instances.max()) + 1
-    both = (classes * num_instances + instances).ravel()
-    pairs = np.flatnonzero(np.bincount(both)) if num_classes * num_instances < both.size else np.unique(both)
+    pairs = np.unique(classes * num_instances + instances)
     spanning = np.count_nonzero(np.bincount(pairs % num_instances) > 1)
     return spanning, len(pairs) == num_classes == num_instances
+
+
+def _runs(*maps: np.ndarray) -> np.ndarray:
+    """Where, in the order of pixels, one of the maps changes; maps are runs of equal pixels, far fewer than pixels."""
+    changes = [ids.ravel()[1:] != ids.ravel()[:-1] for ids in maps]
+    return np.concatenate(([0], np.flatnonzero(np.any(changes, axis=0)) + 1))

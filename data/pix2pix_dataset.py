@@ -227,10 +227,13 @@ def wants_instances(opt: argparse.Namespace) -> bool:
 def outside_problem(path: str, ids: list[int], opt: argparse.Namespace) -> str:
     """What is wrong with a label map that has ``ids``, ascending, outside the classes."""
     shown = ", ".join(map(str, ids[:5])) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")
-    dont_care = "--contain_dontcare_label if 255 means don't care, or " if ids[-1] == DONT_CARE else ""
     classes = opt.label_nc + int(opt.contain_dontcare_label)
+    remedy = f"--label_nc {ids[-1] + 1}"
+    if ids[-1] == DONT_CARE:
+        others = f" --label_nc {ids[-2] + 1}" if len(ids) > 1 else ""
+        remedy = f"--contain_dontcare_label{others} if 255 means don't care, or {remedy}"
     return (f"{path}: has the label id{'s' if len(ids) > 1 else ''} {shown}, but the {classes} classes are "
-            f"0..{classes - 1}; mend the file, or give {dont_care}--label_nc {ids[-1] + 1}")
+            f"0..{classes - 1}; mend the file, or give {remedy}")
 
 
 def _read_list(path: str, folder: str, options: dict[str, Any]) -> list[Files]:

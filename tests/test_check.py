@@ -93,6 +93,7 @@ def test_ids_outside_the_classes(tmp_path, check):
     write(paths[0][0], label)
     status, out, error, report = check("custom", "--label_nc", 8)
     assert status == 2 and "has the label ids 9, 12, 255, but the 8 classes are 0..7" in error
+    assert "--contain_dontcare_label --label_nc 13 if 255 means don't care, or --label_nc 256" in error
     rows = {row["id"]: row for row in report["splits"][0]["classes"]}
     assert [i for i, row in rows.items() if row["outside"]] == [9, 12, 255]
     assert (rows[12]["share"], rows[12]["images"]) == (2 / (2 * 24 * 30), 1)
@@ -165,6 +166,10 @@ def test_notes(tmp_path, check):
     assert "2 of 4 instance maps divide the image as the label map does" in out
     assert "in 1 images span several classes" in out and "7 of the 9 classes are in use" in out
     assert len(report["splits"][0]["notes"]) == 5
+    for _, _, instance in paths:
+        instance.unlink()
+    instance.parent.rmdir()
+    assert "without instance maps, the label maps serve" in check("custom")[1]
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32])
