@@ -28,8 +28,17 @@ class Source:
     recursive: bool = False
 
     def files(self) -> list[str]:
-        """Sorted paths, without hidden files; empty if the folder does not exist."""
-        return sorted(os.path.join(folder, name) for folder, name in self._walk() if self._takes(name))
+        """Sorted paths, without hidden files; empty if the folder does not exist.
+
+        :raises UserError: a path that is no text, so that nothing could be named after it.
+        """
+        paths = sorted(os.path.join(folder, name) for folder, name in self._walk() if self._takes(name))
+        for path in paths:
+            try:
+                path.encode()
+            except UnicodeEncodeError as error:
+                raise UserError(f"{path!a}: the name is not UTF-8; rename the file or folder") from error
+        return paths
 
     def names(self) -> Iterator[str]:
         """Names of the files that are there, whatever they are."""

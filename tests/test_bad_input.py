@@ -260,6 +260,8 @@ CASES = {
     "make: negative id": make("train_label/p1.png", image(GREY - np.int32(2), "TIFF"), "p1.png: has the id -2"),
     "make: decompression bomb": make("train_label/p1.png", bomb, "cannot read ROOT/train_label/p1.png"),
     "make: two maps of one name": make("train_label/p1.tif", image(GREY, "TIFF"), "ROOT/train_label/p1.png"),
+    "make: name that is no text": make("train_label/p1.png", lambda path: os.rename(
+        path, os.fsencode(path.parent) + b"/\xff.png"), r"train_label/.udcff.png': the name is not UTF-8; rename"),
     "make: file where maps should go": make("out", a_file, "ROOT/out"),
     "make: read-only disk": make(".", nothing, "/proc/none", "--instance_dir", "/proc/none"),
     **({"check: folder that must not be read": Case("check", lambda root: HIDE(root / "train_label"), "train_label"),
