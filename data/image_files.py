@@ -173,18 +173,30 @@ def renumber(ids: np.ndarray) -> np.ndarray:
     [0, 2, 1, 0]
     """
     pixels = ids.ravel()
-    starts = np.flatnonzero(pixels[1:] != pixels[:-1]) + 1  # maps are runs of equal pixels: look up one of each
-    starts = np.concatenate(([0], starts))
-    found = pixels[starts]
+    starts = _run_starts(pixels)
+    found = pixels[starts]  # one pixel of each run is enough
     if ids.dtype.itemsize <= 2:  # a table over all possible ids is faster than sorting
         present = np.zeros(np.iinfo(ids.dtype).max + 1, dtype=bool)
         present[found] = True
-        table = np.cumsum(present) - 1
-        ranks = table.astype(_dtype_for(table[-1] + 1))[found]
+        values = np.flatnonzero(present)
+        table = np.empty(present.size, _dtype_for(values.size))
+        table[values] = np.arange(values.size)
+        ranks = table[found]
     else:
         values, ranks = np.unique(found, return_inverse=True)
-        ranks = ranks.astype(_dtype_for(len(values)))
+        ranks = ranks.astype(_dtype_for(values.size))
     return np.repeat(ranks, np.diff(starts, append=pixels.size)).reshape(ids.shape)
+
+
+def _run_starts(pixels: np.ndarray) -> np.ndarray:
+    """Positions in ``pixels`` [N], N ≥ 1, of the first and of every one that differs from the one before it."""
+    changed = np.zeros(-(-pixels.size // 8) * 8, dtype=bool)
+    changed[0] = True
+    np.not_equal(pixels[1:], pixels[:-1], out=changed[1:pixels.size])
+    eights = changed.view(np.uint64)  # most are 0: maps are even
+    places = np.flatnonzero(eights != 0)
+    within = np.flatnonzero(eights[places].view(bool))
+    return (places[within >> 3] << 3) + (within & 7)
 
 
 def _dtype_for(count: int) -> type[np.integer]:

@@ -22,6 +22,7 @@ import functools
 import os
 import re
 import sys
+from collections import Counter
 from typing import NamedTuple
 
 import numpy as np
@@ -47,6 +48,7 @@ MAPPING, PARTITION = "CelebA-HQ-to-CelebA-mapping.txt", "list_eval_partition.txt
 class Job(NamedTuple):
     """A face: its photo and masks, and the files to make of them."""
 
+    split: str
     photo: str
     masks: tuple[tuple[int, str], ...]  # (label, path), in the order of labels
     image: str
@@ -72,7 +74,8 @@ def find_jobs(path: str, out: str) -> list[Job]:
     jobs = []
     for number, photo in sorted(photos.items()):
         folder = os.path.join(out, split_of[number])
-        jobs.append(Job(photo, tuple(masks[number]), os.path.join(folder, "images", f"{number}.jpg"),
+        jobs.append(Job(split_of[number], photo, tuple(masks[number]),
+                        os.path.join(folder, "images", f"{number}.jpg"),
                         os.path.join(folder, "labels", f"{number}.png")))
     _refuse_other_split(out, split_of)
     return jobs
@@ -103,7 +106,7 @@ def _read_splits(path: str, numbers: list[int]) -> dict[int, str]:
     partition, mapping = os.path.join(path, PARTITION), os.path.join(path, MAPPING)
     if not os.path.exists(partition):
         return {number: "train" if number < FIRST_TEST else "test" for number in numbers}
-    split_of_file = {name: SPLITS[int(split)] for name, split in _rows(partition, r"(\S+) +([012])")}
+    split_of_file = {name: SPLITS[int(split)] for name, split in _rows(partition, r"(\S+)\s+([012])")}
     file_of = {int(number): name for number, name in _rows(mapping, r"([0-9]+)\s+[0-9]+\s+(\S+)", header=True)}
     for number in numbers:
         if file_of.get(number) not in split_of_file:
@@ -208,11 +211,10 @@ def main() -> None:
     remove_leftovers({os.path.dirname(path) for job in jobs for path in (job.image, job.label)})
     made = run_parallel(functools.partial(prepare, size=args.size, overwrite=args.overwrite), jobs, args.workers,
                         "faces", "face")
-    counts = [sum(job.label == os.path.join(args.out, split, "labels", os.path.basename(job.label)) for job in jobs)
-              for split in SPLITS]
+    counts = Counter(job.split for job in jobs)
     by = PARTITION if os.path.exists(os.path.join(args.path, PARTITION)) else f"number, tests from {FIRST_TEST}"
     print(f"{len(jobs)} faces in {args.out} (split by {by}): "
-          + ", ".join(f"{count} {split}" for split, count in zip(SPLITS, counts, strict=True))
+          + ", ".join(f"{counts[split]} {split}" for split in SPLITS if counts[split])
           + f"; {sum(made)} made, {len(jobs) - sum(made)} up to date")
 
 
