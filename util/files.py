@@ -39,3 +39,19 @@ def write_atomically(path: str, text: str) -> None:
     """Write ``text`` (UTF-8) to ``path``, replacing it as a whole."""
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
         file.write(text)
+
+
+def check_writable(path: str) -> None:
+    """Find out before the work, instead of after it, that ``path`` cannot be written.
+
+    :raises UserError: it cannot, or is a folder.
+    """
+    if os.path.isdir(path):
+        raise UserError(f"cannot write {path} (is a folder); give the name of a file")
+    folder = os.path.dirname(os.path.abspath(path))
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(f"cannot write {path} ({error.strerror}); check the folder and its permissions") from error
