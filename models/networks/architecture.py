@@ -2,7 +2,6 @@
 import os
 
 import torch
-import torchvision
 from torch import Tensor, nn
 
 from models.networks.doubled import convolve
@@ -68,6 +67,8 @@ class VGG19(nn.Module):
 
     def __init__(self, weights: str | None = None):
         super().__init__()
+        import torchvision  # takes more than a second, and only training with this loss needs it
+
         with torch.device("meta"):  # no random weights for the file's to replace
             self.features = torchvision.models.vgg19(weights=None).features[: self.slice_ends[-1]]
         for layer in self.features:
