@@ -32,7 +32,7 @@ def main() -> None:
         check_writable(args.json)
     if args.save_np_name:
         path = statistics_path(args.save_np_name)
-        check_writable(path if path.endswith(".npz") else os.path.join(path, "m.npy"))
+        check_writable(os.path.join(path, "m.npy") if os.path.isdir(path) else path)
 
     real = load_statistics(args.load_np_name, args.dims) if args.load_np_name else find(args.path_real, args.dims, size)
     fake = find(args.path_fake, args.dims, size) if args.path_fake is not None else None

@@ -25,7 +25,6 @@ import torch.nn.functional as F
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from models.networks import output_size
-from models.networks.spectral import SpectralConv2d
 from options import TrainOptions
 from tests.reference import ReferenceTrainer
 from trainers.pix2pix_trainer import Pix2PixTrainer
@@ -97,7 +96,7 @@ def measure(args: argparse.Namespace, classes: int | None, instances: int) -> li
         if case in args.what:
             report(case, *alternately(plain, ours, args.repeats))
     if "inference" in args.what:
-        convolutions = bare_convolutions(trainer, data)
+        convolutions = bare_convolutions(reference, data)
         ours = cases(trainer, reference, data)["inference"][1]
         report("inference/bare convs", *alternately(convolutions, ours, args.repeats))
     del trainer, reference
@@ -185,32 +184,26 @@ def cases(trainer: Pix2PixTrainer, reference: ReferenceTrainer, data: dict[str, 
     }
 
 
-def bare_convolutions(trainer: Pix2PixTrainer, data: dict[str, torch.Tensor]) -> Callable[[], None]:
-    """The dense convolutions and linear layers of inference with the encoder, and nothing else."""
+def bare_convolutions(reference: ReferenceTrainer, data: dict[str, torch.Tensor]) -> Callable[[], None]:
+    """The convolutions and linear layers of inference with the encoder, as the networks define them, and nothing else:
+    dense, channels-last, spectral norm folded in."""
     calls: list[tuple] = []
 
     def record(module: torch.nn.Module, inputs: tuple) -> None:
-        x = torch.randn_like(inputs[0])
+        x, weight = torch.randn_like(inputs[0]), module.weight.detach()
         if isinstance(module, torch.nn.Linear):
-            calls.append((F.linear, x, module.weight.detach()))
+            calls.append((F.linear, x, weight))
         else:
-            calls.append((F.conv2d, x, module.weight.detach(), None, module.stride, module.padding))
+            x, weight = (tensor.contiguous(memory_format=torch.channels_last) for tensor in (x, weight))
+            calls.append((F.conv2d, x, weight, None, module.stride, module.padding))
 
-    def convolve(self: SpectralConv2d, x: torch.Tensor) -> torch.Tensor:  # the way past forward, and so past hooks
-        record(self, (x,))
-        return original(self, x)
-
-    model = trainer.model.eval()
-    layers = [m for network in (model.netG, model.netE) for m in network.modules()
+    layers = [m for network in (reference.netG, reference.netE) for m in network.modules()
               if isinstance(m, torch.nn.Conv2d | torch.nn.Linear)]
     hooks = [layer.register_forward_pre_hook(record) for layer in layers]
-    original, SpectralConv2d.convolve = SpectralConv2d.convolve, convolve
     with torch.no_grad():
-        model(data, mode="inference")
-    SpectralConv2d.convolve = original
+        reference.infer(data, encode=True)
     for hook in hooks:
         hook.remove()
-    model.train()
 
     @torch.no_grad()
     def run() -> None:

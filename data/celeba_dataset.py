@@ -8,6 +8,8 @@ from data.pix2pix_dataset import Pix2pixDataset, Sources
 
 class CelebADataset(Pix2pixDataset):
     instance_remedy = "run python make_instances.py --path DATA --dataset celeba"
+    class_names = ("background", "skin", "nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "l_ear", "r_ear",
+                   "mouth", "u_lip", "l_lip", "hair", "hat", "ear_r", "neck_l", "neck", "cloth")
     photos_may_be_larger = True  # as distributed, photos are 1024x1024 and masks 512x512
 
     @staticmethod

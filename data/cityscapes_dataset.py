@@ -10,6 +10,10 @@ class CityscapesDataset(Pix2pixDataset):
     """Instances: the renumbered ``_instanceReIds.png`` for INADE, the data set's own ``_instanceIds.png`` for SPADE."""
 
     instance_remedy = "run python make_instances.py --path DATA --dataset cityscapes"
+    class_names = ("unlabeled", "ego vehicle", "rectification border", "out of roi", "static", "dynamic", "ground",
+                   "road", "sidewalk", "parking", "rail track", "building", "wall", "fence", "guard rail", "bridge",
+                   "tunnel", "pole", "polegroup", "traffic light", "traffic sign", "vegetation", "terrain", "sky",
+                   "person", "rider", "car", "truck", "bus", "caravan", "trailer", "train", "motorcycle", "bicycle")
 
     @staticmethod
     def modify_commandline_options(parser: argparse.ArgumentParser, is_train: bool) -> None:

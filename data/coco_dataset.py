@@ -5,7 +5,7 @@ from data.pix2pix_dataset import Pix2pixDataset, Sources
 
 
 class CocoDataset(Pix2pixDataset):
-    instance_remedy = ("draw them from COCO's annotations/instances_{train,val}2017.json over the label maps, or give "
+    instance_remedy = ("run python make_instances.py --path DATA --dataset coco --split_components, or give "
                        "--no_instance to use the label maps")
 
     @staticmethod

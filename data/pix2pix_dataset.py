@@ -7,9 +7,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
 
-from data.image_files import Source, pair, read_ids, read_photo, renumber, stem
-from data.transforms import choose_geometry
+from data.image_files import Source, pair, read_ids, read_image, read_photo, renumber, stem, to_ids
+from data.label_colors import read_label_colors
+from data.transforms import Size, choose_geometry
 from util.errors import UserError
 from util.files import write_atomically
 
@@ -58,12 +60,14 @@ class Pix2pixDataset(torch.utils.data.Dataset):
 
     instance_remedy = "give --no_instance to use the label maps as instance maps"
     photos_may_be_larger = False
+    class_names: tuple[str, ...] = ()  # of the ids from 0 on, where they are known
 
     def __init__(self, opt: argparse.Namespace):
         self.opt = opt
         self.num_classes = opt.label_nc + int(opt.contain_dontcare_label)
         # crop and flip of a sample depend on this, the epoch and the index only, whichever process loads it
         self.seed = secrets.randbits(63) if opt.seed is None else opt.seed % 2**63
+        self.label_colors = read_label_colors(opt.label_colors) if opt.label_colors else None
         self.files = self._cached_or_listed_files()[:opt.max_dataset_size]
         photos = "with photos" if self.files[0].photo else "no photos"
         instances = "with instance maps" if self.files[0].instance else "label maps serve as instance maps"
@@ -100,40 +104,50 @@ class Pix2pixDataset(torch.utils.data.Dataset):
         instance = self._read_instance(files.instance, size, files.label) if files.instance else _compact(label)
         sample["instance"] = geometry.apply_to_ids(instance).to(torch.int32)
         if files.photo:
-            photo = read_photo(files.photo)
-            self._check_photo_size(photo.size, size, files)
-            sample["image"] = geometry.apply_to_photo(photo)
+            sample["image"] = geometry.apply_to_photo(self._read_photo(files.photo, size, files.label))
         return sample
 
     # ---- reading ----
 
     def _read_label(self, path: str) -> np.ndarray:
-        """Class ids [H, W], all below the number of classes; uint8 or int32."""
-        opt = self.opt
-        ids = read_ids(path)
+        """Class ids [H, W], all below the number of classes; uint8, or int32 for more than 256 classes."""
+        ids = to_ids(read_image(path), path, self.label_colors)
         if self.num_classes > 256:
             ids = ids.astype(np.int32)
-        if opt.contain_dontcare_label:
-            ids = np.where(ids == DONT_CARE, ids.dtype.type(opt.label_nc), ids)
-        highest = int(ids.max())
-        if highest >= self.num_classes:
-            dont_care = "--contain_dontcare_label if 255 means don't care, or " if highest == DONT_CARE else ""
-            raise UserError(f"{path}: has the label id {highest}, but the {self.num_classes} classes are "
-                            f"0..{self.num_classes - 1}; mend the file, or give {dont_care}--label_nc {highest + 1}")
+        if self.opt.contain_dontcare_label:
+            ids = np.where(ids == DONT_CARE, ids.dtype.type(self.opt.label_nc), ids)
+        if ids.max() >= self.num_classes:
+            raise UserError(outside_problem(path, np.unique(ids[ids >= self.num_classes]).tolist(), self.opt))
         return ids if self.num_classes > 256 else ids.astype(np.uint8, copy=False)
 
-    def _read_instance(self, path: str, size: tuple[int, int], label_path: str) -> np.ndarray:
+    def _read_instance(self, path: str, size: Size, label_path: str) -> np.ndarray:
         ids = read_ids(path)
-        if ids.shape != size[::-1]:
-            raise UserError(f"{path}: {ids.shape[1]}x{ids.shape[0]}, but its label map {label_path} is "
-                            f"{size[0]}x{size[1]}; make the instance map anew")
+        if problem := self.instance_size_problem(path, ids.shape[::-1], label_path, size):
+            raise UserError(problem)
         return _compact(ids)
 
-    def _check_photo_size(self, photo: tuple[int, int], label: tuple[int, int], files: Files) -> None:
-        same_shape = photo[0] * label[1] == photo[1] * label[0]
-        if photo != label and not (self.photos_may_be_larger and same_shape):
-            raise UserError(f"{files.photo}: {photo[0]}x{photo[1]}, but its label map {files.label} is "
-                            f"{label[0]}x{label[1]}; bring both to one size")
+    def _read_photo(self, path: str, size: Size, label_path: str) -> Image.Image:
+        photo = read_photo(path)
+        if problem := self.photo_size_problem(path, photo.size, label_path, size):
+            raise UserError(problem)
+        return photo
+
+    @staticmethod
+    def instance_size_problem(path: str, size: Size, label_path: str, label_size: Size) -> str | None:
+        """What is wrong with the size of an instance map, if anything."""
+        if size == label_size:
+            return None
+        return (f"{path}: {size[0]}x{size[1]}, but its label map {label_path} is {label_size[0]}x{label_size[1]}; "
+                "make the instance map anew")
+
+    @classmethod
+    def photo_size_problem(cls, path: str, size: Size, label_path: str, label_size: Size) -> str | None:
+        """What is wrong with the size of a photo, if anything."""
+        same_shape = size[0] * label_size[1] == size[1] * label_size[0]
+        if size == label_size or (cls.photos_may_be_larger and same_shape):
+            return None
+        return (f"{path}: {size[0]}x{size[1]}, but its label map {label_path} is {label_size[0]}x{label_size[1]}; "
+                "bring both to one size")
 
     # ---- finding ----
 
@@ -148,9 +162,8 @@ class Pix2pixDataset(torch.utils.data.Dataset):
         return [Files(*paths) for paths in zip(labels, photos, instances, strict=True)]
 
     def _photos_for(self, labels: list[str], source: Source | None) -> list[str] | list[None]:
-        needed = self.opt.isTrain or self.opt.use_vae
         found = source.files() if source else []
-        if not found and not needed:
+        if not found and not needs_photos(self.opt):
             return [None] * len(labels)
         if not found:
             lack = f"{_lack(source)}; check --dataroot" if source else "give --image_dir"
@@ -158,8 +171,7 @@ class Pix2pixDataset(torch.utils.data.Dataset):
         return self._partners(labels, found, "photo", "mend the names, or add or remove files, so that all pair up")
 
     def _instances_for(self, labels: list[str], source: Source | None) -> list[str] | list[None]:
-        # without the edge channel, only INADE has a use for them
-        wanted = source and (self.opt.norm_mode == "inade" or not self.opt.no_instance)
+        wanted = source and wants_instances(self.opt)
         found = source.files() if wanted else []
         if not found and (not wanted or self.opt.no_instance):
             return [None] * len(labels)
@@ -202,6 +214,28 @@ class Pix2pixDataset(torch.utils.data.Dataset):
         return files
 
 
+def needs_photos(opt: argparse.Namespace) -> bool:
+    """Whether photos must be there."""
+    return opt.isTrain or opt.use_vae
+
+
+def wants_instances(opt: argparse.Namespace) -> bool:
+    """Whether instance maps are used where they are: without the edge channel, only INADE has a use for them."""
+    return opt.norm_mode == "inade" or not opt.no_instance
+
+
+def outside_problem(path: str, ids: list[int], opt: argparse.Namespace) -> str:
+    """What is wrong with a label map that has ``ids``, ascending, outside the classes."""
+    shown = ", ".join(map(str, ids[:5])) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")
+    classes = opt.label_nc + int(opt.contain_dontcare_label)
+    remedy = f"--label_nc {ids[-1] + 1}"
+    if ids[-1] == DONT_CARE:
+        others = f" --label_nc {ids[-2] + 1}" if len(ids) > 1 else ""
+        remedy = f"--contain_dontcare_label{others} if 255 means don't care, or {remedy}"
+    return (f"{path}: has the label id{'s' if len(ids) > 1 else ''} {shown}, but the {classes} classes are "
+            f"0..{classes - 1}; mend the file, or give {remedy}")
+
+
 def _read_list(path: str, folder: str, options: dict[str, Any]) -> list[Files]:
     """The files of a saved list; none if it was written with other options."""
     try:
@@ -216,8 +250,9 @@ def _read_list(path: str, folder: str, options: dict[str, Any]) -> list[Files]:
 def _lack(source: Source) -> str:
     if not os.path.isdir(source.folder):
         return f"folder {source.folder} does not exist"
-    names = f"*{source.part}*{source.ending}" if source.part or source.ending else "images"
-    return f"{names} not found in {source.folder}"
+    names = f"*{source.part}*{source.ending}".replace("**", "*") if source.part or source.ending else "images"
+    other = next(source.names(), None)
+    return f"{names} not found in {source.folder}" + (f" (there are other files, as {other})" if other else "")
 
 
 def _compact(ids: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ Writes, under --out (NAME is scene_00000, scene_00001, ...):
 ``{train,val}_label/``      NAME.png: class ids, 8 bits
 ``{train,val}_inst/``       NAME.png: instance ids 0..n-1, 8 bits; every instance belongs to one class
 ``styles_{train,val}.csv``  a line per instance: its class, the style it was drawn with, its size
-``classes.txt``             a line per class: id, the colour that stands for it, name
+``classes.txt``             a line per class: the colour that stands for it, id, name; fits --label_colors
 ==========================  =========================================================================
 
 Every instance, thing or stuff, takes its looks from the distribution of its class in :data:`CLASSES`, independently of
@@ -718,7 +718,7 @@ def main() -> None:
     args = parse()
     for split, count in zip(SPLITS, (args.num, args.num_val), strict=True):
         make_split(args.out, split, count, args.size, args.seed, args.workers)
-    lines = (" ".join(map(str, (k, *c.color, c.name))) for k, c in enumerate(CLASSES))
+    lines = (" ".join(map(str, (*c.color, k, c.name))) for k, c in enumerate(CLASSES))
     write_atomically(os.path.join(args.out, "classes.txt"), "\n".join(lines) + "\n")
     print(f"{args.num} + {args.num_val} scenes of {len(CLASSES)} classes drawn in {args.out}")
 

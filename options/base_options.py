@@ -120,6 +120,8 @@ class BaseOptions:
         add("--dataroot", default="./datasets/cityscapes", help="folder of the data set")
         add("--label_nc", type=int, default=182, help="number of classes, without don't care")
         add("--contain_dontcare_label", action="store_true", help="value 255 of a label map is one more class")
+        add("--label_colors", default=None, metavar="FILE",
+            help="text table of label maps that are drawn in colours: lines `r g b id [name]`")
         add("--output_nc", type=int, default=3, choices=[3], help=COMPATIBILITY + ": images are RGB")
         add("--batchSize", type=int, default=1, help="images per step")
         add("--preprocess_mode", default="scale_width_and_crop", choices=PREPROCESS_MODES,

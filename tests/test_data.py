@@ -40,6 +40,7 @@ BASE_OPTIONS = {
     "no_instance": False, "norm_mode": "inade", "no_flip": False, "no_pairing_check": False, "aspect_ratio": 1.0,
     "max_dataset_size": sys.maxsize, "batchSize": 2, "nThreads": 0, "use_vae": False, "contain_dontcare_label": False,
     "cache_filelist_read": False, "cache_filelist_write": False, "seed": 0, "device": torch.device("cpu"),
+    "label_colors": None,
 }
 
 

@@ -751,7 +751,7 @@ def test_wrong_use_ends_with_status_2_and_one_line(folders, weights, statistics_
         ((real, str(tmp_path / "three"), "--metrics", "kid", "--inception_weights", weights), "three: 3 images"),
         ((real, fake, "--precision", "float16"), "--precision"),
         ((real, fake, "--json", real), "cannot write"),
-        ((real, "--save_np_name", f"{real}/city0/0.png/"), "cannot write"),
+        ((real, "--save_np_name", f"{real}/city0/0.png/statistics"), "cannot write"),
         ((real, fake, "--load_np_name", "nothing"), "nothing/m.npy"),
         (("absent", fake), "absent: not a folder"),
         ((real, "absent"), "absent: not a folder"),

@@ -1,5 +1,10 @@
-"""Renumbering of instance ids, against the loop that says what is meant; and its wrong uses."""
+"""Instance maps: renumbering against the loop that says what is meant, components, runs that are killed, wrong uses."""
+import functools
+import os
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +12,11 @@ import pytest
 from PIL import Image
 
 import make_instances
+from data.components import split_components
+from data.image_files import renumber
+from tests.conftest import ROOT
+from util.errors import UserError
+from util.parallel import run_parallel
 
 
 def write(path: Path, array: np.ndarray) -> Path:
@@ -45,6 +55,8 @@ def check(path: Path, source: np.ndarray, mode: str = "L") -> None:
     ("ade20k", "annotations/validation/ADE_val_1.PNG", "instances/validation/ADE_val_1.png"),
     ("celeba", "train/labels/0.png", "train/instances/0.png"),
     ("celeba", "test/labels/ä b.png", "test/instances/ä b.png"),
+    ("coco", "train_label/1.png", "train_inst/1.png"),
+    ("custom", "val_label/1.bmp", "val_inst/1.png"),
 ])
 def test_label_maps(tmp_path, monkeypatch, dataset, source, target):
     label = ids(0, 12, 150, np.uint8)
@@ -62,12 +74,30 @@ def test_cityscapes(tmp_path, monkeypatch, capsys):
     write(folder / "ulm_0_0_gtFine_instanceIds.png", instance)
     write(folder / "ulm_0_1_gtFine_instanceIds.png", crowded)
     write(folder / "ulm_0_0_gtFine_labelIds.png", ids(3, 9, 33, np.uint8))
-    for _ in range(2):  # once more: results are overwritten, and not taken for sources
+    for _ in range(2):  # once more: results are not taken for sources
         call(monkeypatch, "--path", tmp_path, "--dataset", "cityscapes")
         check(folder / "ulm_0_0_gtFine_instanceReIds.png", instance)
         check(folder / "ulm_0_1_gtFine_instanceReIds.png", crowded, mode="I;16")
         assert len(list(folder.iterdir())) == 5
         assert "2 instance maps" in capsys.readouterr().out
+
+
+def test_own_folders(tmp_path, monkeypatch):
+    label = ids(0, 12, 150, np.uint8)
+    write(tmp_path / "my labels/a.tif", label)
+    folders = "--label_dir", tmp_path / "my labels", "--instance_dir", tmp_path / "made/inst"
+    call(monkeypatch, "--dataset", "custom", *folders)
+    check(tmp_path / "made/inst/a.png", label)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (300, 400)])
+def test_renumbering(dtype, shape):
+    random = np.random.default_rng(0)
+    coarse = random.integers(0, np.iinfo(dtype).max, (-(-shape[0] // 7), -(-shape[1] // 7)), dtype, endpoint=True)
+    for map_ in (np.kron(coarse, np.ones((7, 7), dtype))[:shape[0], :shape[1]], np.full(shape, np.iinfo(dtype).max),
+                 np.asfortranarray(random.integers(0, 200, shape).astype(dtype))):
+        assert np.array_equal(renumber(map_), np.unique(map_, return_inverse=True)[1].reshape(shape))
 
 
 @pytest.mark.parametrize("channels", [0, 3, 4])
@@ -135,3 +165,246 @@ def test_as_a_command(tmp_path, run):
     done = run("make_instances.py", "--path", tmp_path, "--dataset", "faces")
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1 and "faces" in done.stderr and not done.stdout
+
+
+# --- components ------------------------------------------------------------------------------------------------------
+
+SCENE = np.array([[5, 5, 0, 7, 7, 0],
+                  [5, 0, 0, 0, 7, 0],
+                  [0, 5, 0, 7, 0, 7],
+                  [0, 0, 0, 0, 0, 0],
+                  [7, 7, 0, 5, 0, 5]])
+
+
+@pytest.mark.parametrize(("settings", "expected"), [
+    ({}, [[1, 1, 0, 4, 4, 0], [1, 0, 0, 0, 4, 0], [0, 1, 0, 4, 0, 4], [0, 0, 0, 0, 0, 0], [5, 5, 0, 2, 0, 3]]),
+    ({"min_area": 2}, [[1, 1, 0, 3, 3, 0], [1, 0, 0, 0, 3, 0], [0, 1, 0, 3, 0, 3], [0] * 6, [4, 4, 0, 2, 0, 2]]),
+    ({"min_area": 5}, [[1, 1, 0, 2, 2, 0], [1, 0, 0, 0, 2, 0], [0, 1, 0, 2, 0, 2], [0] * 6, [3, 3, 0, 1, 0, 1]]),
+    ({"only": [7]}, [[1, 1, 0, 2, 2, 0], [1, 0, 0, 0, 2, 0], [0, 1, 0, 2, 0, 2], [0] * 6, [3, 3, 0, 1, 0, 1]]),
+    ({"only": [5], "min_area": 3}, [[1, 1, 0, 3, 3, 0], [1, 0, 0, 0, 3, 0], [0, 1, 0, 3, 0, 3], [0] * 6,
+                                    [3, 3, 0, 2, 0, 2]]),
+])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32])
+def test_components(settings, expected, dtype):
+    assert split_components(SCENE.astype(dtype), **settings).tolist() == expected
+
+
+def flooded(classes: np.ndarray) -> np.ndarray:
+    """The components, in the order in which they are first met, by filling each from its first pixel."""
+    out = np.full(classes.shape, -1)
+    for start in np.ndindex(classes.shape):
+        if out[start] < 0:
+            number, edge = out.max() + 1, [start]
+            while edge:
+                y, x = edge.pop()
+                inside = 0 <= y < classes.shape[0] and 0 <= x < classes.shape[1]
+                if inside and out[y, x] < 0 and classes[y, x] == classes[start]:
+                    out[y, x] = number
+                    edge += [(y + dy, x + dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
+    return out
+
+
+@pytest.mark.parametrize("count", [2, 5])
+def test_components_against_filling(count):
+    classes = np.random.default_rng(count).integers(0, count, (30, 40)).astype(np.uint8)
+    found, expected = split_components(classes), flooded(classes)
+    assert found.max() == expected.max()
+    assert len({*zip(found.ravel().tolist(), expected.ravel().tolist(), strict=True)}) == expected.max() + 1
+
+
+def test_components_by_the_command(tmp_path, monkeypatch):
+    dots = np.zeros((60, 60), np.uint8)
+    dots[::2, ::2] = 3  # 900 regions of a pixel
+    write(tmp_path / "annotations/a.png", dots)
+    write(tmp_path / "annotations/b.png", SCENE.astype(np.uint8))
+    options = "--path", tmp_path, "--dataset", "ade20k", "--split_components"
+    made = tmp_path / "instances/a.png"
+
+    call(monkeypatch, *options)
+    with Image.open(made) as image:
+        assert image.mode == "I;16" and np.asarray(image).max() == 900
+    with Image.open(tmp_path / "instances/b.png") as image:
+        assert np.array_equal(image, split_components(SCENE))
+    call(monkeypatch, *options, "--min_area", 2)
+    check(made, dots)
+    call(monkeypatch, *options, "--split_classes", 0)
+    check(made, dots)
+
+
+# --- files that are there already ------------------------------------------------------------------------------------
+
+
+def test_what_is_up_to_date_is_left_as_it_is(tmp_path, monkeypatch, capsys):
+    source, made = tmp_path / "train/labels/0.png", tmp_path / "train/instances/0.png"
+    for name in "0", "1":
+        write(source.with_stem(name), ids(0, 12, 150, np.uint8))
+
+    def remade(*options: str) -> bool:
+        before = made.stat().st_ino, made.stat().st_mtime_ns
+        call(monkeypatch, "--path", tmp_path, "--dataset", "celeba", *options)
+        line = capsys.readouterr().out
+        again = before != (made.stat().st_ino, made.stat().st_mtime_ns)
+        assert ("0 made, 2 up to date" not in line) == again
+        return again
+
+    call(monkeypatch, "--path", tmp_path, "--dataset", "celeba")
+    assert "2 made, 0 up to date" in capsys.readouterr().out
+    assert not remade()
+    assert remade("--overwrite")
+    assert remade("--split_components") and not remade("--split_components")
+    assert remade("--split_components", "--min_area", "3") and not remade("--split_components", "--min_area", "3")
+    assert remade() and not remade()
+    made.write_bytes(made.read_bytes()[:-20])
+    assert remade() and not remade()
+    made.write_bytes(b"")
+    assert remade() and not remade()
+    label = ids(1, 12, 150, np.uint8)
+    write(source, label)
+    os.utime(source, (1e9, 1e9))  # other content, but older than what was made: as unpacked from an archive
+    assert remade() and not remade()
+    check(made, label)
+
+
+def test_a_missing_label_is_made_again(tmp_path, monkeypatch):
+    mask = ids(4, 6, 7, np.uint8)
+    write(tmp_path / "test_mask/a.png", mask)
+    for _ in range(2):
+        call(monkeypatch, "--path", tmp_path, "--dataset", "deepfashion")
+        with Image.open(tmp_path / "test_label/a.png") as label:
+            assert np.array_equal(label, mask)
+        (tmp_path / "test_label/a.png").unlink()
+
+
+@pytest.mark.parametrize("dataset", ["coco", "custom"])
+def test_instance_maps_from_elsewhere_are_not_replaced_unasked(tmp_path, monkeypatch, capsys, dataset):
+    label = ids(0, 12, 150, np.uint8)
+    write(tmp_path / "val_label/1.png", label)
+    theirs = write(tmp_path / "val_inst/1.png", label // 2)
+    before = theirs.read_bytes()
+    line = refused(monkeypatch, capsys, "--path", tmp_path, "--dataset", dataset)
+    assert str(theirs) in line and "--overwrite" in line and theirs.read_bytes() == before
+    call(monkeypatch, "--path", tmp_path, "--dataset", dataset, "--overwrite")
+    check(theirs, label)
+
+
+def test_temporary_files_of_killed_runs(tmp_path, monkeypatch):
+    write(tmp_path / "train/labels/0.png", ids(0, 12, 150, np.uint8))
+    folder = tmp_path / "train/instances"
+    folder.mkdir()
+    old, new, other = (folder / name for name in (".abc.part", ".def.part", ".keep"))
+    for path in old, new, other:
+        path.write_text("x")
+    for path in old, other:
+        os.utime(path, (1e9, 1e9))
+    call(monkeypatch, "--path", tmp_path, "--dataset", "celeba")
+    assert sorted(path.name for path in folder.iterdir()) == [".def.part", ".keep", "0.png"]
+
+
+def test_killed_at_several_points(tmp_path, run):
+    maps = {f"{n}.png": ids(n, 300, 40000, np.uint16).repeat(12, 0).repeat(10, 1) for n in range(24)}
+    for name, map_ in maps.items():
+        write(tmp_path / "annotations" / name, map_)
+    folder, options = tmp_path / "instances", ["--path", str(tmp_path), "--dataset", "ade20k", "--workers", "2"]
+    expected = {name: renumbered(map_[::12, ::10]).repeat(12, 0).repeat(10, 1) for name, map_ in maps.items()}
+
+    def whole_maps() -> dict[str, int]:
+        """Time of change of every map; none may be half-written."""
+        for path in folder.glob("[!.]*"):
+            with Image.open(path) as image:
+                assert np.array_equal(image, expected[path.name])
+        return {path.name: path.stat().st_mtime_ns for path in folder.glob("[!.]*")}
+
+    finished = {}
+    for enough, kill in ((2, os.kill), (6, os.killpg), (12, os.killpg)):  # with its workers, or alone
+        process = subprocess.Popen([sys.executable, str(ROOT / "make_instances.py"), *options], cwd=ROOT,
+                                   start_new_session=True, stdout=subprocess.DEVNULL)
+        while (not folder.exists() or len(list(folder.iterdir())) < enough) and process.poll() is None:
+            time.sleep(0.002)
+        kill(process.pid, signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        _wait_until_gone(process.pid)
+        before, finished = finished, whole_maps()
+        assert before.items() <= finished.items() and len(finished) < len(maps)
+    done = run("make_instances.py", *options)
+    assert done.returncode == 0 and f"{24 - len(finished)} made, {len(finished)} up to date" in done.stdout
+    assert finished.items() <= whole_maps().items() and whole_maps().keys() == maps.keys()
+
+
+def _wait_until_gone(group: int, seconds: float = 20) -> None:
+    """Wait for the workers of a killed command to end by themselves."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.02)
+    os.killpg(group, signal.SIGKILL)
+    raise AssertionError("workers outlive the command")
+
+
+# --- wrong uses ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("options", "expected"), [
+    (["--dataset", "ade20k"], "--path"),
+    (["--dataset", "custom", "--label_dir", "."], "--instance_dir"),
+    (["--dataset", "custom", "--label_dir", ".", "--instance_dir", "./"], "--instance_dir ./"),
+    (["--dataset", "custom", "--label_dir", ".", "--instance_dir", "i", "--path", "."], "--path"),
+    (["--dataset", "coco", "--label_dir", ".", "--instance_dir", "i"], "custom"),
+    (["--dataset", "custom", "--label_dir", "no such", "--instance_dir", "i"], "--label_dir no such"),
+    (["--dataset", "cityscapes", "--path", ".", "--split_components"], "--split_components"),
+    (["--dataset", "celeba", "--path", ".", "--min_area", "9"], "--split_components"),
+    (["--dataset", "celeba", "--path", ".", "--split_classes", "9"], "--split_components"),
+    (["--dataset", "celeba", "--path", ".", "--split_components", "--min_area", "0"], "--min_area 0"),
+    (["--dataset", "celeba", "--path", ".", "--workers", "0"], "--workers 0"),
+])
+def test_options_that_do_not_go_together(monkeypatch, capsys, options, expected):
+    assert expected in refused(monkeypatch, capsys, *options)
+
+
+def test_two_maps_of_one_name(tmp_path, monkeypatch, capsys):
+    for name in "a.png", "a.bmp":
+        write(tmp_path / "annotations" / name, ids(0, 12, 150, np.uint8))
+    line = refused(monkeypatch, capsys, "--path", tmp_path, "--dataset", "ade20k")
+    assert "a.png" in line and "a.bmp" in line and not (tmp_path / "instances").exists()
+
+
+def test_a_bad_file_in_a_worker(tmp_path, run):
+    label = ids(0, 12, 150, np.uint8)
+    for n in range(12):
+        write(tmp_path / f"annotations/{n:02}.png", label)
+    bad = tmp_path / "annotations/05.png"
+    bad.write_bytes(bad.read_bytes()[:150])
+    done = run("make_instances.py", "--path", tmp_path, "--dataset", "ade20k", "--workers", 3, timeout=60)
+    assert done.returncode == 2 and not done.stdout
+    assert done.stderr.count("\n") == 1 and done.stderr.startswith(f"error: cannot read {bad}")
+    for path in (tmp_path / "instances").iterdir():
+        check(path, label)
+
+
+# --- processes -------------------------------------------------------------------------------------------------------
+
+
+def test_results_come_in_order():
+    for workers in 1, 3:
+        powers = run_parallel(functools.partial(pow, 2), range(20), workers, "powers", "power")
+        assert powers == [2**n for n in range(20)]
+
+
+def test_a_process_that_is_killed():
+    with pytest.raises(UserError, match=r"--workers 2: .*try --workers 1"):
+        run_parallel(os._exit, [1, 1], 2, "ends", "end")
+
+
+def _fail_at_three(folder: Path, number: int) -> None:
+    if number == 3:
+        raise UserError("three")
+    (folder / str(number)).touch()
+    time.sleep(0.05)
+
+
+def test_a_failure_ends_it_all(tmp_path):
+    with pytest.raises(UserError, match=r"^three$"):
+        run_parallel(functools.partial(_fail_at_three, tmp_path), range(1000), 2, "numbers", "number")
+    assert len(list(tmp_path.iterdir())) < 20

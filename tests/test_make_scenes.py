@@ -147,7 +147,7 @@ def test_files_do_not_depend_on_workers_or_number(tmp_path, run):
     assert len({one[f"train_img/scene_{k:05d}.png"] for k in range(9)} | {one["val_img/scene_00000.png"]}) == 10
 
     lines = [line.split(" ") for line in one["classes.txt"].decode().splitlines()]
-    assert lines == [[str(k), *map(str, c.color), c.name] for k, c in enumerate(CLASSES)]
+    assert lines == [[*map(str, c.color), str(k), c.name] for k, c in enumerate(CLASSES)]
     for split, count in (("train", 9), ("val", 2)):
         with open(tmp_path / "one" / f"styles_{split}.csv", newline="", encoding="utf-8") as file:
             table = list(csv.DictReader(file))

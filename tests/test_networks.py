@@ -17,9 +17,13 @@ from models.networks import (
     Layout,
     build_discriminator,
     build_generator,
+    instance_conv,
+    normalization,
     parse_norm_name,
 )
+from models.networks.doubled import Doubled, convolve
 from models.networks.instance_conv import InstanceConv2d, InstanceGrid
+from models.networks.normalization import Features
 from models.networks.spectral import SpectralConv2d
 from options import TrainOptions
 from tests import reference
@@ -194,7 +198,7 @@ def test_inade(size, training, slope):
         x = (3 + 2 * torch.randn(4, 6, *size)).to(memory_format=memory_format)
         noise = torch.randn(4, 10, 2, 4)
         inputs, plain_inputs = copies(x, noise), copies(x, noise)
-        out = layer(inputs[0], Condition(layout, inputs[1]), slope)
+        out = layer(Features(inputs[0]), Condition(layout, inputs[1]), slope)
         expected = F.leaky_relu(plain_layer(plain_inputs[0], *plain(layout), plain_inputs[1]), slope)
         same(out, expected)
         backward(out)
@@ -205,13 +209,55 @@ def test_inade(size, training, slope):
         same_named(states(layer), states(plain_layer))
 
 
+@pytest.mark.parametrize("most_strays", [0, 1])
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("kernel_size", [1, 3])
+@pytest.mark.parametrize("size", [(12, 20), (6, 10), (1, 5), (7, 9)])
+def test_inade_and_convolution_of_doubled_activations(size, kernel_size, training, most_strays, monkeypatch):
+    monkeypatch.setattr(normalization, "MOST_STRAYS", most_strays)
+    for limit in ("LEAST_PIXELS", "LEAST_CHANNELS"):
+        monkeypatch.setattr(normalization, limit, 1)
+    layout = layout_of(24, 40)
+    layer, plain_layer = (module.train(training) for module in inade_pair())
+    conv = nn.Conv2d(6, 5, kernel_size, padding=kernel_size // 2, bias=kernel_size == 3)
+    plain_conv = copy.deepcopy(conv)
+    x, noise = 3 + 2 * torch.randn(4, 6, *size), torch.randn(4, 10, 2, 4)
+    inputs, plain_inputs = copies(x, noise), copies(x, noise)
+    modulated = layer(Features(inputs[0], double=True), Condition(layout, inputs[1]), 0.2, torch.tensor(0.7))
+    assert isinstance(modulated, Doubled if most_strays else torch.Tensor)
+    assert modulated.shape == (4, 6, 2 * size[0], 2 * size[1])
+    out = convolve(modulated, conv.weight, conv.bias)
+    doubled = F.interpolate(plain_inputs[0], scale_factor=2)
+    expected = plain_conv(0.7 * F.leaky_relu(plain_layer(doubled, *plain(layout), plain_inputs[1]), 0.2))
+    same(out, expected)
+    backward(out)
+    backward(expected)
+    for actual, gradient in zip(inputs, plain_inputs, strict=True):
+        same(actual.grad, gradient.grad)
+    for module, plain_module in ((layer, plain_layer), (conv, plain_conv)):
+        same_named(gradients(module), gradients(plain_module))
+        same_named(states(module), states(plain_module))
+
+
+def test_doubled_activations_without_strays(monkeypatch):
+    for limit in ("LEAST_PIXELS", "LEAST_CHANNELS"):
+        monkeypatch.setattr(normalization, limit, 1)
+    layout = Layout(torch.zeros(1, 8, 8).long(), torch.zeros(1, 8, 8).long(), CLASSES, with_edges=False)
+    layer, plain_layer = inade_pair()
+    x, noise, weight = torch.randn(1, 6, 4, 4), torch.randn(1, 1, 2, 4), torch.randn(5, 6, 3, 3)
+    modulated = layer(Features(x, double=True), Condition(layout, noise))
+    assert modulated.change.shape == (0, 6)
+    expected = plain_layer(F.interpolate(x, scale_factor=2), *plain(layout), noise)
+    same(convolve(modulated, weight), F.conv2d(expected, weight, padding=1))
+
+
 def test_inade_layout_of_another_resolution():
     """Odd sides: nearest picks pixels unevenly, and the pixel-sized instances may be gone."""
     layout = layout_of(13, 9)
     for size in ((7, 5), (4, 3), (13, 9), (2, 1)):
         layer, plain_layer = inade_pair()
         x, noise = torch.randn(4, 6, *size), torch.randn(4, 10, 2, 4)
-        same(layer(x, Condition(layout, noise)), plain_layer(x, *plain(layout), noise))
+        same(layer(Features(x), Condition(layout, noise)), plain_layer(x, *plain(layout), noise))
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -219,11 +265,11 @@ def test_an_instances_noise_changes_its_pixels_alone(training):
     layout = layout_of(12, 20)
     layer = inade_pair()[0].train(training)
     x, noise = torch.randn(4, 6, 12, 20), torch.randn(4, 10, 2, 4)
-    before = layer(x, Condition(layout, noise))
+    before = layer(Features(x), Condition(layout, noise))
     for sample, instance in ((0, 0), (1, 4), (2, 9), (3, 6)):
         other = noise.clone()
         other[sample, instance] += 1
-        changed = (layer(x, Condition(layout, other)) != before).any(1)
+        changed = (layer(Features(x), Condition(layout, other)) != before).any(1)
         inside = torch.zeros_like(changed)
         inside[sample] = layout.instance[sample] == instance
         assert inside.any() and changed.equal(inside)
@@ -241,7 +287,7 @@ def test_spade(kind, training):
     plain_layer.load_state_dict(layer.state_dict())
     for size, slope in (((6, 10), 1.0), ((12, 20), 0.2), ((7, 9), 0.2)):
         x, plain_x = copies(*[3 + 2 * torch.randn(4, 6, *size)] * 2)
-        out = layer(x, Condition(layout), slope)
+        out = layer(Features(x), Condition(layout), slope)
         expected = F.leaky_relu(plain_layer(plain_x, *plain(layout), None), slope)
         same(out, expected)
         backward(out)
@@ -277,9 +323,11 @@ def test_spectral_norm():
 # ---- instance-aware convolutions and encoders
 
 
+@pytest.mark.parametrize("wide", [3, 4])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("size", [(12, 20), (6, 10), (3, 5), (7, 9), (1, 1)])
-def test_instance_convolution(size, stride):
+def test_instance_convolution(size, stride, wide, monkeypatch):
+    monkeypatch.setattr(instance_conv, "WIDE", wide)
     layout = layout_of(12, 20)
     layer = InstanceConv2d(3, 5, stride=stride)
     plain_layer = reference.ReferenceInstanceConv(3, 5, stride)

@@ -8,15 +8,17 @@ from util.errors import UserError
 
 
 @contextlib.contextmanager
-def atomic_path(path: str) -> Iterator[str]:
+def atomic_path(path: str, suffix: str | None = None) -> Iterator[str]:
     """Yield a temporary path beside ``path`` that replaces it when the block ends without an error.
 
+    :param suffix: of the temporary path; default: that of ``path``.
     :raises UserError: the folder cannot be made or written to.
     """
     folder = os.path.dirname(os.path.abspath(path))
     try:
         os.makedirs(folder, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=folder, prefix=".", suffix=os.path.splitext(path)[1])
+        suffix = os.path.splitext(path)[1] if suffix is None else suffix
+        handle, temporary = tempfile.mkstemp(dir=folder, prefix=".", suffix=suffix)
         os.close(handle)
     except OSError as error:
         raise UserError(f"cannot write {path} ({error.strerror}); check the folder and its permissions") from error
@@ -33,21 +35,23 @@ def atomic_path(path: str) -> Iterator[str]:
             os.remove(temporary)
 
 
-def check_writable(path: str) -> None:
-    """Before long work: refuse a ``path`` that could not be written at its end.
-
-    :raises UserError: it is a folder, or the first folder above it that exists cannot be written to.
-    """
-    if os.path.isdir(path):
-        raise UserError(f"cannot write {path}: it is a folder; name a file")
-    folder = os.path.dirname(os.path.abspath(path))
-    while not os.path.lexists(folder):
-        folder = os.path.dirname(folder)
-    if not os.path.isdir(folder) or not os.access(folder, os.W_OK | os.X_OK):
-        raise UserError(f"cannot write {path}: {folder} is no folder that can be written to; check its permissions")
-
-
 def write_atomically(path: str, text: str) -> None:
     """Write ``text`` (UTF-8) to ``path``, replacing it as a whole."""
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
         file.write(text)
+
+
+def check_writable(path: str) -> None:
+    """Find out before the work, instead of after it, that ``path`` cannot be written.
+
+    :raises UserError: it cannot, or is a folder.
+    """
+    if os.path.isdir(path):
+        raise UserError(f"cannot write {path} (is a folder); give the name of a file")
+    folder = os.path.dirname(os.path.abspath(path))
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(f"cannot write {path} ({error.strerror}); check the folder and its permissions") from error

@@ -26,6 +26,7 @@ from util.images import save_image, to_pictures
 from util.label_colors import colorize
 from util.memory import keep_freed_memory
 from util.seed import seed_everything
+from util.styles import draw_styles, exchange, instance_classes
 
 Data = dict[str, Any]
 
@@ -100,7 +101,7 @@ class Gallery:
             picture = to_pictures(self.model.sample(data, **styles))[0]
             pictures[f"style {n + 1}"] = picture
             first = picture if first is None else first
-            styles = resample(styles, chosen)
+            styles = exchange(styles, draw_styles(self.model, data), [chosen])
         change = np.abs(picture.astype(int) - first).mean(2)
         pictures["change, first to last"] = (255 * change / max(change.max(), 1)).astype(np.uint8)
         self._add_row(f"{_name(data)}: instance {chosen} alone resampled", f"{_name(data)}_instance", pictures)
@@ -139,19 +140,6 @@ def contact_sheet(rows: list[list[np.ndarray]], width: int = 128, gap: int = 4) 
     return np.asarray(sheet)
 
 
-def draw_styles(model: Pix2PixModel, data: Data) -> dict[str, torch.Tensor]:
-    """One draw from the prior, to be passed to ``model.sample``."""
-    draw = model.mode.draw(model.layout(data), None, None)
-    return {"noise_ins": draw.start, "noise": draw.condition.noise}
-
-
-def resample(styles: dict[str, torch.Tensor], instance: int) -> dict[str, torch.Tensor]:
-    """The same styles but for one instance's, which is drawn anew."""
-    noise = styles["noise"].clone()
-    noise[:, instance] = torch.randn_like(noise[:, instance])
-    return {**styles, "noise": noise}
-
-
 def reconstruct(model: Pix2PixModel, data: Data) -> np.ndarray:
     """The picture in the mean styles that the encoder sees in the real one: RGB bytes [H, W, 3]."""
     noise = torch.zeros_like(draw_styles(model, data)["noise"])
@@ -179,18 +167,17 @@ def measure(model: Pix2PixModel, batches: list[Data], samples: int) -> dict[str,
     inside_shares, area_shares = [], []
     for data in tqdm(batches, desc="measuring", unit="layout"):
         instance, label = data["instance"][0, 0].numpy(), data["label"][0, 0].numpy()
-        ids = np.unique(instance)
-        classes = {i: int(np.bincount(label[instance == i]).argmax()) for i in ids}
+        classes = instance_classes(label, instance)
         pictures = np.stack([to_pictures(model.sample(data))[0] for _ in range(max(samples, 2))])
-        for i in ids:
+        for i, c in classes.items():
             where = instance == i
-            within[classes[i]].append(pictures[:, where].mean(1).var(0, ddof=1))
+            within[c].append(pictures[:, where].mean(1).var(0, ddof=1))
             if "image" in data:
-                real[classes[i]].append(to_pictures(data["image"])[0][where].mean(0))
+                real[c].append(to_pictures(data["image"])[0][where].mean(0))
         chosen = foreground_instance(data["instance"][0, 0])
         if chosen is not None:
-            styles = draw_styles(model, data)
-            before, after = (model.sample(data, **s) for s in (styles, resample(styles, chosen)))
+            styles, others = draw_styles(model, data), draw_styles(model, data)
+            before, after = (model.sample(data, **s) for s in (styles, exchange(styles, others, [chosen])))
             change = (after - before).abs().sum(1)[0].cpu().numpy()
             inside_shares.append(float(change[instance == chosen].sum() / max(change.sum(), 1e-12)))
             area_shares.append(float((instance == chosen).mean()))

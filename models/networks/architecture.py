@@ -2,10 +2,10 @@
 import os
 
 import torch
-import torchvision
 from torch import Tensor, nn
 
-from models.networks.normalization import Condition, MakeNorm
+from models.networks.doubled import convolve
+from models.networks.normalization import Condition, Features, MakeNorm
 from models.networks.spectral import SpectralConv2d
 from util.errors import UserError
 
@@ -31,23 +31,27 @@ class ResnetBlock(nn.Module):
             self.conv_s = conv(fin, fout, 1, bias=False)
             self.norm_s = make_norm(fin)
 
-    def forward(self, x: Tensor, condition: Condition) -> Tensor:
-        """[B, fin, h, w] -> [B, fout, h, w]."""
-        shortcut = modulated(self.conv_s, self.norm_s, x, condition, slope=1.0) if self.learned_shortcut else x
-        dx = modulated(self.conv_0, self.norm_0, x, condition)
-        dx = modulated(self.conv_1, self.norm_1, dx, condition)
+    def forward(self, x: Tensor, condition: Condition, double: bool = False) -> Tensor:
+        """[B, fin, h, w] -> [B, fout, h, w], or [B, fout, 2h, 2w] where ``x`` is to be doubled first."""
+        features = Features(x, double)
+        if self.learned_shortcut:
+            shortcut = modulated(self.conv_s, self.norm_s, features, condition, slope=1.0)
+        else:
+            shortcut = features.full
+        dx = modulated(self.conv_0, self.norm_0, features, condition)
+        dx = modulated(self.conv_1, self.norm_1, Features(dx), condition)
         return shortcut + dx
 
 
-def modulated(conv: nn.Module, norm: nn.Module, x: Tensor, condition: Condition, slope: float = LEAKY_SLOPE) -> Tensor:
-    """conv(lrelu(norm(x))).
+def modulated(conv: nn.Module, norm: nn.Module, features: Features, condition: Condition,
+              slope: float = LEAKY_SLOPE) -> Tensor:
+    """conv(lrelu(norm(features))).
 
     Spectral norm divides the weight by sigma; dividing what goes in does the same, and a modulation can do that for
-    nothing, since a leaky ReLU passes positive factors on.
+    nothing, since a leaky ReLU passes positive factors on. So no copy of the weight is made.
     """
-    if isinstance(conv, SpectralConv2d):
-        return conv.convolve(norm(x, condition, slope, conv.gain()))
-    return conv(norm(x, condition, slope))
+    gain = conv.gain() if isinstance(conv, SpectralConv2d) else None
+    return convolve(norm(features, condition, slope, gain), conv.weight, conv.bias)
 
 
 class VGG19(nn.Module):
@@ -63,6 +67,8 @@ class VGG19(nn.Module):
 
     def __init__(self, weights: str | None = None):
         super().__init__()
+        import torchvision  # takes more than a second, and only training with this loss needs it
+
         with torch.device("meta"):  # no random weights for the file's to replace
             self.features = torchvision.models.vgg19(weights=None).features[: self.slice_ends[-1]]
         for layer in self.features:

@@ -1,6 +1,7 @@
 """The generator: a start at low resolution, then modulated residual blocks with doublings between them."""
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -60,7 +61,8 @@ class Generator(nn.Module):
         self.conv_img = nn.Conv2d(ngf // 2 if self.up_4 else ngf, 3, 3, padding=1)
 
     def _start_from_vector(self, start: Tensor) -> Tensor:
-        return self.fc(start).view(len(start), -1, *self.size)
+        x = self.fc(start).view(len(start), -1, *self.size)
+        return x.contiguous(memory_format=torch.channels_last)  # what the start has, all residual blocks keep
 
     def _start_from_map(self, start: Tensor) -> Tensor:
         return self.fc(F.interpolate(start, size=self.size, mode="nearest"))
@@ -72,19 +74,13 @@ class Generator(nn.Module):
         """
         x = self._start(start)  # [B, 16nf, sh, sw]
         x = self.head_0(x, condition)
-        x = self.G_middle_0(_up(x), condition)  # [B, 16nf, 2sh, 2sw]
-        if self.up_after_first_middle:
-            x = _up(x)
-        x = self.G_middle_1(x, condition)
-        x = self.up_0(_up(x), condition)  # [B, 8nf, ...]
-        x = self.up_1(_up(x), condition)  # [B, 4nf, ...]
-        x = self.up_2(_up(x), condition)  # [B, 2nf, ...]
-        x = self.up_3(_up(x), condition)  # [B, nf, H, W]; H/2, W/2 with `most`
+        x = self.G_middle_0(x, condition, double=True)  # [B, 16nf, 2sh, 2sw]
+        x = self.G_middle_1(x, condition, double=self.up_after_first_middle)
+        x = self.up_0(x, condition, double=True)  # [B, 8nf, ...]
+        x = self.up_1(x, condition, double=True)  # [B, 4nf, ...]
+        x = self.up_2(x, condition, double=True)  # [B, 2nf, ...]
+        x = self.up_3(x, condition, double=True)  # [B, nf, H, W]; H/2, W/2 with `most`
         if self.up_4:
-            x = self.up_4(_up(x), condition)  # [B, nf/2, H, W]
+            x = self.up_4(x, condition, double=True)  # [B, nf/2, H, W]
         x = self.conv_img(F.leaky_relu(x, LEAKY_SLOPE))  # [B, 3, H, W]
         return full_precision(x).tanh()
-
-
-def _up(x: Tensor) -> Tensor:
-    return F.interpolate(x, scale_factor=2, mode="nearest")

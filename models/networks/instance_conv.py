@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from models.networks.layout import Layout, RegionMap
 
+WIDE = 64  # channels
 _OUTSIDE = -1  # region number of what lies beyond the image
 
 
@@ -49,13 +50,27 @@ class Neighbourhoods:
         return _taps(self.regions.index, self._stride, _OUTSIDE)  # [N', 9]
 
     @cached_property
+    def _crossing(self) -> Tensor:
+        """[N', 9] bool: taps in another instance than their centre's. Those beyond the image are none, being 0."""
+        return (self._seen != self._seen[:, 4:5]) & (self._seen != _OUTSIDE)
+
+    @cached_property
+    def _pixels(self) -> Tensor:
+        """[N', 9]: the numbers of the pixels at the taps; any where there is none."""
+        index = self.regions.index
+        return _taps(torch.arange(index.numel(), device=index.device).view_as(index), self._stride, 0)
+
+    @cached_property
     def crossings(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Centres [P] with a tap in another instance, their neighbours' pixel numbers [P, 9], and which of these lie
-        in another instance [P, 9]; a tap beyond the image is none (it is 0 anyway)."""
-        crossing = (self._seen != self._seen[:, 4:5]) & (self._seen != _OUTSIDE)
-        centres = crossing.any(1).nonzero()[:, 0]
-        position = torch.arange(self.regions.index.numel(), device=centres.device).view_as(self.regions.index)
-        return centres, _taps(position, self._stride, 0)[centres], crossing[centres]
+        """The centres [P] with a tap in another instance, their taps' pixels [P, 9], and which of them cross [P, 9]."""
+        centres = self._crossing.any(1).nonzero()[:, 0]
+        return centres, self._pixels[centres], self._crossing[centres]
+
+    @cached_property
+    def crossings_by_tap(self) -> tuple[Tensor, Tensor, list[int]]:
+        """Every crossing by itself, tap by tap: the centres [M], the pixels there [M], and the nine taps' shares."""
+        tap, centre = self._crossing.t().nonzero(as_tuple=True)
+        return centre, self._pixels[centre, tap], torch.bincount(tap, minlength=9).tolist()
 
     @cached_property
     def _unseen(self) -> tuple[Tensor, Tensor]:
@@ -90,13 +105,24 @@ class InstanceConv2d(nn.Conv2d):
     def forward(self, x: Tensor, grid: InstanceGrid) -> Tensor:
         """[B, fin, h, w] -> [B, fout, ceil(h/stride), ceil(w/stride)]; stride 2 has its centres at pixels (2i, 2j)."""
         out = super().forward(x)
-        centres, neighbours, elsewhere = grid.neighbourhoods(x.shape[2:], self.stride[0]).crossings
-        if not len(centres):
-            return out
         rows = x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])  # [N, fin]
-        patches = F.embedding(neighbours, rows) * elsewhere[..., None]  # [P, 9, fin]
-        excess = patches.flatten(1) @ self.weight.permute(2, 3, 1, 0).flatten(0, 2)  # [P, fout]
+        centre, excess = self._excess(rows, grid.neighbourhoods(x.shape[2:], self.stride[0]))
         batch, channels, height, width = out.shape
         out_rows = out.permute(0, 2, 3, 1).reshape(-1, channels)
-        out_rows = out_rows.index_add(0, centres, excess.to(out.dtype), alpha=-1)
+        out_rows = out_rows.index_add(0, centre, excess.to(out.dtype), alpha=-1)
         return out_rows.view(batch, height, width, channels).permute(0, 3, 1, 2)
+
+    def _excess(self, rows: Tensor, neighbourhoods: Neighbourhoods) -> tuple[Tensor, Tensor]:
+        """What centres must not have seen: their numbers, maybe several times, and rows of as many [., fout].
+
+        A third or so of a border pixel's taps cross. For many channels these alone are multiplied; for few, one large
+        product with zeros for the others is faster than nine small ones.
+        """
+        if self.in_channels < WIDE:
+            centres, pixels, elsewhere = neighbourhoods.crossings
+            patches = F.embedding(pixels, rows) * elsewhere[..., None]  # [P, 9, fin]
+            return centres, patches.flatten(1) @ self.weight.permute(2, 3, 1, 0).flatten(0, 2)
+        centre, pixel, counts = neighbourhoods.crossings_by_tap
+        taps = self.weight.permute(2, 3, 0, 1).flatten(0, 1)  # [9, fout, fin]
+        seen = F.embedding(pixel, rows).split(counts)  # [M, fin] in all
+        return centre, torch.cat([F.linear(part, tap) for part, tap in zip(seen, taps, strict=True)])

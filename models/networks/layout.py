@@ -120,6 +120,7 @@ class Regions:
             keys = keys // extent
         self.ids = tuple(reversed(ids))  # n tensors [T]
         self._maps = {tuple(index.shape[1:]): RegionMap(index, len(ids[0]))}
+        self._strays: dict[tuple[int, int], Strays] = {}
         self._full = index
 
     def at(self, size: tuple[int, int]) -> "RegionMap":
@@ -130,6 +131,45 @@ class Regions:
             index = F.interpolate(self._full[:, None].float(), size=size, mode="nearest")[:, 0].long()
             self._maps[size] = RegionMap(index, len(self.ids[0]))
         return self._maps[size]
+
+    def strays(self, size: tuple[int, int]) -> "Strays":
+        """Where doubling ``size`` (height, width) gives pixels a region that is not their own."""
+        size = tuple(size)
+        if size not in self._strays:
+            self._strays[size] = Strays(self.at(size).index, self.at((2 * size[0], 2 * size[1])).index)
+        return self._strays[size]
+
+
+class Strays:
+    """The P pixels that are of another region than the pixel of half the resolution which they were doubled from.
+
+    :param half: [B, h, w], regions before the doubling.
+    :param full: [B, 2h, 2w], the true regions.
+    """
+
+    def __init__(self, half: Tensor, full: Tensor):
+        self._size = full.shape
+        numbers = torch.arange(half.numel(), device=half.device).view_as(half)
+        half, numbers = (maps.repeat_interleave(2, 1).repeat_interleave(2, 2).flatten() for maps in (half, numbers))
+        full = full.flatten()
+        self.pixel = (full != half).nonzero()[:, 0]  # [P] their numbers among the 4Bhw pixels
+        self.parent = numbers[self.pixel]  # [P] numbers of the pixels, among Bhw, that they were doubled from
+        self.region = full[self.pixel]  # [P] their own regions
+        self.share = len(self.pixel) / len(full)
+
+    @cached_property
+    def reach(self) -> tuple[Tensor, Tensor]:
+        """Which pixels of a 3x3 convolution they are seen by: ``9p + k`` for stray p under tap k, and the pixel's
+        number; [M] each."""
+        _, height, width = self._size
+        tap = torch.arange(9, device=self.pixel.device)
+        down, right = 1 - tap // 3, 1 - tap % 3  # from a pixel to the one whose tap k it is
+        y = (self.pixel // width % height)[:, None] + down
+        x = (self.pixel % width)[:, None] + right
+        inside = ((y >= 0) & (y < height) & (x >= 0) & (x < width)).flatten()
+        target = (self.pixel[:, None] + down * width + right).flatten()
+        source = inside.nonzero()[:, 0]
+        return source, target[source]
 
 
 class RegionMap:

@@ -1,16 +1,18 @@
 """The modulations, which are the method: INADE (Section 3 of the paper), and SPADE for comparison.
 
-Both are called as ``norm(x, condition, slope, gain)``, so that residual blocks need not know which one they hold.
+Both are called as ``norm(features, condition, slope, gain)``: residual blocks need not know which one they hold.
 """
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from models.networks.doubled import Doubled, double
 from models.networks.layout import Layout, RegionMap
 from util.errors import UserError
 
@@ -27,6 +29,35 @@ class Condition:
     noise: Tensor | None = None
 
 
+class Features:
+    """What goes into a modulation: activations ``x`` [B, c, h, w], to be doubled in size if ``double``.
+
+    A doubling by nearest changes neither mean nor variance.
+    """
+
+    def __init__(self, x: Tensor, double: bool = False):
+        self.x, self.double = x, double
+
+    @cached_property
+    def full(self) -> Tensor:
+        """The activations at their final size."""
+        return double(self.x) if self.double else self.x
+
+    @property
+    def count(self) -> int:
+        """Values per channel, at their final size."""
+        return self.x.numel() // self.x.shape[1] * (4 if self.double else 1)
+
+    @cached_property
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """Mean and variance (over n) of every channel, [c] float32 each."""
+        return _Moments.apply(full_precision(self.x))
+
+
+# when activations stay halved until the convolution, see doubled.py
+LEAST_PIXELS = 1024  # in a batch; for fewer, preparing the kernels takes longer than what they save
+LEAST_CHANNELS = 128  # for fewer, taking the strays apart does
+MOST_STRAYS = 0.3  # of the pixels
 PIECE = 2**19  # numbers that the modulation works on at a time on the CPU
 
 
@@ -45,23 +76,25 @@ class BatchNorm(nn.BatchNorm2d):
         super().__init__(channels, affine=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        self._check(x)
+        self._check(x.numel() // x.shape[1])
         return F.batch_norm(x, self.running_mean, self.running_var, None, None, self.training, self.momentum, self.eps)
 
-    @torch.no_grad()
-    def statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and reciprocal standard deviation [c] to normalise ``x`` with; updates the running ones in training.
+    def statistics(self, features: Features) -> tuple[Tensor, Tensor]:
+        """Mean and reciprocal standard deviation [c] to normalise with; updates the running ones in training.
 
         :raises UserError: a single value per channel in training, which has no variance.
         """
-        self._check(x)
+        self._check(features.count)
         if not self.training:
             return self.running_mean, torch.rsqrt(self.running_var + self.eps)
-        mean, var = torch.batch_norm_update_stats(x, self.running_mean, self.running_var, self.momentum)
+        mean, var = features.moments
+        with torch.no_grad():
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(var * (features.count / (features.count - 1)), self.momentum)
         return mean, torch.rsqrt(var + self.eps)
 
-    def _check(self, x: Tensor) -> None:
-        if self.training and x.numel() == x.shape[1]:
+    def _check(self, count: int) -> None:
+        if self.training and count == 1:
             raise UserError("a batch norm met a single value per channel (a start of 1x1 pixels): give --batchSize 2 "
                             "or a larger --crop_size")
 
@@ -99,20 +132,37 @@ class INADE(nn.Module):
         self.param_free_norm = BatchNorm(channels)
         self.fc_noise = nn.Linear(noise_nc, channels)
 
-    def forward(self, x: Tensor, condition: Condition, slope: float = 1.0, gain: Tensor | None = None) -> Tensor:
-        """[B, c, h, w] -> [B, c, h, w], at least float32.
+    def forward(self, features: Features, condition: Condition, slope: float = 1.0,
+                gain: Tensor | None = None) -> Tensor | Doubled:
+        """-> [B, c, h, w], at least float32.
 
         :param slope: of the leaky ReLU that follows; 1: none.
         :param gain: a positive factor [] on the result.
         """
         regions = condition.layout.class_regions
-        scale, shift = self.tables(condition.noise, *regions.ids)  # [T, c] each
+        factor, offset = self.affine(features, condition, gain)
+        size = features.x.shape[2:]
+        halved = (features.double and features.x.shape[1] >= LEAST_CHANNELS
+                  and len(features.x) * size.numel() >= LEAST_PIXELS and regions.strays(size).share <= MOST_STRAYS)
+        if not halved:
+            x = full_precision(features.full)
+            return _Modulate.apply(x, factor, offset, regions.at(x.shape[2:]), slope)
+        x, strays = full_precision(features.x), regions.strays(size)
+        out = _Modulate.apply(x, factor, offset, regions.at(size), slope)
+        own = torch.addcmul(F.embedding(strays.region, offset), F.embedding(strays.parent, _rows(x)),
+                            F.embedding(strays.region, factor))  # [P, c]
+        if slope != 1:
+            own = F.leaky_relu(own, slope)
+        return Doubled(out, strays, own - F.embedding(strays.parent, _rows(out)))
+
+    def affine(self, features: Features, condition: Condition, gain: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Normalisation and modulation of every region as x * factor + offset: two tables [T, c]."""
+        scale, shift = self.tables(condition.noise, *condition.layout.class_regions.ids)
         if gain is not None:
             scale, shift = scale * gain, shift * gain
-        x = full_precision(x)
-        mean, rstd = self.param_free_norm.statistics(x)
-        return _Modulate.apply(x, scale, shift, mean, rstd, regions.at(x.shape[2:]), self.param_free_norm.training,
-                               slope)
+        mean, rstd = self.param_free_norm.statistics(features)
+        factor = scale * rstd
+        return factor, shift - factor * mean
 
     def tables(self, noise: Tensor, sample: Tensor, label: Tensor, instance: Tensor) -> tuple[Tensor, Tensor]:
         """Scale and shift of every region, [T, c] each."""
@@ -123,42 +173,48 @@ class INADE(nn.Module):
         return table[..., 0], table[..., 1]
 
 
-class _Modulate(torch.autograd.Function):
-    """out = lrelu(scale[t] * (x - mean) * rstd + shift[t]), t the pixel's region; works on rows of pixels [N, c].
-
-    The backward pass needs the region sums of g and g * x for the tables' gradients, and the batch-norm terms follow
-    from these few rows without another pass over the pixels.
-    """
+class _Moments(torch.autograd.Function):
+    """Mean and variance of every channel."""
 
     @staticmethod
-    def forward(ctx, x, scale, shift, mean, rstd, regions: RegionMap, batch_statistics: bool, slope: float):
-        factor = scale * rstd  # [T, c]
-        out = _image(_affine(_rows(x), factor, shift - factor * mean, regions.flat, slope), x.shape)
-        ctx.save_for_backward(x, scale, mean, rstd, out)
-        ctx.regions, ctx.batch_statistics, ctx.slope = regions, batch_statistics, slope
+    def forward(ctx, x):
+        if x.device.type == "cpu":  # the quick way for channels-last tensors there
+            mean, var = torch.batch_norm_update_stats(x, None, None, 0.0)
+        else:
+            var, mean = torch.var_mean(x, dim=(0, 2, 3), correction=0)
+        ctx.save_for_backward(x, mean)
+        return mean, var
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_mean, grad_var):
+        x, mean = ctx.saved_tensors
+        count = x.numel() / len(mean)
+        slope = grad_var * (2 / count)  # d var / d x = 2 (x - mean) / n
+        return _image(torch.addcmul(grad_mean / count - slope * mean, _rows(x), slope), x.shape)
+
+
+class _Modulate(torch.autograd.Function):
+    """out = lrelu(factor[t] * x + offset[t]), t the pixel's region; works on rows of pixels [N, c]."""
+
+    @staticmethod
+    def forward(ctx, x, factor, offset, regions: RegionMap, slope: float):
+        out = _image(_affine(_rows(x), factor, offset, regions.flat, slope), x.shape)
+        ctx.save_for_backward(x, factor, out)
+        ctx.regions, ctx.slope = regions, slope
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
-        x, scale, mean, rstd, out = ctx.saved_tensors
-        regions = ctx.regions
+        x, factor, out = ctx.saved_tensors
         if ctx.slope != 1:  # the output has the sign of what went into the leaky ReLU
             grad = torch.ops.aten.leaky_relu_backward(grad, out, ctx.slope, True)
-        x_rows, grad_rows = _rows(x), _rows(grad)
-        grad_shift = regions.sum(grad_rows)  # [T, c]
-        grad_scale = (regions.sum(grad_rows * x_rows) - grad_shift * mean) * rstd
-        grad_x = None
-        if ctx.needs_input_grad[0]:
-            grad_x = regions.spread(scale * rstd).mul_(grad_rows)
-            if ctx.batch_statistics:  # d out / d mean and d out / d var, both sums over all pixels
-                count = len(x_rows)
-                along_mean = (scale * grad_shift).sum(0) / count  # [c]
-                along_std = (scale * grad_scale).sum(0) / count
-                factor = rstd * rstd * along_std
-                grad_x.sub_(x_rows * factor).sub_(rstd * along_mean - factor * mean)
-            grad_x = _image(grad_x, x.shape)
-        return grad_x, grad_scale, grad_shift, None, None, None, None, None
+        grad_rows = _rows(grad)
+        grad_offset = ctx.regions.sum(grad_rows)
+        grad_factor = ctx.regions.sum(grad_rows * _rows(x))
+        grad_x = ctx.regions.spread(factor).mul_(grad_rows) if ctx.needs_input_grad[0] else None
+        return grad_x if grad_x is None else _image(grad_x, x.shape), grad_factor, grad_offset, None, None
 
 
 def _affine(rows: Tensor, factor: Tensor, offset: Tensor, region: Tensor, slope: float) -> Tensor:
@@ -168,9 +224,10 @@ def _affine(rows: Tensor, factor: Tensor, offset: Tensor, region: Tensor, slope:
     """
     piece = len(rows) if rows.is_cuda else max(1, PIECE // rows.shape[1])
     out = torch.empty_like(rows)
+    factors = torch.empty_like(rows[:piece])
     for part, x, t in zip(out.split(piece), rows.split(piece), region.split(piece), strict=True):
-        torch.index_select(factor, 0, t, out=part)
-        part.mul_(x).add_(offset[t])
+        torch.index_select(offset, 0, t, out=part)
+        part.addcmul_(torch.index_select(factor, 0, t, out=factors[:len(t)]), x)
         if slope != 1:
             F.leaky_relu_(part, slope)
     return out
@@ -200,8 +257,10 @@ class SPADE(nn.Module):
         self.mlp_gamma = nn.Conv2d(self.hidden, channels, kernel_size, padding=padding)
         self.mlp_beta = nn.Conv2d(self.hidden, channels, kernel_size, padding=padding)
 
-    def forward(self, x: Tensor, condition: Condition, slope: float = 1.0, gain: Tensor | None = None) -> Tensor:
-        """[B, c, h, w] -> [B, c, h, w]; ``slope`` and ``gain`` as in :class:`INADE`."""
+    def forward(self, features: Features, condition: Condition, slope: float = 1.0,
+                gain: Tensor | None = None) -> Tensor:
+        """-> [B, c, h, w]; ``slope`` and ``gain`` as in :class:`INADE`."""
+        x = features.full
         semantics = condition.layout.semantics.to(self.mlp_gamma.weight.dtype)
         semantics = F.interpolate(semantics, size=x.shape[2:], mode="nearest")
         hidden = self.mlp_shared(semantics)
@@ -237,4 +296,4 @@ def parse_norm_name(text: str, norm_mode: str) -> NormName:
     return NormName(match[1] is not None, kind, int(match[3]))
 
 
-MakeNorm = Callable[[int], nn.Module]  # channels -> a modulation called as norm(x, condition, slope, gain)
+MakeNorm = Callable[[int], nn.Module]  # channels -> a modulation called as norm(features, condition, slope, gain)

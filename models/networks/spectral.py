@@ -55,11 +55,5 @@ class SpectralConv2d(nn.Conv2d):
                 self.power_iteration()
             return self.sigma().reciprocal()
 
-    def convolve(self, x: Tensor) -> Tensor:
-        """The convolution of an ``x`` that was multiplied by :meth:`gain` already: no copy of the weight is made."""
-        if self.kernel_size == (1, 1):  # a product of rows of pixels, which keeps channels-last tensors as they are
-            return F.linear(x.permute(0, 2, 3, 1), self.weight_orig.flatten(1), self.bias).permute(0, 3, 1, 2)
-        return self._conv_forward(x, self.weight_orig, self.bias)
-
     def forward(self, x: Tensor) -> Tensor:
         return self._conv_forward(x, self.weight_orig * self.gain(), self.bias)

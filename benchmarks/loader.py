@@ -1,0 +1,165 @@
+"""Images per second of the loader against a plain pipeline of PIL and torchvision.
+
+    python benchmarks/loader.py                                     # the example world at 256x256, drawn anew
+    python benchmarks/loader.py --dataset_mode coco --dataroot DATA --workers 0 2 4 --json loader.json
+
+The plain pipeline is the usual one: photo, label and instance map read by PIL, resized, cropped and flipped by
+torchvision, all of them as float32, in batches of torch's DataLoader. Before anything is measured, every batch of both
+is compared: ids must be equal, photos to 1e-6. Both run alternately over whole epochs, with the same number of workers,
+which are started before. A ratio above 1 means that this project is faster.
+"""
+import argparse
+import copy
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import torch
+import torchvision
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms import functional as TF
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from data import DATASETS, EpochDataLoader, create_dataloader
+from data.transforms import choose_geometry
+from options import Options, TrainOptions
+from util.arguments import ArgumentParser
+from util.errors import UserError, command
+from util.files import check_writable, write_atomically
+
+
+def parse() -> argparse.Namespace:
+    parser = ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset_mode", default="custom", choices=sorted(DATASETS), help="kind of data set")
+    parser.add_argument("--dataroot", help="folder of the data set (default: an example world drawn for this run)")
+    parser.add_argument("--scenes", type=int, default=64, help="pictures of the example world (default 64)")
+    parser.add_argument("--batch", type=int, default=4, help="pictures per batch (default 4)")
+    parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2], help="data-loading processes (0 1 2)")
+    parser.add_argument("--repeats", type=int, default=3, help="epochs of each side, after one to warm up (default 3)")
+    parser.add_argument("--json", metavar="FILE", help="also write the figures there")
+    args = parser.parse_args()
+    if min(args.scenes, args.batch, args.repeats) < 1 or min(args.workers) < 0:
+        raise UserError("--scenes, --batch and --repeats must be at least 1, --workers at least 0")
+    return args
+
+
+@command
+def main() -> None:
+    args = parse()
+    if args.json:
+        check_writable(args.json)
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        root = args.dataroot or draw_world(folder, args.scenes)
+        rows = [measure(args, root, workers) for workers in args.workers]
+    about = {"torch": torch.__version__, "torchvision": torchvision.__version__, "python": platform.python_version(),
+             "cores": os.cpu_count(), **vars(args)}
+    if args.json:
+        write_atomically(args.json, json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
+
+
+def draw_world(folder: str, scenes: int) -> str:
+    script = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "datasets", "make_scenes.py")
+    subprocess.run([sys.executable, script, "--out", folder, "--num", str(scenes), "--num_val", "1", "--size", "256"],
+                   check=True, capture_output=True)
+    return folder
+
+
+def measure(args: argparse.Namespace, root: str, workers: int) -> dict[str, Any]:
+    """Both sides with so many workers; prints and returns a row."""
+    opt = TrainOptions().parse(["--dataset_mode", args.dataset_mode, "--dataroot", root, "--batchSize", str(args.batch),
+                                "--nThreads", str(workers), "--gpu_ids", "-1", "--seed", "0", "--label_nc", "255",
+                                "--contain_dontcare_label"])
+    ours = create_dataloader(opt)
+    images = len(ours) * args.batch
+    plain = PlainLoader(ours, opt)
+    compare(ours, plain)
+    seconds: dict[str, list[float]] = {"plain": [], "ours": []}
+    for n in range(args.repeats + 1):
+        for name, run in (("plain", plain.epoch), ("ours", lambda epoch: set_and_pass(ours, epoch))):
+            taken = timed(run, n)
+            if n:
+                seconds[name].append(taken)
+    rates = {name: images / min(times) for name, times in seconds.items()}
+    row = {"workers": workers, "images": images, "seconds": seconds, "images_per_second": rates,
+           "ratio_min": min(seconds["plain"]) / min(seconds["ours"]),
+           "ratio_median": statistics.median(seconds["plain"]) / statistics.median(seconds["ours"])}
+    print(f"workers {workers}: plain {rates['plain']:.0f} images/s, this project {rates['ours']:.0f} images/s, "
+          f"ratio min {row['ratio_min']:.2f}x median {row['ratio_median']:.2f}x", flush=True)
+    return row
+
+
+def timed(run: Callable[[int], Iterable], epoch: int) -> float:
+    start = time.perf_counter()
+    for _ in run(epoch):
+        pass
+    return time.perf_counter() - start
+
+
+def set_and_pass(loader: EpochDataLoader, epoch: int) -> Iterable[dict[str, Any]]:
+    loader.set_epoch(epoch)
+    return loader
+
+
+class PlainLoader:
+    """The same batches as ``loader`` gives, made plainly."""
+
+    def __init__(self, loader: EpochDataLoader, opt: Options):
+        self.sampler = copy.copy(loader.sampler)
+        self.loader = DataLoader(PlainDataset(loader.dataset, opt), batch_size=opt.batchSize, sampler=self.sampler,
+                                 drop_last=True, num_workers=opt.nThreads, persistent_workers=opt.nThreads > 0)
+
+    def epoch(self, epoch: int) -> Iterable[dict[str, Any]]:
+        self.sampler.epoch = epoch
+        return self.loader
+
+
+class PlainDataset(Dataset):
+    def __init__(self, dataset: Any, opt: Options):
+        self.files, self.seed, self.opt = dataset.files, dataset.seed, opt
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, item: tuple[int, int]) -> dict[str, Any]:
+        epoch, index = item
+        files = self.files[index]
+        label, photo = Image.open(files.label), Image.open(files.photo).convert("RGB")
+        instance = Image.open(files.instance or files.label)
+        random = np.random.default_rng((self.seed, epoch, index))
+        geometry = choose_geometry(label.size, self.opt, random, files.label)  # where to: both sides must know
+        ids = [TF.pil_to_tensor(transformed(image, geometry, InterpolationMode.NEAREST)).float()
+               for image in (label, instance)]
+        photo = TF.to_tensor(transformed(photo, geometry, InterpolationMode.BICUBIC))
+        image = TF.normalize(photo, [0.5] * 3, [0.5] * 3)
+        return {"label": ids[0], "instance": ids[1], "image": image, "path": files.photo}
+
+
+def transformed(image: Image.Image, geometry: Any, interpolation: InterpolationMode) -> Image.Image:
+    left, upper, right, lower = geometry.box
+    image = TF.resize(image, geometry.size[::-1], interpolation)
+    image = TF.crop(image, upper, left, lower - upper, right - left)
+    return TF.hflip(image) if geometry.flip else image
+
+
+def compare(ours: EpochDataLoader, plain: PlainLoader) -> None:
+    """Refuse to measure what is not the same."""
+    for one, other in zip(set_and_pass(ours, 0), plain.epoch(0), strict=True):
+        torch.testing.assert_close(one["image"], other["image"], rtol=0, atol=1e-6)
+        assert torch.equal(one["label"].float(), other["label"]) and one["path"] == other["path"]
+        assert torch.equal(one["instance"].float(), other["instance"])
+
+
+if __name__ == "__main__":
+    main()

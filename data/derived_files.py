@@ -1,0 +1,73 @@
+"""PNGs made from other files: written whole, with a note of what they were made from, to see if they are up to date."""
+import contextlib
+import hashlib
+import os
+import time
+from collections.abc import Iterable
+
+import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from util.errors import UserError
+from util.files import atomic_path
+
+_KEY = "comment"  # of the text chunk that holds the note
+_PNG_END = b"IEND\xaeB`\x82"
+_TEMPORARY = ".part"  # with a name that begins with a dot: never taken for a map
+_LEFT_OVER_AFTER = 3600  # seconds; a file is written in a fraction of one
+
+
+def make_note(recipe: str, sources: Iterable[str]) -> str:
+    """``recipe`` (command and options) and a digest of the names, sizes and times of change of ``sources``.
+
+    :raises UserError: a source is missing.
+    """
+    digest = hashlib.sha256()
+    for path in sources:
+        try:
+            status = os.stat(path)
+        except OSError as error:
+            raise UserError(f"cannot read {path} ({error.strerror}): replace the file, or remove it with its "
+                            "partners") from error
+        digest.update(os.fsencode(f"{os.path.basename(path)}/{status.st_size}/{status.st_mtime_ns}/"))
+    return f"{recipe} {digest.hexdigest()[:16]}"
+
+
+def read_note(path: str) -> str | None:
+    """The note of a whole PNG written by :func:`write_ids`; None for other files."""
+    try:
+        with open(path, "rb") as file:
+            with Image.open(file, formats=["PNG"]) as image:  # reads no further than to the pixels
+                note = image.info.get(_KEY)
+            file.seek(-len(_PNG_END), os.SEEK_END)
+            return note if file.read() == _PNG_END else None
+    except (OSError, SyntaxError, ValueError):  # no such file, or none of ours
+        return None
+
+
+def write_ids(ids: np.ndarray, path: str, note: str) -> None:
+    """Write a map [H, W] of ids 0..65535 as a PNG of 8 bits, or of 16 if its type has more.
+
+    :raises UserError: higher ids, or the file cannot be written.
+    """
+    if ids.dtype.itemsize > 2:
+        if ids.max() >= 2**16:
+            raise UserError(f"cannot write {path}: the id {ids.max()} does not fit in a PNG of 16 bits")
+        ids = ids.astype(np.uint16)
+    info = PngInfo()
+    info.add_text(_KEY, note)
+    with atomic_path(path, suffix=_TEMPORARY) as temporary:
+        Image.fromarray(ids).save(temporary, "PNG", pnginfo=info)
+
+
+def remove_leftovers(folders: Iterable[str]) -> None:
+    """Remove what runs that were killed, an hour ago or longer, have left half-written in ``folders``."""
+    for folder in folders:
+        if not os.path.isdir(folder):
+            continue
+        for entry in os.scandir(folder):
+            if entry.name.startswith(".") and entry.name.endswith(_TEMPORARY):
+                with contextlib.suppress(OSError):  # gone already, or not ours to remove: it does no harm
+                    if time.time() - os.lstat(entry.path).st_mtime > _LEFT_OVER_AFTER:
+                        os.remove(entry.path)

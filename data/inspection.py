@@ -1,0 +1,167 @@
+"""Looking at every file of a data set and collecting all that is wrong, where training would stop at the first."""
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from data import DATASETS
+from data.image_files import by_key, read_image, same_name_problem, to_ids, to_rgb
+from data.label_colors import LabelColors
+from data.pix2pix_dataset import DONT_CARE, Files, outside_problem, wants_instances
+from data.transforms import Size, choose_geometry
+from models.networks import output_size
+from util.errors import UserError
+
+UNPAIRED = "files without partner"
+SAME_NAME = "files of one name"
+UNREADABLE = "unreadable files"
+NOT_IDS = "label and instance maps that are not maps of ids"
+NOT_PHOTO = "photos that cannot be used"
+OUTSIDE = "label maps with ids outside the classes"
+SIZES = "files that differ in size from their label map"
+GEOMETRY = "sizes that do not suit the options"
+
+
+class Problem(NamedTuple):
+    """Something at which training or testing would stop."""
+
+    kind: str
+    file: str
+    message: str  # one line that names the file and the remedy
+
+
+class Form(NamedTuple):
+    """Mode (as Pillow names it) and size of an image."""
+
+    mode: str
+    size: Size
+
+
+@dataclass
+class Sample:
+    """What was found in the files of one sample."""
+
+    files: Files
+    problems: list[Problem] = field(default_factory=list)
+    forms: dict[str, Form] = field(default_factory=dict)  # by the fields of Files
+    ids: list[int] = field(default_factory=list)  # in the label map, ascending
+    pixels: list[int] = field(default_factory=list)  # of each of the ids
+    instances: int | None = None
+    spanning: int = 0  # instances that have pixels of several classes
+    same_as_label: bool = False  # the instance map divides the image as the label map does
+
+    def attempt(self, kind: str, file: str, function: Callable, *args: Any) -> Any:
+        """The result of a function; None if it fails, which becomes a problem."""
+        try:
+            return function(*args)
+        except UserError as error:
+            self.problems.append(Problem(kind, file, str(error)))
+
+    def blame(self, kind: str, file: str, message: str | None) -> None:
+        if message:
+            self.problems.append(Problem(kind, file, message))
+
+
+def find(opt: argparse.Namespace) -> tuple[list[Files], list[Problem]]:
+    """What there is of a data set whose files do not pair up: samples, some of them with parts missing.
+
+    :raises UserError: the options do not say where the files are.
+    """
+    dataset = DATASETS[opt.dataset_mode]
+    sources = dataset.sources(opt)
+    if not wants_instances(opt):
+        sources = sources._replace(instance=None)
+    found = [source.files() if source else [] for source in sources]
+    if opt.no_pairing_check:
+        return _alone(found), []
+    problems, groups = [], [by_key(paths, dataset.pairing_key) for paths in found]
+    for group in groups:
+        for name, paths in group.items():
+            if len(paths) > 1:
+                problems.append(Problem(SAME_NAME, paths[0], same_name_problem(paths, name)))
+    labels = groups[0]
+    for kind, group in zip(("photo", "instance map"), groups[1:], strict=True):
+        if group:  # where there are none at all, one line says so
+            lonely = [(paths[0], kind) for name, paths in labels.items() if name not in group]
+            lonely += [(paths[0], "label map") for name, paths in group.items() if name not in labels]
+            problems += [Problem(UNPAIRED, path, f"{path}: has no {lack}; add or remove files, so that all pair up")
+                         for path, lack in lonely]
+    names = dict.fromkeys(name for group in groups for name in group)
+    return [Files(*(group.get(name, [None])[0] for group in groups)) for name in names], problems
+
+
+def _alone(found: list[list[str]]) -> list[Files]:
+    return [Files(**{**dict.fromkeys(Files._fields), kind: path})
+            for kind, paths in zip(Files._fields, found, strict=True) for path in paths]
+
+
+def inspect(files: Files, opt: argparse.Namespace, colors: LabelColors | None) -> Sample:
+    """Read the files of a sample, decoding all of them to the last pixel."""
+    dataset, sample = DATASETS[opt.dataset_mode], Sample(files)
+    images = {kind: sample.attempt(UNREADABLE, path, read_image, path)
+              for kind, path in files._asdict().items() if path}
+    images = {kind: image for kind, image in images.items() if image is not None}
+    sample.forms = {kind: Form(image.mode, image.size) for kind, image in images.items()}
+    label = instance = None
+    if "label" in images:
+        label = sample.attempt(NOT_IDS, files.label, to_ids, images["label"], files.label, colors)
+        sample.blame(GEOMETRY, files.label, geometry_problem(images["label"].size, opt, files.label))
+    if "photo" in images:
+        sample.attempt(NOT_PHOTO, files.photo, to_rgb, images["photo"], files.photo)
+    if "instance" in images:
+        instance = sample.attempt(NOT_IDS, files.instance, to_ids, images["instance"], files.instance)
+    if label is not None:
+        sample.ids, sample.pixels = count(label)
+        allowed = opt.label_nc + int(opt.contain_dontcare_label)
+        outside = [i for i in sample.ids if i >= allowed and not (i == DONT_CARE and opt.contain_dontcare_label)]
+        sample.blame(OUTSIDE, files.label, outside_problem(files.label, outside, opt) if outside else None)
+    if "label" in images:
+        for kind, problem in (("photo", dataset.photo_size_problem), ("instance", dataset.instance_size_problem)):
+            if kind in images:
+                path = getattr(files, kind)
+                sample.blame(SIZES, path, problem(path, images[kind].size, files.label, images["label"].size))
+    if instance is not None:
+        sample.instances = len(count(instance)[0])
+        if label is not None and label.shape == instance.shape:
+            sample.spanning, sample.same_as_label = compare(label, instance)
+    return sample
+
+
+def geometry_problem(size: Size, opt: argparse.Namespace, path: str) -> str | None:
+    """Why a label map of ``size`` cannot become an input of the generator, if so."""
+    try:
+        left, upper, right, lower = choose_geometry(size, opt, None, path).box
+    except UserError as error:
+        return str(error)
+    height, width = output_size(opt)
+    if (right - left, lower - upper) == (width, height):
+        return None
+    return (f"{path}: {size[0]}x{size[1]} becomes {right - left}x{lower - upper} with --preprocess_mode "
+            f"{opt.preprocess_mode}, but the generator makes {width}x{height}; change --preprocess_mode, --crop_size "
+            "or --aspect_ratio")
+
+
+def count(ids: np.ndarray) -> tuple[list[int], list[int]]:
+    """The values in a map, ascending, and how many pixels have each."""
+    starts = _runs(ids)
+    values, which = np.unique(ids.ravel()[starts], return_inverse=True)
+    pixels = np.bincount(which, weights=np.diff(starts, append=ids.size))
+    return values.tolist(), pixels.astype(int).tolist()
+
+
+def compare(label: np.ndarray, instance: np.ndarray) -> tuple[int, bool]:
+    """How many instances have pixels of several classes; whether both maps divide the image alike."""
+    starts = _runs(label, instance)
+    classes, instances = (np.unique(ids.ravel()[starts], return_inverse=True)[1] for ids in (label, instance))
+    num_classes, num_instances = int(classes.max()) + 1, int(instances.max()) + 1
+    pairs = np.unique(classes * num_instances + instances)
+    spanning = np.count_nonzero(np.bincount(pairs % num_instances) > 1)
+    return spanning, len(pairs) == num_classes == num_instances
+
+
+def _runs(*maps: np.ndarray) -> np.ndarray:
+    """Where, in the order of pixels, one of the maps changes; maps are runs of equal pixels, far fewer than pixels."""
+    changes = [ids.ravel()[1:] != ids.ravel()[:-1] for ids in maps]
+    return np.concatenate(([0], np.flatnonzero(np.any(changes, axis=0)) + 1))

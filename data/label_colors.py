@@ -1,0 +1,73 @@
+"""Label maps drawn in colours: a table says which class every colour stands for."""
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+from util.errors import UserError
+
+_HIGHEST_ID = 2**16 - 1
+
+
+@dataclass(frozen=True)
+class LabelColors:
+    """The table of --label_colors; make it with :func:`read_label_colors`."""
+
+    path: str
+    colors: np.ndarray  # [n] int32, ascending: red * 65536 + green * 256 + blue
+    ids: np.ndarray  # [n] int32
+    names: dict[int, str]  # of the classes that have one
+
+    def to_ids(self, pixels: np.ndarray, image_path: str) -> np.ndarray:
+        """Class ids [H, W] int32 of colours [H, W, 3] uint8.
+
+        :param image_path: file to name in errors.
+        :raises UserError: a colour that is not in the table.
+        """
+        red, green, blue = np.moveaxis(pixels.astype(np.int32), -1, 0)
+        wanted = red << 16 | green << 8 | blue
+        place = np.searchsorted(self.colors, wanted).clip(max=len(self.colors) - 1)
+        unknown = wanted[self.colors[place] != wanted]
+        if unknown.size:
+            colors = [f"{color >> 16} {color >> 8 & 255} {color & 255}" for color in np.unique(unknown).tolist()]
+            more = f" and {len(colors) - 1} more" if len(colors) > 1 else ""
+            raise UserError(f"{image_path}: has the colour {colors[0]}{more} that {self.path} has not ({unknown.size} "
+                            f"pixels in all); add a line `{colors[0]} ID` there, or mend the image")
+        return self.ids[place]
+
+
+def read_label_colors(path: str) -> LabelColors:
+    """Read a text table with a line ``r g b id [name]`` per colour; what follows a ``#`` is a comment.
+
+    Several colours may have one id. 255 means "don't care" as it does in label maps.
+
+    :raises UserError: the file cannot be read, a line is not of that form, or a colour has two ids.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            lines = file.read().splitlines()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "not a text file"
+        raise UserError(f"--label_colors {path}: cannot be read ({reason}); give a text file of lines `r g b id name`"
+                        ) from error
+    id_of: dict[int, int] = {}
+    names: dict[int, str] = {}
+    for number, line in enumerate(lines, 1):
+        words = line.split("#")[0].strip().split(maxsplit=4)
+        if not words:
+            continue
+        numbers = [int(word) for word in words[:4] if re.fullmatch("[0-9]{1,5}", word)]
+        if len(numbers) < 4 or max(numbers[:3]) > 255 or numbers[3] > _HIGHEST_ID:
+            raise UserError(f"--label_colors {path}, line {number}: `{line.strip()}` is not `r g b id [name]`, with "
+                            f"colours of 0..255 and an id of 0..{_HIGHEST_ID}; mend the line")
+        red, green, blue, class_id = numbers
+        color = red << 16 | green << 8 | blue
+        if id_of.setdefault(color, class_id) != class_id:
+            raise UserError(f"--label_colors {path}, line {number}: the colour {red} {green} {blue} has the id "
+                            f"{id_of[color]} already; remove one of the lines")
+        if len(words) == 5:
+            names[class_id] = words[4]
+    if not id_of:
+        raise UserError(f"--label_colors {path}: has no colours; give lines `r g b id name`")
+    colors = np.array(sorted(id_of), np.int32)
+    return LabelColors(path, colors, np.array([id_of[color] for color in colors.tolist()], np.int32), names)

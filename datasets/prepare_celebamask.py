@@ -1,0 +1,222 @@
+"""Bring CelebAMask-HQ, as it is distributed, into the folders that --dataset_mode celeba reads.
+
+    python datasets/prepare_celebamask.py --path CelebAMask-HQ --out datasets/celeba
+    python make_instances.py --path datasets/celeba --dataset celeba
+
+Reads, under --path:
+
+    CelebA-HQ-img/N.jpg                              photos, 1024x1024
+    CelebAMask-HQ-mask-anno/0..14/NNNNN_PART.png     masks, 512x512, one for each part of a face that is seen
+    CelebA-HQ-to-CelebA-mapping.txt                  of which photo of CelebA each photo was made
+    list_eval_partition.txt                          CelebA's official split, if you put it there; it comes with CelebA
+
+and writes {train,test}/images/N.jpg and {train,test}/labels/N.png. Without list_eval_partition.txt, photos 0..27999 are
+for training and 28000..29999 for testing. With it, a photo goes where CelebA has the photo that it was made of: its
+partition 0 is train, 1 is val (written, but read by nothing here), 2 is test.
+
+A label is 1 + the part's place in the list PARTS, 0 where there is no part; later parts are drawn over earlier ones.
+Files that are up to date are left as they are; so a run that was stopped, however it was, goes on from there.
+"""
+import argparse
+import functools
+import os
+import re
+import sys
+from collections import Counter
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from data.derived_files import make_note, read_note, remove_leftovers, write_ids
+from data.image_files import Source, read_image, read_photo, stem
+from util.arguments import ArgumentParser
+from util.errors import UserError, command
+from util.files import atomic_path
+from util.parallel import available_cores, run_parallel
+
+PARTS = ("skin", "nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "l_ear", "r_ear", "mouth", "u_lip", "l_lip",
+         "hair", "hat", "ear_r", "neck_l", "neck", "cloth")
+SPLITS = ("train", "val", "test")  # the position is the number in list_eval_partition.txt
+FIRST_TEST = 28000  # without that file
+PHOTOS, MASKS = "CelebA-HQ-img", "CelebAMask-HQ-mask-anno"
+MAPPING, PARTITION = "CelebA-HQ-to-CelebA-mapping.txt", "list_eval_partition.txt"
+
+
+class Job(NamedTuple):
+    """A face: its photo and masks, and the files to make of them."""
+
+    split: str
+    photo: str
+    masks: tuple[tuple[int, str], ...]  # (label, path), in the order of labels
+    image: str
+    label: str
+
+
+def find_jobs(path: str, out: str) -> list[Job]:
+    """A job for every photo under ``path``.
+
+    :raises UserError: folders, photos, masks or places in the split are missing, or ``out`` has another split.
+    """
+    photos = {_number(photo): photo for photo in Source(os.path.join(path, PHOTOS), ending=".jpg").files()}
+    masks = _find_masks(path)
+    for found, kind in ((photos, f"{PHOTOS}/*.jpg"), (masks, f"{MASKS}/*/*_skin.png")):
+        if not found:
+            raise UserError(f"--path {path}: there is no {kind}; name the folder CelebAMask-HQ, unpacked")
+    for number in sorted(photos.keys() ^ masks.keys()):
+        if number in photos:
+            raise UserError(f"{photos[number]}: has no masks in {os.path.join(path, MASKS)}; unpack the archive again")
+        raise UserError(f"{masks[number][0][1]}: has no photo in {os.path.join(path, PHOTOS)}; unpack the archive "
+                        "again")
+    split_of = _read_splits(path, sorted(photos))
+    jobs = []
+    for number, photo in sorted(photos.items()):
+        folder = os.path.join(out, split_of[number])
+        jobs.append(Job(split_of[number], photo, tuple(masks[number]),
+                        os.path.join(folder, "images", f"{number}.jpg"),
+                        os.path.join(folder, "labels", f"{number}.png")))
+    _refuse_other_split(out, split_of)
+    return jobs
+
+
+def _number(path: str) -> int:
+    if not re.fullmatch(r"[0-9]+", stem(path)):
+        raise UserError(f"{path}: photos have names like 12.jpg; remove the file")
+    return int(stem(path))
+
+
+def _find_masks(path: str) -> dict[int, list[tuple[int, str]]]:
+    """The masks of each face: (label, path), in the order of labels."""
+    found: dict[int, dict[int, str]] = {}
+    for mask in Source(os.path.join(path, MASKS), ending=".png", recursive=True).files():
+        name = re.fullmatch(r"([0-9]+)_(\w+)", stem(mask))
+        if not name or name[2] not in PARTS:
+            raise UserError(f"{mask}: masks have names like 00012_hair.png, for a part of {', '.join(PARTS)}; "
+                            "remove the file")
+        label = 1 + PARTS.index(name[2])
+        other = found.setdefault(int(name[1]), {}).setdefault(label, mask)
+        if other != mask:
+            raise UserError(f"{other} and {mask} are masks of the same part; remove one")
+    return {number: sorted(masks.items()) for number, masks in found.items()}
+
+
+def _read_splits(path: str, numbers: list[int]) -> dict[int, str]:
+    partition, mapping = os.path.join(path, PARTITION), os.path.join(path, MAPPING)
+    if not os.path.exists(partition):
+        return {number: "train" if number < FIRST_TEST else "test" for number in numbers}
+    split_of_file = {name: SPLITS[int(split)] for name, split in _rows(partition, r"(\S+)\s+([012])")}
+    file_of = {int(number): name for number, name in _rows(mapping, r"([0-9]+)\s+[0-9]+\s+(\S+)", header=True)}
+    for number in numbers:
+        if file_of.get(number) not in split_of_file:
+            lacking = partition if number in file_of else mapping
+            raise UserError(f"{lacking}: has no line for photo {number} ({file_of.get(number, 'unknown in CelebA')}); "
+                            "get the file again")
+    return {number: split_of_file[file_of[number]] for number in numbers}
+
+
+def _rows(path: str, form: str, header: bool = False) -> list[tuple[str, ...]]:
+    """The groups of ``form`` in every line of a text file."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            lines = file.read().splitlines()[int(header):]
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path} ({getattr(error, 'strerror', None) or error}); get the file again, or "
+                        f"take {PARTITION} away for the split by number") from error
+    rows = [(line, re.fullmatch(form, line.strip())) for line in lines if line.strip()]
+    for line, match in rows:
+        if not match:
+            raise UserError(f"{path}: cannot make sense of the line {line[:60]!r}; get the file again")
+    return [match.groups() for _, match in rows]
+
+
+def _refuse_other_split(out: str, split_of: dict[int, str]) -> None:
+    for split in SPLITS:
+        for path in Source(os.path.join(out, split, "labels")).files():
+            name = stem(path)
+            if name.isdecimal() and split_of.get(int(name), split) != split:
+                raise UserError(f"{path}: belongs to {split_of[int(name)]} now; the split has changed: empty --out "
+                                "first, or choose another")
+
+
+def prepare(job: Job, size: int | None, overwrite: bool) -> bool:
+    """Write photo and label map of ``job``, each as a whole or not at all; False if they are up to date already.
+
+    :raises UserError: a file cannot be read or written, or sizes do not go together.
+    """
+    paths = [path for _, path in job.masks]
+    note = make_note(f"prepare_celebamask: {size or 'whole'},", [job.photo, *paths])
+    if not overwrite and read_note(job.label) == note and os.path.exists(job.image):
+        return False
+    label = draw_label(job.masks)
+    photo = read_photo(job.photo)
+    if photo.width * label.shape[0] != photo.height * label.shape[1]:
+        raise UserError(f"{job.photo}: {photo.width}x{photo.height}, but its masks are {label.shape[1]}x"
+                        f"{label.shape[0]}, of another shape; get the file again")
+    _write_photo(photo, job, size)
+    write_ids(label, job.label, note)  # the last: it says that all is done
+    return True
+
+
+def draw_label(masks: tuple[tuple[int, str], ...]) -> np.ndarray:
+    """Label map [H, W] uint8 of ``masks`` (label, path): later ones over earlier ones, where they are not 0.
+
+    :raises UserError: a mask cannot be read, or is not of the size of the first.
+    """
+    drawn = None
+    for label, path in masks:
+        mask = np.asarray(read_image(path).convert("L"))
+        if drawn is None:
+            drawn = np.zeros(mask.shape, np.uint8)
+        if mask.shape != drawn.shape:
+            raise UserError(f"{path}: {mask.shape[1]}x{mask.shape[0]}, but {masks[0][1]} is {drawn.shape[1]}x"
+                            f"{drawn.shape[0]}; get the file again")
+        drawn[mask != 0] = label
+    return drawn
+
+
+def _write_photo(photo: Image.Image, job: Job, size: int | None) -> None:
+    with atomic_path(job.image, suffix=".part") as temporary:
+        if size:
+            height = round(size * photo.height / photo.width)
+            photo.resize((size, height), Image.Resampling.BICUBIC).save(temporary, "JPEG", quality=95)
+        else:
+            with open(job.photo, "rb") as source, open(temporary, "wb") as target:
+                target.write(source.read())
+
+
+def parse() -> argparse.Namespace:
+    parser = ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--path", required=True, help="folder CelebAMask-HQ, as unpacked")
+    parser.add_argument("--out", required=True, help="folder to write: --dataroot for training")
+    parser.add_argument("--size", type=int, help="pixels: width of the photos written (default: as they are, byte for "
+                                                 "byte); label maps keep their size")
+    parser.add_argument("--overwrite", action="store_true", help="make all files anew, also those that are up to date")
+    parser.add_argument("--workers", type=int, default=available_cores(), help="processes (default: one for each core)")
+    args = parser.parse_args()
+    for option, value in (("path", args.path), ("out", args.out)):
+        if (option == "path" or os.path.exists(value)) and not os.path.isdir(value):
+            raise UserError(f"--{option} {value}: is not a folder")
+    for option, lowest in (("size", 16), ("workers", 1)):
+        if (value := getattr(args, option)) is not None and value < lowest:
+            raise UserError(f"--{option} {value}: choose {lowest} or more")
+    return args
+
+
+@command
+def main() -> None:
+    args = parse()
+    jobs = find_jobs(args.path, args.out)
+    remove_leftovers({os.path.dirname(path) for job in jobs for path in (job.image, job.label)})
+    made = run_parallel(functools.partial(prepare, size=args.size, overwrite=args.overwrite), jobs, args.workers,
+                        "faces", "face")
+    counts = Counter(job.split for job in jobs)
+    by = PARTITION if os.path.exists(os.path.join(args.path, PARTITION)) else f"number, tests from {FIRST_TEST}"
+    print(f"{len(jobs)} faces in {args.out} (split by {by}): "
+          + ", ".join(f"{counts[split]} {split}" for split in SPLITS if counts[split])
+          + f"; {sum(made)} made, {len(jobs) - sum(made)} up to date")
+
+
+if __name__ == "__main__":
+    main()
