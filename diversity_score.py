@@ -9,7 +9,6 @@ changes, and how much the rest. docs/evaluation.md has the definitions.
 import argparse
 import itertools
 import json
-import os
 
 import numpy as np
 from tqdm import tqdm
@@ -19,7 +18,7 @@ from models.pix2pix_model import Pix2PixModel
 from options import Options, TestOptions
 from util.diversity import Diversity, class_names, describe, measure_layout
 from util.errors import UserError, command
-from util.files import write_atomically
+from util.files import check_writable, write_atomically
 from util.memory import keep_freed_memory
 from util.perceptual import LPIPS, rgb_distance
 from util.seed import seed_everything
@@ -85,15 +84,6 @@ def main() -> None:
     print(describe(figures))
     if opt.json:
         write_atomically(opt.json, json.dumps(figures, indent=1) + "\n")
-
-
-def check_writable(path: str) -> None:
-    """Refuse a place for ``--json`` before the work instead of after it."""
-    folder = os.path.dirname(os.path.abspath(path))
-    while not os.path.exists(folder):
-        folder = os.path.dirname(folder)  # it will be made
-    if os.path.isdir(path) or not os.path.isdir(folder) or not os.access(folder, os.W_OK):
-        raise UserError(f"--json {path}: is a folder, or lies where no file can be written; name another file")
 
 
 def layout_seed(seed: int, index: int) -> int:

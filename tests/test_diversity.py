@@ -334,8 +334,10 @@ def test_figures_of_one_layout_without_regions():
 
 def test_class_names(tmp_path):
     assert class_names(str(tmp_path)) == {}
-    (tmp_path / "classes.txt").write_text("0 1 2 3 sky\n12 1 2 3 traffic light\n\nsomething else\n")
+    (tmp_path / "classes.txt").write_text("1 2 3 0 sky\n1 2 4 12 traffic light\n\n1 2 5 7\n")
     assert class_names(str(tmp_path)) == {0: "sky", 12: "traffic light"}
+    (tmp_path / "classes.txt").write_text("of another kind")
+    assert class_names(str(tmp_path)) == {}
 
 
 # ---- the command
@@ -345,7 +347,7 @@ NUMBERS = ("layouts", "diversity", "standard_error", "mCSD", "mOCD", "mISD", "mO
 
 
 def test_command(world, checkpoints, tmp_path, run):
-    (world / "classes.txt").write_text("1 0 0 0 tree\n")
+    (world / "classes.txt").write_text("0 0 0 1 tree\n")
     args = ["diversity_score.py", *NETWORK, "--dataroot", world, "--checkpoints_dir", checkpoints, "--name", "exp",
             "--distance", "rgb", "--num_samples", 4, "--region_samples", 3]
     process = succeed(run(*args, "--json", tmp_path / "a" / "figures.json"))
@@ -400,8 +402,8 @@ def test_wrong_use_gets_one_line(world, checkpoints, tmp_path, monkeypatch, caps
         ([*rgb, "--norm_mode", "spade"], "--norm_mode spade without --use_vae"),
         ([*rgb, "--styles", "encoder"], "--styles encoder.*--use_vae"),
         ([*args, "--distance", "l2"], "--distance"),
-        ([*rgb, "--json", tmp_path], f"--json {tmp_path}"),
-        ([*rgb, "--json", world / "val_img" / "p0.png" / "x" / "figures.json"], "--json .*p0.png/x/figures.json"),
+        ([*rgb, "--json", tmp_path], f"cannot write {tmp_path}: it is a folder"),
+        ([*rgb, "--json", world / "val_img" / "p0.png" / "x" / "figures.json"], "cannot write .*p0.png/x/figures.json"),
         ([*rgb, "--name", "nobody"], "nobody.*no such checkpoint"),
     ):
         monkeypatch.setattr(sys, "argv", ["diversity_score.py", *map(str, wrong)])

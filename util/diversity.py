@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from data.label_colors import read_label_colors
 from models.pix2pix_model import Pix2PixModel
 from util.errors import UserError
 from util.perceptual import PairDistance
@@ -225,12 +226,8 @@ def _text(value: float | None) -> str:
 
 
 def class_names(folder: str) -> dict[int, str]:
-    """Class id -> name, from ``classes.txt`` of a data set like the example world; none where there is no such file."""
-    names = {}
-    with contextlib.suppress(OSError, UnicodeDecodeError), \
-            open(os.path.join(folder, "classes.txt"), encoding="utf-8") as file:
-        for line in file:  # id, red, green, blue, name
-            fields = line.split(maxsplit=4)
-            if len(fields) == 5 and fields[0].isdecimal():
-                names[int(fields[0])] = fields[4].strip()
-    return names
+    """Class id -> name, from a table ``classes.txt`` like that of the example world; none where there is none."""
+    path = os.path.join(folder, "classes.txt")
+    with contextlib.suppress(UserError):
+        return read_label_colors(path).names if os.path.isfile(path) else {}
+    return {}

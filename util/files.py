@@ -42,16 +42,12 @@ def write_atomically(path: str, text: str) -> None:
 
 
 def check_writable(path: str) -> None:
-    """Find out before the work, instead of after it, that ``path`` cannot be written.
+    """Find out before the work, instead of after it, that ``path`` cannot be written; nothing is made.
 
-    :raises UserError: it cannot, or is a folder.
+    :raises UserError: it is a folder, or lies where no file can be written.
     """
-    if os.path.isdir(path):
-        raise UserError(f"cannot write {path} (is a folder); give the name of a file")
     folder = os.path.dirname(os.path.abspath(path))
-    try:
-        os.makedirs(folder, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise UserError(f"cannot write {path} ({error.strerror}); check the folder and its permissions") from error
+    while not os.path.exists(folder):
+        folder = os.path.dirname(folder)  # it will be made
+    if os.path.isdir(path) or not os.path.isdir(folder) or not os.access(folder, os.W_OK):
+        raise UserError(f"cannot write {path}: it is a folder, or lies where no file can be written; name another file")

@@ -1,0 +1,106 @@
+"""The offline yardstick: its measures against known answers, and the command."""
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.quality import Pairs, looks, sliced_wasserstein, style_figures
+from metrics import segmentation
+from metrics.segmentation import confusion, faithfulness, segment, trained_segmenter
+from tests.test_commands import CLASSES, NETWORK, SIZE, draw_world, succeed
+from tests.test_diversity import build_model
+
+
+def test_faithfulness():
+    truth = torch.tensor([[[0, 0, 1], [1, 1, 2]]])
+    found = torch.tensor([[[0, 1, 1], [1, 2, 2]]])
+    counts = confusion(truth, found, 4)  # class 3 occurs nowhere and does not count
+    assert counts.tolist() == [[1, 1, 0, 0], [0, 2, 1, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
+    scores = faithfulness(counts)
+    assert scores == {"mIoU": pytest.approx((1 / 2 + 2 / 4 + 1 / 2) / 3), "accuracy": pytest.approx(4 / 6)}
+
+
+def test_sliced_wasserstein_of_a_shift():
+    """A shift by v moves every projection by its part along the direction: |v| · E|cos|, 1/2 in three dimensions."""
+    random = np.random.default_rng(0)
+    x, v = random.normal(size=(200, 3)), np.array([3.0, 0, 4.0])
+    assert sliced_wasserstein(x, x + v, directions=20_000) == pytest.approx(5 / 2, rel=0.02)
+    assert sliced_wasserstein(x, x[::-1]) == 0
+
+
+@pytest.mark.parametrize(("n", "m"), [(4, 6), (5, 5), (7, 3), (1, 9)])
+def test_sliced_wasserstein_of_unequal_numbers(n, m):
+    """In one dimension: what scipy computes from the same samples."""
+    from scipy.stats import wasserstein_distance
+
+    random = np.random.default_rng(n)
+    x, y = random.normal(size=(n, 1)), random.normal(size=(m, 1))
+    assert sliced_wasserstein(x, y) == pytest.approx(wasserstein_distance(x[:, 0], y[:, 0]))
+
+
+def painted(colors):
+    """Pictures of an instance of class 1 above one of class 2, in ``colors`` [N, 2, 3]; a third has a single pixel."""
+    count = len(colors)
+    instances = torch.zeros(count, 8, 8, dtype=torch.int32)
+    instances[:, 4:] = 1
+    pictures = torch.as_tensor(colors, dtype=torch.uint8)[:, :, :, None, None].expand(-1, -1, -1, 4, 8)
+    pictures = torch.cat([pictures[:, 0], pictures[:, 1]], dim=2).clone()
+    instances[:, 0, 0] = 2
+    return Pairs(pictures, (instances.clamp(max=1) + 1).to(torch.uint8), instances)
+
+
+def test_looks():
+    pairs = painted([[[10, 20, 30], [200, 100, 0]], [[11, 20, 30], [40, 40, 40]]])
+    pairs.pictures[0, :, 4:, :4] = torch.tensor([100, 0, 100], dtype=torch.uint8)[:, None, None]
+    found = looks(pairs)
+    assert found.keys() == {1, 2}
+    assert found[1].tolist() == [[10, 20, 30, pytest.approx(0)], [11, 20, 30, pytest.approx(0)]]
+    halves = 0.299 * 200 + 0.587 * 100, 0.299 * 100 + 0.114 * 100  # half of the pixels each
+    assert found[2][0].tolist() == pytest.approx([150, 50, 50, abs(halves[0] - halves[1]) / 2])
+
+
+def test_styles_of_the_same_distribution_are_near():
+    random = np.random.default_rng(0)
+    train, val, same = (painted(random.integers(0, 200, (n, 2, 3))) for n in (400, 100, 100))
+    other = painted(random.integers(50, 250, (100, 2, 3)))
+    near, far = (style_figures(train, val, fake, 0, {1: "upper"})["styles"] for fake in (same, other))
+    assert near["classes"]["1"]["name"] == "upper" and near["classes"]["2"]["instances"] == 100
+    assert near["synthesized"] < 2.5 * near["real"] and far["synthesized"] > 3 * near["synthesized"]
+    assert near["real"] == far["real"]
+
+
+def test_segmenter_learns_and_is_kept(tmp_path, monkeypatch):
+    labels = torch.randint(3, (32, 4, 4), generator=torch.Generator().manual_seed(0))
+    labels = labels.repeat_interleave(4, 1).repeat_interleave(4, 2).to(torch.uint8)
+    pictures = (labels * 100)[:, None].expand(-1, 3, -1, -1).contiguous()
+    state = torch.get_rng_state()
+    network = trained_segmenter(pictures, labels, 3, epochs=8, cache=str(tmp_path))
+    assert torch.equal(torch.get_rng_state(), state)
+    found, features = segment(network, pictures, batch_size=7)
+    assert faithfulness(confusion(labels, found, 3))["mIoU"] > 0.95 and features.shape == (32, 96)
+    monkeypatch.setattr(segmentation, "_train", None)  # cannot be called again
+    again, _ = segment(trained_segmenter(pictures, labels, 3, epochs=8, cache=str(tmp_path)), pictures)
+    assert torch.equal(again, found)
+    pictures[0, 0, 0, 0] += 1
+    with pytest.raises(TypeError):  # other content, which would have to be trained on
+        trained_segmenter(pictures, labels, 3, epochs=8, cache=str(tmp_path))
+
+
+def test_command(tmp_path, run):
+    world = draw_world(tmp_path / "world", train=16, val=8)
+    build_model("--checkpoints_dir", tmp_path, "--name", "exp").save("latest")
+    args = ["benchmarks/quality.py", *NETWORK, "--dataroot", world, "--checkpoints_dir", tmp_path, "--name", "exp",
+            "--cache", tmp_path / "cache", "--segmenter_epochs", 1, "--locality_layouts", 2]
+    first = succeed(run(*args, "--json", tmp_path / "figures.json"))
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert figures["layouts"] == 8 and 0 <= figures["faithfulness"]["synthesized"]["mIoU"] <= 1
+    assert figures["frechet"]["synthesized"] > 0 and len(figures["styles"]["classes"]) == CLASSES
+    change = figures["locality"]
+    assert change["outside"] > 0 and change["ratio"] == pytest.approx(change["inside"] / change["outside"])
+    assert "Fréchet" in first.stdout and SIZE % 4 == 0
+    assert succeed(run(*args)).stdout == first.stdout
+    for wrong, named in ((["--locality_layouts", 0], "--locality_layouts"), (["--json", tmp_path], "cannot write"),
+                         (["--norm_mode", "spade"], "spade")):
+        process = run(*args, *wrong)
+        assert process.returncode == 2 and named in process.stderr and len(process.stderr.splitlines()) <= 2
