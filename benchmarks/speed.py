@@ -30,8 +30,8 @@ from tests.reference import ReferenceTrainer
 from trainers.pix2pix_trainer import Pix2PixTrainer
 from util.arguments import ArgumentParser
 from util.checkpoints import save_tensors
-from util.errors import command
-from util.files import write_atomically
+from util.errors import UserError, command
+from util.files import check_writable, write_atomically
 from util.memory import keep_freed_memory
 
 DATASETS = ("ade20k", "cityscapes", "celeba", "deepfashion")
@@ -51,23 +51,33 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1, help="threads (default 1; 0: all cores)")
     parser.add_argument("--keep_freed_memory", action="store_true",
                         help="do what train.py and test.py do for both sides, see util/memory.py")
+    parser.add_argument("--use_amp", action="store_true", help="this project's steps in mixed precision")
     parser.add_argument("--no_vgg_loss", action="store_true", help="the generator step without VGG")
     parser.add_argument("--json", metavar="FILE", help="also write the figures there")
     parser.add_argument("--memory_of", choices=("reference", "ours"), help=argparse.SUPPRESS)
-    return parser.parse_args()
+    args = parser.parse_args()
+    for name in ("instances", "classes", "batch", "ngf", "crop_size", "repeats"):
+        values = getattr(args, name)
+        if values is not None and min(values if isinstance(values, list) else [values]) < 1:
+            raise UserError(f"--{name}: must be at least 1")
+    if args.threads < 0:
+        raise UserError(f"--threads {args.threads}: must be at least 1, or 0 for all cores")
+    args.threads = args.threads or os.cpu_count()
+    if args.json:
+        check_writable(args.json)
+    return args
 
 
 @command
 def main() -> None:
     args = parse()
-    torch.set_num_threads(args.threads or os.cpu_count())
+    torch.set_num_threads(args.threads)
     if args.keep_freed_memory:
         keep_freed_memory()
     if args.memory_of:
         print(peak_memory_here(args))
         return
-    about = {"torch": torch.__version__, "python": platform.python_version(), "threads": torch.get_num_threads(),
-             "repeats": args.repeats, "clock": clock_name(), **vars(args)}
+    about = {"torch": torch.__version__, "python": platform.python_version(), "clock": clock_name(), **vars(args)}
     print(", ".join(f"{name} {about[name]}" for name in ("torch", "python", "threads", "clock")))
     print(f"{'case':<20}{'K':>5}{'C':>5}{'plain s':>11}{'ours s':>11}{'ratio min':>11}{'median':>9}")
     rows = []
@@ -113,6 +123,7 @@ def options(args: argparse.Namespace, classes: int | None) -> Any:
         line += ["--crop_size", args.crop_size]
     if classes:  # ade20k counts don't care on top
         line += ["--label_nc", classes - (args.dataset_mode == "ade20k")]
+    line += ["--use_amp"] if args.use_amp else []
     line += ["--no_vgg_loss"] if args.no_vgg_loss else ["--vgg_weights", random_vgg()]
     return TrainOptions().parse([str(word) for word in line])
 
@@ -238,7 +249,9 @@ def peak_memory(args: argparse.Namespace, classes: int | None, instances: int, s
     line += ["--crop_size", args.crop_size] if args.crop_size else []
     line += ["--no_vgg_loss"] if args.no_vgg_loss else []
     line += ["--keep_freed_memory"] if args.keep_freed_memory else []
-    done = subprocess.run([str(word) for word in line], capture_output=True, text=True, check=True)
+    done = subprocess.run([str(word) for word in line], capture_output=True, text=True)
+    if done.returncode:
+        raise UserError(f"the process that measures memory failed: {done.stderr.strip().splitlines()[-1:]}")
     return float(done.stdout.split()[-1])
 
 

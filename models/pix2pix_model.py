@@ -161,8 +161,11 @@ def learning_rates(opt: Any, lr: float) -> tuple[float, float]:
 @contextlib.contextmanager
 def frozen(network: nn.Module) -> Iterator[None]:
     """No gradients for the parameters of ``network`` in this block; they still flow through it."""
-    network.requires_grad_(False)
+    learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    for parameter in learning:
+        parameter.requires_grad_(False)
     try:
         yield
     finally:
-        network.requires_grad_(True)
+        for parameter in learning:
+            parameter.requires_grad_(True)

@@ -8,7 +8,7 @@ import torch
 from benchmarks.quality import Pairs, looks, sliced_wasserstein, style_figures
 from metrics import segmentation
 from metrics.segmentation import confusion, faithfulness, segment, trained_segmenter
-from tests.test_commands import CLASSES, NETWORK, SIZE, draw_world, succeed
+from tests.test_commands import CLASSES, NETWORK, draw_world, succeed
 from tests.test_diversity import build_model
 
 
@@ -95,10 +95,10 @@ def test_command(tmp_path, run):
     first = succeed(run(*args, "--json", tmp_path / "figures.json"))
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert figures["layouts"] == 8 and 0 <= figures["faithfulness"]["synthesized"]["mIoU"] <= 1
-    assert figures["frechet"]["synthesized"] > 0 and len(figures["styles"]["classes"]) == CLASSES
+    assert figures["frechet"]["synthesized"] > 0 and 0 < len(figures["styles"]["classes"]) <= CLASSES
     change = figures["locality"]
     assert change["outside"] > 0 and change["ratio"] == pytest.approx(change["inside"] / change["outside"])
-    assert "Fréchet" in first.stdout and SIZE % 4 == 0
+    assert "Fréchet" in first.stdout
     assert succeed(run(*args)).stdout == first.stdout
     for wrong, named in ((["--locality_layouts", 0], "--locality_layouts"), (["--json", tmp_path], "cannot write"),
                          (["--norm_mode", "spade"], "spade")):

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from models.networks.layout import Strays
+from models.networks.layout import Strays, image_of, rows_of
 
 
 def convolve(x: "Tensor | Doubled", weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -48,9 +48,7 @@ class Doubled:
             out = _convolve_doubled(self.x, weight, bias)
             source, target = self.strays.reach
             changes = F.embedding(source, changes)
-        batch, channels, height, width = out.shape
-        rows = out.permute(0, 2, 3, 1).reshape(-1, channels).index_add(0, target, changes.to(out.dtype))
-        return rows.view(batch, height, width, channels).permute(0, 3, 1, 2)
+        return image_of(rows_of(out).index_add(0, target, changes.to(out.dtype)), out.shape)
 
 
 def _convolve_doubled(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

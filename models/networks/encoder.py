@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from models.networks.architecture import LEAKY_SLOPE
 from models.networks.discriminator import norm_layer
 from models.networks.instance_conv import InstanceConv2d, InstanceGrid
-from models.networks.layout import Layout
+from models.networks.layout import Layout, rows_of
 from models.networks.loss import kl_divergence
 from models.networks.normalization import InstanceNorm, full_precision
 
@@ -56,7 +56,7 @@ class InstanceEncoder(nn.Module):
 
     def forward(self, image: Tensor, layout: Layout) -> InstanceStyles:
         """``image`` [B, 3, H, W] in [-1, 1], sides multiples of 16."""
-        grid = InstanceGrid(layout)
+        grid = layout.once(InstanceGrid)
 
         def down(layer: InstanceConv2d, x: Tensor) -> Tensor:
             return F.leaky_relu(self.norm(layer(x, grid)), LEAKY_SLOPE)
@@ -82,7 +82,7 @@ class InstanceEncoder(nn.Module):
         """
         heads = (self.scale_conv_mu, self.scale_conv_var, self.bias_conv_mu, self.bias_conv_var)
         neighbourhoods = grid.neighbourhoods(y.shape[2:], 1)
-        rows = full_precision(y).permute(0, 2, 3, 1).reshape(-1, y.shape[1])  # [N, nf]
+        rows = rows_of(full_precision(y))  # [N, nf]
         patches = neighbourhoods.patch_sums(rows) / neighbourhoods.regions.sizes[:, None, None]  # [T, 9, nf]
         weight = torch.cat([head.weight for head in heads])  # [4*noise_nc, nf, 3, 3]
         bias = torch.cat([head.bias for head in heads])

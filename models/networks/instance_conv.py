@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.networks.layout import Layout, RegionMap
+from models.networks.layout import Bags, Layout, RegionMap, image_of, rows_of
 
 WIDE = 64  # channels
 _OUTSIDE = -1  # region number of what lies beyond the image
@@ -73,16 +73,15 @@ class Neighbourhoods:
         return centre, self._pixels[centre, tap], torch.bincount(tap, minlength=9).tolist()
 
     @cached_property
-    def _unseen(self) -> tuple[Tensor, Tensor]:
-        """Pixels that no centre of their instance has as its tap k, grouped by (region, k) as bags.
+    def _unseen(self) -> Bags:
+        """Pixels that no centre of their instance has as its tap k, grouped by (region, k).
 
         The centre that would is the pixel's own neighbour at the opposite tap, 8 - k.
         """
         lost = (self._seen != self._seen[:, 4:5]).flip(1)  # [N, 9]: no such centre
         pixel, tap = lost.nonzero(as_tuple=True)
-        bag = self.regions.flat[pixel] * 9 + tap
-        counts = torch.bincount(bag, minlength=self.regions.count * 9)
-        return pixel[torch.argsort(bag, stable=True)], F.pad(counts.cumsum(0)[:-1], (1, 0))
+        group = self.regions.flat[pixel] * 9 + tap
+        return Bags(pixel[torch.argsort(group, stable=True)], torch.bincount(group, minlength=self.regions.count * 9))
 
     def patch_sums(self, rows: Tensor) -> Tensor:
         """Sum over each region's centres of their patches, without what lies in other instances (stride 1).
@@ -91,9 +90,7 @@ class Neighbourhoods:
         :return: [T, 9, c]: for tap k all the region's pixels but for those that no centre sees at k, which lie along
             the borders of the region and of the image.
         """
-        pixels, offsets = self._unseen
-        unseen = F.embedding_bag(pixels, rows, offsets, mode="sum").view(-1, 9, rows.shape[1])
-        return self.regions.sum(rows)[:, None] - unseen
+        return self.regions.sum(rows)[:, None] - self._unseen.sum(rows).view(-1, 9, rows.shape[1])
 
 
 class InstanceConv2d(nn.Conv2d):
@@ -105,12 +102,8 @@ class InstanceConv2d(nn.Conv2d):
     def forward(self, x: Tensor, grid: InstanceGrid) -> Tensor:
         """[B, fin, h, w] -> [B, fout, ceil(h/stride), ceil(w/stride)]; stride 2 has its centres at pixels (2i, 2j)."""
         out = super().forward(x)
-        rows = x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])  # [N, fin]
-        centre, excess = self._excess(rows, grid.neighbourhoods(x.shape[2:], self.stride[0]))
-        batch, channels, height, width = out.shape
-        out_rows = out.permute(0, 2, 3, 1).reshape(-1, channels)
-        out_rows = out_rows.index_add(0, centre, excess.to(out.dtype), alpha=-1)
-        return out_rows.view(batch, height, width, channels).permute(0, 3, 1, 2)
+        centre, excess = self._excess(rows_of(x), grid.neighbourhoods(x.shape[2:], self.stride[0]))
+        return image_of(rows_of(out).index_add(0, centre, excess.to(out.dtype), alpha=-1), out.shape)
 
     def _excess(self, rows: Tensor, neighbourhoods: Neighbourhoods) -> tuple[Tensor, Tensor]:
         """What centres must not have seen: their numbers, maybe several times, and rows of as many [., fout].

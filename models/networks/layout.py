@@ -1,9 +1,13 @@
 """The semantic layout of a batch: classes, instances, and the regions that they make."""
+from collections.abc import Callable
 from functools import cached_property
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+Made = TypeVar("Made")
 
 
 class Layout:
@@ -13,7 +17,7 @@ class Layout:
     :param instance: the same shape, instance ids from 0.
     :param num_classes: C.
     :param with_edges: whether the semantic input has the instance edges as its last channel.
-    :raises ValueError: a class id outside the classes.
+    :raises ValueError: a class id outside the classes, or a negative instance id.
     """
 
     def __init__(self, label: Tensor, instance: Tensor, num_classes: int, with_edges: bool):
@@ -21,9 +25,12 @@ class Layout:
         self.instance = instance.reshape(-1, *instance.shape[-2:]).long()  # [B, H, W]
         self.num_classes = num_classes
         self.with_edges = with_edges
+        self._made: dict[Callable, Any] = {}
         low, high = self.label.aminmax()
         if low < 0 or high >= num_classes:
             raise ValueError(f"class ids {int(low)}..{int(high)} in labels, but the classes are 0..{num_classes - 1}")
+        if self.instance.min() < 0:
+            raise ValueError(f"instance id {int(self.instance.min())}, but ids start from 0")
 
     @property
     def batch_size(self) -> int:
@@ -71,6 +78,12 @@ class Layout:
         maps = torch.zeros(batch, height, width, self.num_classes + 1, device=near.device)
         maps.scatter_add_(3, near, inside / inside.sum(-1, keepdim=True))
         return maps[..., :-1].permute(0, 3, 1, 2)
+
+    def once(self, make: Callable[["Layout"], Made]) -> Made:
+        """``make(self)``, made at the first call."""
+        if make not in self._made:
+            self._made[make] = make(self)
+        return self._made[make]
 
     @cached_property
     def class_regions(self) -> "Regions":
@@ -190,9 +203,8 @@ class RegionMap:
         return torch.bincount(self.flat, minlength=self.count)
 
     @cached_property
-    def _sorted(self) -> tuple[Tensor, Tensor]:
-        order = torch.argsort(self.flat, stable=True)
-        return order, F.pad(self.sizes.cumsum(0)[:-1], (1, 0))
+    def _bags(self) -> "Bags":
+        return Bags(torch.argsort(self.flat, stable=True), self.sizes)
 
     def spread(self, table: Tensor) -> Tensor:
         """[T, c] -> [N, c]: every pixel gets its region's row."""
@@ -200,5 +212,41 @@ class RegionMap:
 
     def sum(self, rows: Tensor) -> Tensor:
         """[N, c] -> [T, c]: the sum over each region's pixels (0 where it has none)."""
-        order, offsets = self._sorted
-        return F.embedding_bag(order, rows, offsets, mode="sum")
+        return self._bags.sum(rows)
+
+
+class Bags:
+    """Sums over groups of rows, which may be large.
+
+    Groups are summed in pieces, and then the pieces: adding many thousand float32 numbers one by one would lose digits.
+
+    :param members: [M], numbers of the rows of the first group, then those of the second, and so on.
+    :param sizes: [T], how many each group has.
+    """
+
+    piece = 256
+
+    def __init__(self, members: Tensor, sizes: Tensor):
+        self._members = members
+        pieces = (sizes + self.piece - 1) // self.piece  # [T]
+        self._first_piece = F.pad(pieces.cumsum(0)[:-1], (1, 0))
+        self._numbers = torch.arange(int(pieces.sum()), device=sizes.device)  # of the pieces [Q]
+        group = torch.repeat_interleave(pieces)  # [Q]
+        start = F.pad(sizes.cumsum(0)[:-1], (1, 0))[group]
+        self._piece_start = start + self.piece * (self._numbers - self._first_piece[group])
+
+    def sum(self, rows: Tensor) -> Tensor:
+        """[N, c] -> [T, c]; 0 for groups without rows."""
+        pieces = F.embedding_bag(self._members, rows, self._piece_start, mode="sum")
+        return F.embedding_bag(self._numbers, pieces, self._first_piece, mode="sum")
+
+
+def rows_of(x: Tensor) -> Tensor:
+    """[B, c, h, w] -> [B*h*w, c]; a view for channels-last tensors."""
+    return x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
+
+
+def image_of(rows: Tensor, shape: torch.Size) -> Tensor:
+    """[B*h*w, c] -> [B, c, h, w], a channels-last view."""
+    batch, channels, height, width = shape
+    return rows.view(batch, height, width, channels).permute(0, 3, 1, 2)

@@ -5,15 +5,14 @@ Both are called as ``norm(features, condition, slope, gain)``: residual blocks n
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
-from models.networks.doubled import Doubled, double
-from models.networks.layout import Layout, RegionMap
+from models.networks.doubled import Doubled
+from models.networks.layout import Layout
+from models.networks.modulate import Features, full_precision, modulate
 from util.errors import UserError
 
 
@@ -27,91 +26,6 @@ class Condition:
 
     layout: Layout
     noise: Tensor | None = None
-
-
-class Features:
-    """What goes into a modulation: activations ``x`` [B, c, h, w], to be doubled in size if ``double``.
-
-    A doubling by nearest changes neither mean nor variance.
-    """
-
-    def __init__(self, x: Tensor, double: bool = False):
-        self.x, self.double = x, double
-
-    @cached_property
-    def full(self) -> Tensor:
-        """The activations at their final size."""
-        return double(self.x) if self.double else self.x
-
-    @property
-    def count(self) -> int:
-        """Values per channel, at their final size."""
-        return self.x.numel() // self.x.shape[1] * (4 if self.double else 1)
-
-    @cached_property
-    def moments(self) -> tuple[Tensor, Tensor]:
-        """Mean and variance (over n) of every channel, [c] float32 each."""
-        return _Moments.apply(full_precision(self.x))
-
-
-# when activations stay halved until the convolution, see doubled.py
-LEAST_PIXELS = 1024  # in a batch; for fewer, preparing the kernels takes longer than what they save
-LEAST_CHANNELS = 128  # for fewer, taking the strays apart does
-MOST_STRAYS = 0.3  # of the pixels
-PIECE = 2**19  # numbers that the modulation works on at a time on the CPU
-
-
-def full_precision(x: Tensor) -> Tensor:
-    """``x`` in float32 where autocast made it narrower: normalisations and losses are not computed in half."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
-class BatchNorm(nn.BatchNorm2d):
-    """Batch norm without affine parameters that does not count its batches.
-
-    Nothing depends on ``num_batches_tracked``; published checkpoints hold 0 there or nothing.
-    """
-
-    def __init__(self, channels: int):
-        super().__init__(channels, affine=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        self._check(x.numel() // x.shape[1])
-        return F.batch_norm(x, self.running_mean, self.running_var, None, None, self.training, self.momentum, self.eps)
-
-    def statistics(self, features: Features) -> tuple[Tensor, Tensor]:
-        """Mean and reciprocal standard deviation [c] to normalise with; updates the running ones in training.
-
-        :raises UserError: a single value per channel in training, which has no variance.
-        """
-        self._check(features.count)
-        if not self.training:
-            return self.running_mean, torch.rsqrt(self.running_var + self.eps)
-        mean, var = features.moments
-        with torch.no_grad():
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(var * (features.count / (features.count - 1)), self.momentum)
-        return mean, torch.rsqrt(var + self.eps)
-
-    def _check(self, count: int) -> None:
-        if self.training and count == 1:
-            raise UserError("a batch norm met a single value per channel (a start of 1x1 pixels): give --batchSize 2 "
-                            "or a larger --crop_size")
-
-
-class InstanceNorm(nn.Module):
-    """Instance norm without affine parameters: every channel of every sample to mean 0 and variance 1."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, c, h, w] -> [B, c, h, w], at least float32."""
-        x = full_precision(x)
-        if x.shape[2:].numel() == 1:
-            raise UserError("an instance norm met maps of 1x1 pixels: give a larger --crop_size, fewer --num_D, or no "
-                            "instance norm")
-        if x.device.type != "cpu":
-            return F.instance_norm(x)
-        # on the CPU, F.instance_norm copies channels-last tensors to and fro; batch norm of single samples does not
-        return torch.cat([F.batch_norm(sample, None, None, training=True) for sample in x.split(1)])
 
 
 class INADE(nn.Module):
@@ -140,29 +54,13 @@ class INADE(nn.Module):
         :param gain: a positive factor [] on the result.
         """
         regions = condition.layout.class_regions
-        factor, offset = self.affine(features, condition, gain)
-        size = features.x.shape[2:]
-        halved = (features.double and features.x.shape[1] >= LEAST_CHANNELS
-                  and len(features.x) * size.numel() >= LEAST_PIXELS and regions.strays(size).share <= MOST_STRAYS)
-        if not halved:
-            x = full_precision(features.full)
-            return _Modulate.apply(x, factor, offset, regions.at(x.shape[2:]), slope)
-        x, strays = full_precision(features.x), regions.strays(size)
-        out = _Modulate.apply(x, factor, offset, regions.at(size), slope)
-        own = torch.addcmul(F.embedding(strays.region, offset), F.embedding(strays.parent, _rows(x)),
-                            F.embedding(strays.region, factor))  # [P, c]
-        if slope != 1:
-            own = F.leaky_relu(own, slope)
-        return Doubled(out, strays, own - F.embedding(strays.parent, _rows(out)))
-
-    def affine(self, features: Features, condition: Condition, gain: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Normalisation and modulation of every region as x * factor + offset: two tables [T, c]."""
-        scale, shift = self.tables(condition.noise, *condition.layout.class_regions.ids)
+        scale, shift = self.tables(condition.noise, *regions.ids)  # [T, c] each
         if gain is not None:
             scale, shift = scale * gain, shift * gain
+        # scale * (x - mean) * rstd + shift  =  x * factor + offset
         mean, rstd = self.param_free_norm.statistics(features)
         factor = scale * rstd
-        return factor, shift - factor * mean
+        return modulate(features, factor, shift - factor * mean, regions, slope)
 
     def tables(self, noise: Tensor, sample: Tensor, label: Tensor, instance: Tensor) -> tuple[Tensor, Tensor]:
         """Scale and shift of every region, [T, c] each."""
@@ -171,77 +69,6 @@ class INADE(nn.Module):
         weight, bias = self.weight[label], self.bias[label]  # [T, c, 2]
         table = weight * styles.transpose(1, 2) + bias
         return table[..., 0], table[..., 1]
-
-
-class _Moments(torch.autograd.Function):
-    """Mean and variance of every channel."""
-
-    @staticmethod
-    def forward(ctx, x):
-        if x.device.type == "cpu":  # the quick way for channels-last tensors there
-            mean, var = torch.batch_norm_update_stats(x, None, None, 0.0)
-        else:
-            var, mean = torch.var_mean(x, dim=(0, 2, 3), correction=0)
-        ctx.save_for_backward(x, mean)
-        return mean, var
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad_mean, grad_var):
-        x, mean = ctx.saved_tensors
-        count = x.numel() / len(mean)
-        slope = grad_var * (2 / count)  # d var / d x = 2 (x - mean) / n
-        return _image(torch.addcmul(grad_mean / count - slope * mean, _rows(x), slope), x.shape)
-
-
-class _Modulate(torch.autograd.Function):
-    """out = lrelu(factor[t] * x + offset[t]), t the pixel's region; works on rows of pixels [N, c]."""
-
-    @staticmethod
-    def forward(ctx, x, factor, offset, regions: RegionMap, slope: float):
-        out = _image(_affine(_rows(x), factor, offset, regions.flat, slope), x.shape)
-        ctx.save_for_backward(x, factor, out)
-        ctx.regions, ctx.slope = regions, slope
-        return out
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad):
-        x, factor, out = ctx.saved_tensors
-        if ctx.slope != 1:  # the output has the sign of what went into the leaky ReLU
-            grad = torch.ops.aten.leaky_relu_backward(grad, out, ctx.slope, True)
-        grad_rows = _rows(grad)
-        grad_offset = ctx.regions.sum(grad_rows)
-        grad_factor = ctx.regions.sum(grad_rows * _rows(x))
-        grad_x = ctx.regions.spread(factor).mul_(grad_rows) if ctx.needs_input_grad[0] else None
-        return grad_x if grad_x is None else _image(grad_x, x.shape), grad_factor, grad_offset, None, None
-
-
-def _affine(rows: Tensor, factor: Tensor, offset: Tensor, region: Tensor, slope: float) -> Tensor:
-    """lrelu(rows * factor[region] + offset[region]), [N, c], from tables [T, c].
-
-    On the CPU in pieces that stay in the cache, so that memory is passed through once.
-    """
-    piece = len(rows) if rows.is_cuda else max(1, PIECE // rows.shape[1])
-    out = torch.empty_like(rows)
-    factors = torch.empty_like(rows[:piece])
-    for part, x, t in zip(out.split(piece), rows.split(piece), region.split(piece), strict=True):
-        torch.index_select(offset, 0, t, out=part)
-        part.addcmul_(torch.index_select(factor, 0, t, out=factors[:len(t)]), x)
-        if slope != 1:
-            F.leaky_relu_(part, slope)
-    return out
-
-
-def _rows(x: Tensor) -> Tensor:
-    """[B, c, h, w] -> [B*h*w, c]; a view for channels-last tensors."""
-    return x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
-
-
-def _image(rows: Tensor, shape: torch.Size) -> Tensor:
-    """[B*h*w, c] -> [B, c, h, w], a channels-last view."""
-    batch, channels, height, width = shape
-    return rows.view(batch, height, width, channels).permute(0, 3, 1, 2)
 
 
 class SPADE(nn.Module):
@@ -267,6 +94,54 @@ class SPADE(nn.Module):
         normalized = self.param_free_norm(full_precision(x))
         out = F.leaky_relu(normalized * (1 + self.mlp_gamma(hidden)) + self.mlp_beta(hidden), slope)
         return out if gain is None else out * gain
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """Batch norm without affine parameters that does not count its batches.
+
+    Nothing depends on ``num_batches_tracked``; published checkpoints hold 0 there or nothing.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__(channels, affine=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self._check(x.numel() // x.shape[1])
+        return F.batch_norm(x, self.running_mean, self.running_var, None, None, self.training, self.momentum, self.eps)
+
+    def statistics(self, features: Features) -> tuple[Tensor, Tensor]:
+        """Mean and reciprocal standard deviation [c] to normalise with; updates the running ones in training.
+
+        :raises UserError: a single value per channel in training, which has no variance.
+        """
+        self._check(features.count)
+        if not self.training:
+            return self.running_mean.clone(), torch.rsqrt(self.running_var + self.eps)
+        mean, var = features.moments
+        with torch.no_grad():
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(var * (features.count / (features.count - 1)), self.momentum)
+        return mean, torch.rsqrt(var + self.eps)
+
+    def _check(self, count: int) -> None:
+        if self.training and count == 1:
+            raise UserError("a batch norm met a single value per channel (a start of 1x1 pixels): give --batchSize 2 "
+                            "or a larger --crop_size")
+
+
+class InstanceNorm(nn.Module):
+    """Instance norm without affine parameters: every channel of every sample to mean 0 and variance 1."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, c, h, w] -> [B, c, h, w], at least float32."""
+        x = full_precision(x)
+        if x.shape[2:].numel() == 1:
+            raise UserError("an instance norm met maps of 1x1 pixels: give a larger --crop_size, fewer --num_D, or no "
+                            "instance norm")
+        if x.device.type != "cpu":
+            return F.instance_norm(x)
+        # on the CPU, F.instance_norm copies channels-last tensors to and fro; batch norm of single samples does not
+        return torch.cat([F.batch_norm(sample, None, None, training=True) for sample in x.split(1)])
 
 
 @dataclass(frozen=True)
