@@ -77,7 +77,9 @@ def main() -> None:
     keep_freed_memory()
     model = Pix2PixModel(opt)
     model.load(opt.which_epoch)
-    train, val = (read_split(opt, phase) for phase in ("train", opt.phase))
+    train = read_split(opt, "train")
+    opt = opt.replace(max_dataset_size=int(min(opt.max_dataset_size, opt.how_many)))
+    val = read_split(opt, opt.phase)
     network = trained_segmenter(train.pictures, train.labels, opt.num_classes, opt.segmenter_epochs, opt.cache)
     fake = val._replace(pictures=synthesize(opt, model))
     figures = {
@@ -93,7 +95,7 @@ def main() -> None:
 
 def read_split(opt: Options, phase: str) -> Pairs:
     """All pairs of a split, at the size that the model makes, without flips or random crops."""
-    loader = create_dataloader(opt.replace(phase=phase, use_vae=True, how_many=float("inf")))  # so that photos are read
+    loader = create_dataloader(opt.replace(phase=phase, use_vae=True))  # so that photos are read
     parts = [(to_uint8(batch["image"]), batch["label"].to(torch.uint8), batch["instance"]) for batch in loader]
     pictures, labels, instances = (torch.cat(arrays) for arrays in zip(*parts, strict=True))
     return Pairs(pictures, labels[:, 0], instances[:, 0])
@@ -180,7 +182,7 @@ def style_figures(train: Pairs, val: Pairs, fake: Pairs, seed: int, names: dict[
 # ---- locality: does a resampled instance change alone? ----
 
 def locality(opt: Options, model: Pix2PixModel) -> dict[str, Any]:
-    """Mean absolute change of colour, of 255, inside resampled instances and outside."""
+    """Mean absolute change of colour, of 255, inside resampled instances and outside; None if none has an outside."""
     diversity = Diversity()
     loader = create_dataloader(opt.replace(batchSize=1))
     total = min(len(loader.dataset), opt.locality_layouts)
@@ -189,6 +191,8 @@ def locality(opt: Options, model: Pix2PixModel) -> dict[str, Any]:
         diversity.add(measure_layout(opt, model, rgb_distance, batch, opt.seed + index))
     figures = diversity.figures({})
     inside, outside = figures["mISD"], figures["mOISD"]
+    if outside is None:
+        return {"locality": None}
     return {"locality": {"inside": inside * 255, "outside": outside * 255, "ratio": inside / max(outside, 1e-12)}}
 
 
@@ -202,10 +206,12 @@ def describe(figures: dict[str, Any]) -> str:
         rows.append(("styles of instances: distance", f"{styles['synthesized']:.2f}", f"{styles['real']:.2f}"))
     rows += [(f"    {row['name'] or kind} ({row['instances']})", f"{row['synthesized']:.2f}", f"{row['real']:.2f}")
              for kind, row in styles["classes"].items()]
+    lines = [f"{name:<34}{left:>12}{right:>8}" for name, left, right in rows]
     change = figures["locality"]
-    return "\n".join(f"{name:<34}{left:>12}{right:>8}" for name, left, right in rows) + (
-        f"\nchange of a resampled instance: {change['inside']:.1f} of 255 inside, {change['outside']:.2f} outside: "
-        f"{change['ratio']:.1f} times")
+    if change:
+        lines.append(f"change of a resampled instance: {change['inside']:.1f} of 255 inside, {change['outside']:.2f} "
+                     f"outside: {change['ratio']:.1f} times")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

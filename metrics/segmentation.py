@@ -8,7 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from util.checkpoints import save_tensors
+from util.checkpoints import load_network, save_tensors
+from util.errors import UserError
+from util.files import check_writable
 
 _VERSION = 1  # of network and training: other ones do not share cached weights
 
@@ -46,7 +48,10 @@ def _layer(fin: int, fout: int, stride: int = 1) -> nn.Sequential:
 def trained_segmenter(pictures: Tensor, labels: Tensor, num_classes: int, epochs: int, cache: str,
                       batch_size: int = 16) -> Segmenter:
     """A network trained on pairs of pictures [N, 3, H, W] and labels [N, H, W], bytes both; always the same for the
-    same pairs. What was trained once is read from the folder ``cache``, by a name made of the pairs' content."""
+    same pairs. What was trained once is read from the folder ``cache``, by a name made of the pairs' content.
+
+    :raises UserError: the cached file is damaged, or cannot be written.
+    """
     content = hashlib.sha256(repr((_VERSION, num_classes, epochs, batch_size, tuple(labels.shape))).encode())
     for array in (pictures, labels):
         content.update(array.numpy().tobytes())
@@ -55,8 +60,12 @@ def trained_segmenter(pictures: Tensor, labels: Tensor, num_classes: int, epochs
         torch.manual_seed(0)
         network = Segmenter(num_classes).to(memory_format=torch.channels_last)
         if os.path.isfile(path):
-            network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+            try:
+                load_network(network, path)
+            except UserError as error:
+                raise UserError(f"{path}: a damaged file; delete it, and the network is trained again") from error
         else:
+            check_writable(path)
             _train(network, pictures, labels, epochs, batch_size)
             save_tensors(network.state_dict(), path)
     return network.eval()

@@ -4,12 +4,14 @@ import json
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from benchmarks.quality import Pairs, looks, sliced_wasserstein, style_figures
 from metrics import segmentation
 from metrics.segmentation import confusion, faithfulness, segment, trained_segmenter
 from tests.test_commands import CLASSES, NETWORK, draw_world, succeed
 from tests.test_diversity import build_model
+from util.errors import UserError
 
 
 def test_faithfulness():
@@ -85,6 +87,17 @@ def test_segmenter_learns_and_is_kept(tmp_path, monkeypatch):
     pictures[0, 0, 0, 0] += 1
     with pytest.raises(TypeError):  # other content, which would have to be trained on
         trained_segmenter(pictures, labels, 3, epochs=8, cache=str(tmp_path))
+    with pytest.raises(UserError, match="cannot write"):  # found out before the training
+        trained_segmenter(pictures, labels, 3, epochs=8, cache=str(next(tmp_path.iterdir())))
+
+
+def test_damaged_segmenter_is_refused(tmp_path):
+    pictures, labels = torch.zeros(2, 3, 8, 8, dtype=torch.uint8), torch.zeros(2, 8, 8, dtype=torch.uint8)
+    trained_segmenter(pictures, labels, 3, epochs=1, cache=str(tmp_path))
+    path, = tmp_path.iterdir()
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(UserError, match=rf"{path}: .* delete it"):
+        trained_segmenter(pictures, labels, 3, epochs=1, cache=str(tmp_path))
 
 
 def test_command(tmp_path, run):
@@ -100,6 +113,11 @@ def test_command(tmp_path, run):
     assert change["outside"] > 0 and change["ratio"] == pytest.approx(change["inside"] / change["outside"])
     assert "Fréchet" in first.stdout
     assert succeed(run(*args)).stdout == first.stdout
+    fewer = succeed(run(*args, "--how_many", 5, "--json", tmp_path / "fewer.json"))
+    assert json.loads((tmp_path / "fewer.json").read_text())["layouts"] == 5 and fewer.stdout != first.stdout
+    for path in world.glob("val_inst/*"):  # one instance is all there is: nothing outside of it
+        Image.new("L", Image.open(path).size).save(path)
+    assert "resampled" not in succeed(run(*args)).stdout
     for wrong, named in ((["--locality_layouts", 0], "--locality_layouts"), (["--json", tmp_path], "cannot write"),
                          (["--norm_mode", "spade"], "spade")):
         process = run(*args, *wrong)
