@@ -6,4 +6,5 @@
 ``distances``         FID and KID
 ``protocol``          what was measured, how, and whether two measurements compare; the way from pixels to statistics
 ``statistics_files``  statistics on disk, with their protocol
+``segmentation``      a small network that reads layouts off pictures, for the offline yardstick
 """
