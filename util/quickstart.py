@@ -38,9 +38,9 @@ def main() -> None:
         "--ngf", args.width, "--noise_nc", 16, "--z_dim", 64, "--use_vae", "--gpu_ids", "-1", "--seed", seed,
     ]
     decay = args.epochs // 2
-    # the KL divergence is a sum over instances, so few steps want a small weight; and they want a high rate
+    # the KL divergence is a sum over instances, so few steps want a small weight; and a high rate: docs/results.md
     run("train.py", *network, *mixed_precision(), "--ndf", args.width, "--no_vgg_loss", "--lambda_kld", 0.002,
-        "--lr", 0.0005, "--batchSize", 8, "--nThreads", 1, "--niter", args.epochs - decay, "--niter_decay", decay,
+        "--lr", 0.001, "--batchSize", 8, "--nThreads", 1, "--niter", args.epochs - decay, "--niter_decay", decay,
         "--display_freq", args.scenes // 2, "--print_freq", 400, "--save_epoch_freq", args.epochs)
     gallery = os.path.join(args.out, "gallery")
     run("util/gallery.py", *network, "--gallery_dir", gallery, "--display_winsize", 128)
