@@ -6,7 +6,6 @@ average pools leave the zero padding out of the mean, and the last block takes a
 classes, whose scores FID does not use.
 """
 import hashlib
-import os
 import pickle
 import sys
 
@@ -17,6 +16,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models import inception as tv
 
 from util.errors import UserError
+from util.weights import find_weights
 
 FEATURE_DIMS = (64, 192, 768, 2048)
 WEIGHTS_FILE = "pt_inception-2015-12-05-6726825d.pth"
@@ -175,7 +175,7 @@ def load_inception(
     :param precision: of the convolutions, one of :data:`PRECISIONS`; bfloat16 moves the features by some 1e-2.
     :raises UserError: the file is missing, damaged, or of another network.
     """
-    file = find_weights(path)
+    file = find_weights(path, "Inception", WEIGHTS_URL, "give the file with --inception_weights FILE")
     digest = _sha256(file)
     if path is None and not digest.startswith(_HASH_START):
         print(f"warning: {file} is not the published file (its SHA-256 does not begin with {_HASH_START}); "
@@ -186,20 +186,6 @@ def load_inception(
     network.eval().requires_grad_(False).fold_batch_norm()
     network.weights, network.precision = digest, precision
     return network.to(device=device, dtype=PRECISIONS[precision]).to(memory_format=torch.channels_last)
-
-
-def find_weights(path: str | None = None) -> str:
-    """Where the weights are: ``path``, or else their place in the torch hub cache.
-
-    :raises UserError: there is no such file; the line says what to download and where to put it.
-    """
-    cached = os.path.join(torch.hub.get_dir(), "checkpoints", WEIGHTS_FILE)
-    found = cached if path is None else path
-    if not os.path.isfile(found):
-        raise UserError(f"{found}: no Inception weights there; download {WEIGHTS_URL} "
-                        f"(github.com/mseitzer/pytorch-fid, release fid_weights) to {cached}, "
-                        "or give the file with --inception_weights FILE")
-    return found
 
 
 def _sha256(path: str) -> str:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from util.errors import UserError
+from util.weights import find_weights
 
 PairDistance = Callable[[Tensor], tuple[float, Tensor]]
 
@@ -42,7 +43,8 @@ class LPIPS:
     """
 
     def __init__(self, weights: str | None = None, device: str | torch.device = "cpu"):
-        self._network = _load(find_weights(weights)).to(device)
+        remedy = "give the file with --perceptual_weights FILE, or measure with --distance rgb"
+        self._network = _load(find_weights(weights, "AlexNet", WEIGHTS_URL, remedy)).to(device)
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> tuple[float, Tensor]:
@@ -58,19 +60,6 @@ class LPIPS:
             whole += layer.mean().item()
             local += F.interpolate(layer, size=images.shape[2:], mode="bilinear", align_corners=False)[0, 0]
         return whole, local
-
-
-def find_weights(path: str | None = None) -> str:
-    """Where AlexNet's weights are: ``path``, or else their place in the torch hub cache.
-
-    :raises UserError: there is no such file; the line says what to download and where to put it.
-    """
-    cached = os.path.join(torch.hub.get_dir(), "checkpoints", WEIGHTS_FILE)
-    found = cached if path is None else path
-    if not os.path.isfile(found):
-        raise UserError(f"{found}: no AlexNet weights there, which LPIPS needs; download {WEIGHTS_URL} to {cached}, or "
-                        "give the file with --perceptual_weights FILE, or measure with --distance rgb")
-    return found
 
 
 def _load(path: str) -> nn.Module:

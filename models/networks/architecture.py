@@ -1,5 +1,4 @@
 """The generator's residual block, and VGG19 for the perceptual loss."""
-import os
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +7,7 @@ from models.networks.doubled import convolve
 from models.networks.normalization import Condition, Features, MakeNorm
 from models.networks.spectral import SpectralConv2d
 from util.errors import UserError
+from util.weights import find_weights
 
 LEAKY_SLOPE = 0.2
 
@@ -61,8 +61,7 @@ class VGG19(nn.Module):
     :raises UserError: no weights there, or not those of VGG19.
     """
 
-    file_name = "vgg19-dcbb9e9d.pth"
-    url = "https://download.pytorch.org/models/" + file_name
+    url = "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth"
     slice_ends = (2, 7, 12, 21, 30)  # after each of the five ReLUs in `features`
 
     def __init__(self, weights: str | None = None):
@@ -79,10 +78,8 @@ class VGG19(nn.Module):
         self.eval()
 
     def _read(self, weights: str | None) -> dict[str, Tensor]:
-        path = weights or os.path.join(torch.hub.get_dir(), "checkpoints", self.file_name)
-        if not os.path.isfile(path):
-            raise UserError(f"VGG19 weights not found at {path}: download {self.url} and put it there, or name its "
-                            "place with --vgg_weights FILE, or train with --no_vgg_loss")
+        path = find_weights(weights, "VGG19", self.url,
+                            "name its place with --vgg_weights FILE, or train with --no_vgg_loss")
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
             state = {key.removeprefix("features."): value for key, value in state.items()}
