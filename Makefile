@@ -7,7 +7,7 @@ OUT ?= quickstart
 .PHONY: quickstart test lint clean
 
 quickstart: $(VENV)/.installed
-	$(BIN)/python -m util.quickstart --out $(OUT)
+	$(BIN)/python quickstart.py --out $(OUT)
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest

@@ -7,20 +7,21 @@ Between whole samples, and with INADE where one class or one instance alone gets
 changes, and how much the rest. docs/evaluation.md has the definitions.
 """
 import argparse
-import itertools
 import json
+import math
 
 import numpy as np
 from tqdm import tqdm
 
-from data import create_dataloader
-from models.pix2pix_model import Pix2PixModel
-from options import Options, TestOptions
-from util.diversity import Diversity, class_names, describe, measure_layout
+from data import class_names, create_dataset
+from metrics.diversity import Diversity, describe, measure_layout
+from metrics.perceptual import LPIPS, rgb_distance
+from models.synthesis import Synthesizer
+from options import Options
+from options.test_options import NetworkOptions
+from util.arguments import count, integer
 from util.errors import UserError, command
 from util.files import check_writable, write_atomically
-from util.memory import keep_freed_memory
-from util.perceptual import LPIPS, rgb_distance
 from util.seed import seed_everything
 
 # what the figures depend on, besides the networks and the data
@@ -28,15 +29,20 @@ _PROTOCOL = ("name", "which_epoch", "norm_mode", "dataset_mode", "phase", "crop_
              "num_samples", "region_samples", "max_regions", "seed", "use_amp")
 
 
-class DiversityOptions(TestOptions):
+class DiversityOptions(NetworkOptions):
+    defaults = {**NetworkOptions.defaults, "seed": 0}  # noqa: RUF012 (read only)
+
     def add_options(self, parser: argparse.ArgumentParser) -> None:
         super().add_options(parser)
-        add = parser.add_argument
-        add("--num_samples", type=int, default=10, help="samples of each layout; all their pairs are compared")
-        add("--region_samples", type=int, default=4,
+        add = parser.add_argument_group("diversity").add_argument
+        add("--how_many", type=count, default=math.inf, help="number of layouts")
+        add("--batchSize", type=integer(1, 2**16), default=8, help="pictures of a layout that are made at once")
+        add("--num_samples", type=integer(2), default=10,
+            help="samples of each layout; all their pairs are compared")
+        add("--region_samples", type=integer(2), default=4,
             help="pictures of each layout in which one class or one instance alone takes its styles from as many of "
                  "the samples; all their pairs are compared")
-        add("--max_regions", type=int, default=8,
+        add("--max_regions", type=integer(0), default=8,
             help="classes, and also instances, of each layout that get such pictures, chosen at random where there are "
                  "more; 0 compares whole samples alone")
         add("--distance", default="lpips", choices=["lpips", "rgb"],
@@ -47,12 +53,8 @@ class DiversityOptions(TestOptions):
             help="where samples take their styles from: the prior, or what the encoder of --use_vae gives for the "
                  "layout's photo")
         add("--json", metavar="FILE", default=None, help="also write the figures to this file")
-        parser.set_defaults(seed=0, batchSize=8)
 
     def finish(self, opt: Options, given: set[str]) -> None:
-        for name, least in (("num_samples", 2), ("region_samples", 2), ("max_regions", 0)):
-            if getattr(opt, name) < least:
-                raise UserError(f"--{name} {getattr(opt, name)}: must be at least {least}")
         if opt.region_samples > opt.num_samples:
             raise UserError(f"--region_samples {opt.region_samples}: must be at most --num_samples {opt.num_samples}, "
                             "whose styles they take")
@@ -71,16 +73,18 @@ class DiversityOptions(TestOptions):
 def main() -> None:
     opt = DiversityOptions().parse()
     seed_everything(opt.seed)
-    keep_freed_memory()
     distance = LPIPS(opt.perceptual_weights, opt.device) if opt.distance == "lpips" else rgb_distance
-    loader = create_dataloader(opt.replace(batchSize=1))
-    model = Pix2PixModel(opt)
-    model.load(opt.which_epoch)
+    dataset = create_dataset(opt)
+    synthesizer = Synthesizer.from_options(opt)
     diversity = Diversity()
-    total = int(min(len(loader.dataset), opt.how_many))
-    for index, data in enumerate(tqdm(itertools.islice(loader, total), total=total, unit="layout")):
-        diversity.add(measure_layout(opt, model, distance, data, layout_seed(opt.seed, index)))
-    figures = {**{name: getattr(opt, name) for name in _PROTOCOL}, **diversity.figures(class_names(opt.dataroot))}
+    layouts = synthesizer.layouts(dataset, opt.how_many)
+    total = int(min(len(dataset), opt.how_many))
+    for index, (path, layout) in enumerate(tqdm(layouts, total=total, unit="layout")):
+        diversity.add(measure_layout(
+            synthesizer, layout, distance, layout_seed(opt.seed, index), num_samples=opt.num_samples,
+            region_samples=opt.region_samples, max_regions=opt.max_regions, from_photo=opt.styles == "encoder",
+            batch_size=opt.batchSize, name=path))
+    figures = {**{name: getattr(opt, name) for name in _PROTOCOL}, **diversity.figures(class_names(opt))}
     print(describe(figures))
     if opt.json:
         write_atomically(opt.json, json.dumps(figures, indent=1) + "\n")

@@ -12,14 +12,13 @@ import json
 import os
 from typing import Any
 
-import torch
-
 from metrics.distances import KID_MIN_IMAGES, fid, kid
 from metrics.images import ImageFolder
 from metrics.inception import FEATURE_DIMS, PRECISIONS, FIDInception, load_inception
 from metrics.protocol import Measured, Protocol, check_comparable, measure_folder
 from metrics.statistics_files import load_statistics, save_statistics, statistics_path
-from util.arguments import ArgumentParser
+from util.arguments import ArgumentParser, integer
+from util.device import find_device
 from util.errors import UserError, command
 from util.files import check_writable, write_atomically
 
@@ -27,7 +26,7 @@ from util.files import check_writable, write_atomically
 @command
 def main() -> None:
     args = parse()
-    device, size = pick_device(args.gpu), pick_size(args)
+    device, size = find_device("--gpu", args.gpu), pick_size(args)
     if args.json:
         check_writable(args.json)
     if args.save_np_name:
@@ -86,9 +85,9 @@ def parse() -> argparse.Namespace:
                         help="the same of synthesized images; may be left out with --save_np_name")
     parser.add_argument("--metrics", nargs="+", choices=("fid", "kid"), default=["fid"],
                         help="what to print (default fid); kid needs images on both sides")
-    parser.add_argument("--batch-size", type=int, default=50,
+    parser.add_argument("--batch-size", type=integer(1), default=50,
                         help="images that Inception sees at once (default 50; on the CPU at most 8)")
-    parser.add_argument("--num-workers", type=int, metavar="N",
+    parser.add_argument("--num-workers", type=integer(1), metavar="N",
                         help="threads that decode images (default: 1 with the network on the CPU, else up to 8)")
     parser.add_argument("--dims", type=int, default=2048, choices=FEATURE_DIMS,
                         help="length of the features; 2048 (the default) is the usual FID")
@@ -100,15 +99,16 @@ def parse() -> argparse.Namespace:
                         help="real statistics from datasets/train_mu_si/NAME/{m,s}.npy (or a path, also of an .npz)")
     parser.add_argument("--save_np_name", metavar="NAME", default="",
                         help="save the real statistics there")
-    parser.add_argument("--resize_size", type=int, metavar="S", default=-1,
+    parser.add_argument("--resize_size", type=side_length, metavar="S", default=-1,
                         help="resize images to S×S pixels (bicubic), S high and 2S wide where NAME has 'cityscapes' "
                              "in it; -1 leaves them as they are")
     parser.add_argument("--inception_weights", metavar="FILE",
                         help="weights of the FID Inception instead of those in the torch hub cache")
-    parser.add_argument("--kid_subsets", type=int, default=100, help="random subsets that KID averages (default 100)")
-    parser.add_argument("--kid_subset_size", type=int, default=1000,
+    parser.add_argument("--kid_subsets", type=integer(2), default=100,
+                        help="random subsets that KID averages (default 100)")
+    parser.add_argument("--kid_subset_size", type=integer(2), default=1000,
                         help="images of each subset (default 1000; at most half of the smaller set)")
-    parser.add_argument("--seed", type=int, default=0, help="of KID's subsets (default 0)")
+    parser.add_argument("--seed", type=integer(0, 2**63 - 1), default=0, help="of KID's subsets (default 0)")
     parser.add_argument("--json", metavar="FILE", help="also write the distances and both protocols there")
     args = parser.parse_args()
     check(args)
@@ -116,11 +116,7 @@ def parse() -> argparse.Namespace:
 
 
 def check(args: argparse.Namespace) -> None:
-    """:raises UserError: values out of range, or options that do not go together."""
-    for name, least in (("batch-size", 1), ("num-workers", 1), ("kid_subsets", 2), ("kid_subset_size", 2), ("seed", 0)):
-        value = getattr(args, name.replace("-", "_"))
-        if value is not None and value < least:
-            raise UserError(f"--{name} {value}: must be at least {least}")
+    """:raises UserError: options that do not go together."""
     if args.path_fake is None and not args.save_np_name:
         raise UserError("PATH_FAKE is missing: give the folder of synthesized images after PATH_REAL")
     if "kid" in args.metrics and args.path_fake is not None:
@@ -130,27 +126,17 @@ def check(args: argparse.Namespace) -> None:
                                 "images; give a folder of images, without --load_np_name")
 
 
-def pick_device(gpu: str) -> torch.device:
-    """The device of ``--gpu``. :raises UserError: it does not exist."""
-    if gpu.strip() in ("", "-1"):
-        return torch.device("cpu")
-    if not gpu.strip().isdecimal():
-        raise UserError(f"--gpu {gpu}: not the number of one CUDA device; use e.g. 0, or '' for the CPU")
-    if not torch.cuda.is_available():
-        raise UserError(f"--gpu {gpu}: no CUDA device was found; leave --gpu out to use the CPU")
-    if int(gpu) >= torch.cuda.device_count():
-        raise UserError(f"--gpu {gpu}: there are {torch.cuda.device_count()} CUDA devices, numbered from 0")
-    return torch.device("cuda", int(gpu))
-
-
 def pick_size(args: argparse.Namespace) -> tuple[int, int] | None:
     """(height, width) of ``--resize_size``; None to leave images as they are."""
     if args.resize_size == -1:
         return None
-    if args.resize_size < 1:
-        raise UserError(f"--resize_size {args.resize_size}: must be at least 1, or -1 to leave images as they are")
     is_wide = "cityscapes" in (args.load_np_name + args.save_np_name).lower()
     return args.resize_size, args.resize_size * (2 if is_wide else 1)
+
+
+def side_length(text: str) -> int:
+    """The type of ``--resize_size``: a number of pixels, or -1."""
+    return -1 if text == "-1" else integer(1, 2**15)(text)
 
 
 def find(path: str, dims: int, size: tuple[int, int] | None) -> ImageFolder | Measured:

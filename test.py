@@ -4,36 +4,34 @@ import os
 from tqdm import tqdm
 
 from data import create_dataloader
-from models.pix2pix_model import Pix2PixModel
+from models.synthesis import Synthesizer
 from options import TestOptions
 from util.errors import command
 from util.html import Page, Picture
-from util.images import save_image, to_pictures
-from util.label_colors import colorize
-from util.memory import keep_freed_memory
-from util.precision import autocast
+from util.images import save_image
+from util.palette import colorize
 from util.seed import seed_everything
 
 
 @command
 def main() -> None:
     opt = TestOptions().parse()
+    print(opt.changes())
     seed_everything(opt.seed)
-    keep_freed_memory()
     loader = create_dataloader(opt)
-    model = Pix2PixModel(opt)
-    model.load(opt.which_epoch)
+    synthesizer = Synthesizer.from_options(opt)
+    draw = synthesizer.encode_styles if opt.use_vae else synthesizer.draw_styles
     folder = os.path.join(opt.results_dir, opt.name, f"{opt.phase}_{opt.which_epoch}")
     page = Page(f"{opt.name}, {opt.phase} split, epoch {opt.which_epoch}", opt.display_winsize)
     total = int(min(len(loader.dataset), opt.how_many))
     with tqdm(total=total, unit="img") as bar:
         for data in loader:
-            with autocast(opt):
-                fake = to_pictures(model(data, mode="inference"))
+            layout = synthesizer.prepare(data)
+            synthesized = synthesizer.pictures(layout, draw(layout))
             for i, path in enumerate(data["path"][:total - bar.n]):
                 name = os.path.splitext(os.path.basename(path))[0]
                 pictures = {"input_label": colorize(data["label"][i, 0].numpy(), opt.num_classes),
-                            "synthesized_image": fake[i]}
+                            "synthesized_image": synthesized[i]}
                 for kind, picture in pictures.items():
                     save_image(picture, os.path.join(folder, "images", kind, f"{name}.png"))
                 page.add_row(name, [Picture(f"images/{kind}/{name}.png", kind.replace("_", " ")) for kind in pictures])

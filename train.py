@@ -2,31 +2,33 @@
 import math
 import os
 import time
-from collections.abc import Iterable
-from typing import Any
 
 from tqdm import tqdm
 
-from data import create_dataloader
-from options import TrainOptions
+from data import EpochDataLoader, create_dataloader
+from options import Options, TrainOptions
 from trainers.evaluation import Evaluator
 from trainers.pix2pix_trainer import Pix2PixTrainer
+from trainers.visualizer import Visualizer
 from util.errors import UserError, command
 from util.files import write_atomically
 from util.memory import keep_freed_memory
 from util.seed import seed_everything
-from util.visualizer import Visualizer
 
 
 @command
 def main() -> None:
     opt = TrainOptions().parse()
+    print(opt.changes())
     seed_everything(opt.seed)
     keep_freed_memory()
     loader = create_dataloader(opt)
     evaluator = Evaluator(opt) if opt.train_eval else None
     trainer = Pix2PixTrainer(opt)
     loader.seed = trainer.data_seed = loader.seed if trainer.data_seed is None else trainer.data_seed
+    if opt.dry_run:
+        print(summary(opt, trainer, loader))
+        return
     visualizer = Visualizer(opt)
     opt.save()
     last_epoch = opt.niter + opt.niter_decay
@@ -54,7 +56,7 @@ def main() -> None:
         visualizer.close()
 
 
-def train_epoch(opt: Any, trainer: Pix2PixTrainer, loader: Iterable, visualizer: Visualizer) -> None:
+def train_epoch(opt: Options, trainer: Pix2PixTrainer, loader: EpochDataLoader, visualizer: Visualizer) -> None:
     """The rest of the epoch in which ``trainer`` stands, from the image at which it stands."""
     epoch = trainer.epoch
     loader.set_epoch(epoch - 1, trainer.epoch_iter)
@@ -63,10 +65,11 @@ def train_epoch(opt: Any, trainer: Pix2PixTrainer, loader: Iterable, visualizer:
         first, start, start_iter = trainer.epoch_iter // opt.batchSize, time.perf_counter(), trainer.epoch_iter
         generated_for = None
         for i, data in enumerate(loader, first):
+            batch = trainer.prepare(data)
             if i % opt.D_steps_per_G == 0:
-                trainer.run_generator_one_step(data)
+                trainer.run_generator_one_step(batch)
                 generated_for = data
-            trainer.run_discriminator_one_step(data)
+            trainer.run_discriminator_one_step(batch)
             trainer.epoch_iter += opt.batchSize
             bar.update(opt.batchSize)
 
@@ -82,6 +85,21 @@ def train_epoch(opt: Any, trainer: Pix2PixTrainer, loader: Iterable, visualizer:
                 save(opt, trainer, "latest")
 
 
+def summary(opt: Options, trainer: Pix2PixTrainer, loader: EpochDataLoader) -> str:
+    """What was built and found."""
+    networks = {label: sum(parameter.numel() for parameter in network.parameters())
+                for label, network in trainer.model.networks().items()}
+    steps = len(loader)
+    height, width = opt.image_size
+    return "\n".join([
+        *(f"net{label}: {count:,} parameters" for label, count in networks.items()),
+        f"device: {opt.device}",
+        f"{width}x{height} pixels, {opt.num_classes} classes",
+        f"{steps} steps of {opt.batchSize} images per epoch, {opt.niter + opt.niter_decay} epochs",
+        "dry run: nothing was trained or written",
+    ])
+
+
 def finite_losses(trainer: Pix2PixTrainer) -> dict[str, float]:
     """The latest losses as numbers.
 
@@ -91,11 +109,11 @@ def finite_losses(trainer: Pix2PixTrainer) -> dict[str, float]:
     for name, value in losses.items():
         if not math.isfinite(value):
             raise UserError(f"loss {name} is {value} in epoch {trainer.epoch}: stopped, and the networks saved before "
-                            "are kept; try a lower --lr, or leave --use_amp away")
+                            "are kept; try a lower --lr, or leave out --use_amp")
     return losses
 
 
-def evaluate(opt: Any, trainer: Pix2PixTrainer, evaluator: Evaluator, visualizer: Visualizer, epoch: int) -> None:
+def evaluate(opt: Options, trainer: Pix2PixTrainer, evaluator: Evaluator, visualizer: Visualizer, epoch: int) -> None:
     """FID on the test split; the best networks so far are kept as ``best``."""
     fid = evaluator.fid(trainer.model)
     visualizer.log_fid(epoch, fid)
@@ -105,7 +123,7 @@ def evaluate(opt: Any, trainer: Pix2PixTrainer, evaluator: Evaluator, visualizer
         save(opt, trainer, "best")
 
 
-def save(opt: Any, trainer: Pix2PixTrainer, epoch: str | int) -> None:
+def save(opt: Options, trainer: Pix2PixTrainer, epoch: str | int) -> None:
     """Networks and state of the run as ``epoch``; and ``iter.txt``: the epoch and how many images of it are done.
 
     :raises UserError: the latest losses are not finite: the files of before are better.

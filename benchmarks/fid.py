@@ -1,14 +1,14 @@
 """Throughput of fid_score.py against the published loop and against pytorch-fid, and the Fréchet distance alone.
 
-    python benchmarks/fid.py                          # 500 images of 256x256, half of them real, half synthesized
-    python benchmarks/fid.py --num 60 --what scores   # a quick look
-    python benchmarks/fid.py --what distance --json fid.json
+    python -m benchmarks.fid                          # 500 images of 256x256, half of them real, half synthesized
+    python -m benchmarks.fid --num 60 --what scores   # a quick look
+    python -m benchmarks.fid --what distance --json fid.json
 
-Every side is a process of its own on the same image files with the same weights (filled by a rule, so nothing is
-downloaded), from start to printed FID; the sides take turns. The published loop is written here the obvious way: one
-image at a time, all of them in memory, the matrix square root of scipy. Seconds are CPU seconds (user and system) and,
-beside them, wall-clock seconds: on a machine that does other things too, only the former say much. A ratio above 1
-means that fid_score.py takes less.
+Run it from the project's root. Every side is a process of its own on the same image files with the same weights (filled
+by a rule, so nothing is downloaded), from start to printed FID; the sides take turns. The published loop is written
+here the obvious way: one image at a time, all of them in memory, the matrix square root of scipy. Seconds are CPU
+seconds (user and system) and, beside them, wall-clock seconds: on a machine that does other things too, only the former
+say much. A ratio above 1 means that fid_score.py takes less.
 """
 import argparse
 import json
@@ -26,19 +26,16 @@ import numpy as np
 import torch
 from PIL import Image
 
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-
 from metrics.distances import fid
 from metrics.images import list_images
 from metrics.inception import PRECISIONS, WEIGHTS_FILE, FIDInception, load_inception
 from metrics.protocol import Meter
 from metrics.statistics import FeatureStatistics, Gaussian
 from tests.fill import fill_
-from util.arguments import ArgumentParser
+from util.arguments import ArgumentParser, integer
 from util.errors import command
 from util.files import write_atomically
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SIZE = 256
 CASES = ("features", "scores", "distance")
 
@@ -71,9 +68,9 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     parser = ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--num", type=int, default=500, help="images, of both sides together (default 500)")
-    parser.add_argument("--repeats", type=int, default=1, help="turns of every side (default 1)")
-    parser.add_argument("--threads", type=int, default=1, help="threads of every side (default 1)")
+    parser.add_argument("--num", type=integer(4), default=500, help="images, of both sides together (default 500)")
+    parser.add_argument("--repeats", type=integer(1), default=1, help="turns of every side (default 1)")
+    parser.add_argument("--threads", type=integer(1), default=1, help="threads of every side (default 1)")
     parser.add_argument("--what", nargs="+", default=CASES, choices=CASES, help="what to measure (default: all)")
     parser.add_argument("--json", metavar="FILE", help="also write the figures there")
     parser.add_argument("--published", nargs=3, help=argparse.SUPPRESS)
@@ -153,9 +150,9 @@ def precision_error(weights: str, folders: list[str]) -> list[dict[str, Any]]:
 
 
 def compare_scores(repeats: int, folder: str, weights: str, folders: list[str]) -> list[dict[str, Any]]:
-    ours = [os.path.join(ROOT, "fid_score.py"), *folders, "--inception_weights", weights, "--num-workers", "1"]
+    ours = ["fid_score.py", *folders, "--inception_weights", weights, "--num-workers", "1"]
     commands = {
-        "published loop": [os.path.abspath(__file__), "--published", weights, *folders],
+        "published loop": ["-m", "benchmarks.fid", "--published", weights, *folders],
         "fid_score.py": ours,
         "fid_score.py bfloat16": [*ours, "--precision", "bfloat16"],
     }
@@ -165,7 +162,7 @@ def compare_scores(repeats: int, folder: str, weights: str, folders: list[str]) 
     printed = {}
     for _ in range(repeats):
         for name, line in list(commands.items()):
-            done = process_seconds(line, {"TORCH_HOME": folder, "PYTHONPATH": ROOT})
+            done = process_seconds(line, {"TORCH_HOME": folder})
             if done is None:
                 print(f"{name}: does not run with the libraries installed here")
                 commands.pop(name)

@@ -1,10 +1,10 @@
 """Instance maps: renumbering against a pass for each id, and what PNG coding takes of the whole.
 
-    python benchmarks/instances.py
-    python benchmarks/instances.py --map gtFine/train/aachen/aachen_000000_000019_gtFine_instanceIds.png --json out.json
+    python -m benchmarks.instances
+    python -m benchmarks.instances --map gtFine/train/aachen/aachen_000000_000019_gtFine_instanceIds.png --json o.json
 
-Maps are 2048x1024 of 16 bits, cells around random points, or those of --map. Both sides run alternately in one process;
-times are CPU seconds. ``loop / ours`` above 1 means that this project is faster. ``coding / whole`` is the time to
+Maps are 2048x1024 of 16 bits, cells around random points, or those of --map. Both sides run alternately in one process.
+Times are CPU seconds. ``loop / ours`` above 1 means that this project is faster. ``coding / whole`` is the time to
 decode the source and encode the result, as a share of all that make_instances.py does for a map.
 """
 import argparse
@@ -13,7 +13,6 @@ import json
 import os
 import platform
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -24,22 +23,21 @@ import PIL
 from PIL import Image
 from scipy.spatial import KDTree
 
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-
-import make_instances
+from data.dataset_kind import InstanceJob
 from data.image_files import read_ids, renumber
-from util.arguments import ArgumentParser
+from data.instance_maps import Recipe, make_instance_map
+from util.arguments import ArgumentParser, integer
 from util.errors import command
-from util.files import write_atomically
-
-RECIPE = argparse.Namespace(dataset="cityscapes", split_components=False, overwrite=True)
+from util.files import check_writable, write_atomically
 
 
 def parse() -> argparse.Namespace:
     parser = ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--ids", type=int, nargs="+", default=[30, 100, 300], help="ids in a map (default: 30 100 300)")
+    parser.add_argument("--ids", type=integer(1, 34000), nargs="+", default=[30, 100, 300],
+                        help="ids in a map (default: 30 100 300)")
     parser.add_argument("--map", nargs="+", default=[], metavar="FILE", help="measure with these maps instead")
-    parser.add_argument("--repeats", type=int, default=9, help="runs of each side, after one to warm up (default 9)")
+    parser.add_argument("--repeats", type=integer(1), default=9,
+                        help="runs of each side, after one to warm up (default 9)")
     parser.add_argument("--json", metavar="FILE", help="also write the figures there")
     return parser.parse_args()
 
@@ -74,7 +72,7 @@ def alternately(first: Callable[[], Any], second: Callable[[], Any], repeats: in
 
 def measure(ids: np.ndarray, what: str, folder: str, repeats: int) -> list[dict[str, Any]]:
     """Print and return a row for the renumbering, and one for the whole."""
-    job = make_instances.Job(os.path.join(folder, "source.png"), os.path.join(folder, "made.png"))
+    job = InstanceJob(os.path.join(folder, "source.png"), os.path.join(folder, "made.png"))
     Image.fromarray(ids).save(job.source)
     ours = renumber(ids)
     assert np.array_equal(ours, published_loop(ids))
@@ -84,7 +82,7 @@ def measure(ids: np.ndarray, what: str, folder: str, repeats: int) -> list[dict[
         Image.fromarray(ours).save(io.BytesIO(), "PNG")
 
     cases = {"loop / ours": (lambda: published_loop(ids), lambda: renumber(ids)),
-             "coding / whole": (code, lambda: make_instances.make(job, RECIPE))}
+             "coding / whole": (code, lambda: make_instance_map(job, Recipe(), overwrite=True))}
     rows = []
     for case, (first, second) in cases.items():
         one, other = alternately(first, second, repeats)
@@ -99,6 +97,8 @@ def measure(ids: np.ndarray, what: str, folder: str, repeats: int) -> list[dict[
 @command
 def main() -> None:
     args = parse()
+    if args.json:
+        check_writable(args.json)
     about = {"numpy": np.__version__, "pillow": PIL.__version__, "python": platform.python_version(), **vars(args)}
     print(", ".join(f"{name} {about[name]}" for name in ("numpy", "pillow", "python")))
     print(f"{'map':<28}{'case':<16}{'first ms':>10}{'second ms':>10}{'ratio min':>11}{'median':>9}")

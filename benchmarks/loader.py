@@ -1,12 +1,12 @@
 """Images per second of the loader against a plain pipeline of PIL and torchvision.
 
-    python benchmarks/loader.py                                     # the example world at 256x256, drawn anew
-    python benchmarks/loader.py --dataset_mode coco --dataroot DATA --workers 0 2 4 --json loader.json
+    python -m benchmarks.loader                                     # the example world at 256x256, drawn anew
+    python -m benchmarks.loader --dataset_mode coco --dataroot DATA --workers 0 2 4 --json loader.json
 
-The plain pipeline is the usual one: photo, label and instance map read by PIL, resized, cropped and flipped by
-torchvision, all of them as float32, in batches of torch's DataLoader. Before anything is measured, every batch of both
-is compared: ids must be equal, photos to 1e-6. Both run alternately over whole epochs, with the same number of workers,
-which are started before. A ratio above 1 means that this project is faster.
+The plain pipeline is the usual one. PIL reads photo, label and instance map; torchvision resizes, crops and flips them,
+all as float32; torch's DataLoader makes the batches. Before anything is measured, all batches of both are compared: ids
+must be equal, photos to 1e-6. Both run alternately over whole epochs, with the same number of workers, which are
+started before. A ratio above 1 means that this project is faster.
 """
 import argparse
 import copy
@@ -29,29 +29,29 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as TF
 
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-
 from data import DATASETS, EpochDataLoader, create_dataloader
-from data.transforms import choose_geometry
+from data.pix2pix_dataset import Pix2pixDataset
+from data.transforms import Geometry, choose_geometry
 from options import Options, TrainOptions
-from util.arguments import ArgumentParser
-from util.errors import UserError, command
+from util.arguments import ArgumentParser, integer
+from util.errors import command
 from util.files import check_writable, write_atomically
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def parse() -> argparse.Namespace:
     parser = ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset_mode", default="custom", choices=sorted(DATASETS), help="kind of data set")
     parser.add_argument("--dataroot", help="folder of the data set (default: an example world drawn for this run)")
-    parser.add_argument("--scenes", type=int, default=64, help="pictures of the example world (default 64)")
-    parser.add_argument("--batch", type=int, default=4, help="pictures per batch (default 4)")
-    parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2], help="data-loading processes (0 1 2)")
-    parser.add_argument("--repeats", type=int, default=3, help="epochs of each side, after one to warm up (default 3)")
+    parser.add_argument("--scenes", type=integer(1), default=64, help="pictures of the example world (default 64)")
+    parser.add_argument("--batch", type=integer(1), default=4, help="pictures per batch (default 4)")
+    parser.add_argument("--workers", type=integer(0), nargs="+", default=[0, 1, 2],
+                        help="data-loading processes (default 0 1 2)")
+    parser.add_argument("--repeats", type=integer(1), default=3,
+                        help="epochs of each side, after one to warm up (default 3)")
     parser.add_argument("--json", metavar="FILE", help="also write the figures there")
-    args = parser.parse_args()
-    if min(args.scenes, args.batch, args.repeats) < 1 or min(args.workers) < 0:
-        raise UserError("--scenes, --batch and --repeats must be at least 1, --workers at least 0")
-    return args
+    return parser.parse_args()
 
 
 @command
@@ -70,14 +70,13 @@ def main() -> None:
 
 
 def draw_world(folder: str, scenes: int) -> str:
-    script = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "datasets", "make_scenes.py")
-    subprocess.run([sys.executable, script, "--out", folder, "--num", str(scenes), "--num_val", "1", "--size", "256"],
-                   check=True, capture_output=True)
+    subprocess.run([sys.executable, "-m", "datasets.make_scenes", "--out", folder, "--num", str(scenes),
+                    "--num_val", "1", "--size", "256"], cwd=ROOT, check=True, capture_output=True)
     return folder
 
 
 def measure(args: argparse.Namespace, root: str, workers: int) -> dict[str, Any]:
-    """Both sides with so many workers; prints and returns a row."""
+    """Print and return a row: both sides with that many workers."""
     opt = TrainOptions().parse(["--dataset_mode", args.dataset_mode, "--dataroot", root, "--batchSize", str(args.batch),
                                 "--nThreads", str(workers), "--gpu_ids", "-1", "--seed", "0", "--label_nc", "255",
                                 "--contain_dontcare_label"])
@@ -126,7 +125,7 @@ class PlainLoader:
 
 
 class PlainDataset(Dataset):
-    def __init__(self, dataset: Any, opt: Options):
+    def __init__(self, dataset: Pix2pixDataset, opt: Options):
         self.files, self.seed, self.opt = dataset.files, dataset.seed, opt
 
     def __len__(self) -> int:
@@ -138,7 +137,7 @@ class PlainDataset(Dataset):
         label, photo = Image.open(files.label), Image.open(files.photo).convert("RGB")
         instance = Image.open(files.instance or files.label)
         random = np.random.default_rng((self.seed, epoch, index))
-        geometry = choose_geometry(label.size, self.opt, random, files.label)  # where to: both sides must know
+        geometry = choose_geometry(label.size, self.opt, random, files.label)  # of both sides
         ids = [TF.pil_to_tensor(transformed(image, geometry, InterpolationMode.NEAREST)).float()
                for image in (label, instance)]
         photo = TF.to_tensor(transformed(photo, geometry, InterpolationMode.BICUBIC))
@@ -146,7 +145,7 @@ class PlainDataset(Dataset):
         return {"label": ids[0], "instance": ids[1], "image": image, "path": files.photo}
 
 
-def transformed(image: Image.Image, geometry: Any, interpolation: InterpolationMode) -> Image.Image:
+def transformed(image: Image.Image, geometry: Geometry, interpolation: InterpolationMode) -> Image.Image:
     left, upper, right, lower = geometry.box
     image = TF.resize(image, geometry.size[::-1], interpolation)
     image = TF.crop(image, upper, left, lower - upper, right - left)

@@ -1,8 +1,8 @@
 """Speed and memory against the plain formulas (tests/reference.py) and against the bare convolutions.
 
-    python benchmarks/speed.py                                   # ADE20K's published size, 20 instances, one thread
-    python benchmarks/speed.py --dataset_mode cityscapes --instances 8 64 256
-    python benchmarks/speed.py --classes 35 151 500 --what inference --json speed.json
+    python -m benchmarks.speed                                   # ADE20K's published size, 20 instances, one thread
+    python -m benchmarks.speed --dataset_mode cityscapes --instances 8 64 256
+    python -m benchmarks.speed --classes 35 151 500 --what inference --json speed.json
 
 Both sides have the same weights and inputs and run alternately in one process. Times are CPU seconds with one thread
 (wall-clock seconds with more): small parallel regions say more about what else the machine does. A ratio above 1 means
@@ -22,10 +22,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-
-from models.networks import output_size
-from options import TrainOptions
+from options import Options, TrainOptions
 from tests.reference import ReferenceTrainer
 from trainers.pix2pix_trainer import Pix2PixTrainer
 from util.arguments import ArgumentParser
@@ -139,17 +136,17 @@ def random_vgg() -> str:
     return path
 
 
-def build(opt: Any) -> tuple[Pix2PixTrainer, ReferenceTrainer]:
+def build(opt: Options) -> tuple[Pix2PixTrainer, ReferenceTrainer]:
     torch.manual_seed(0)
     trainer, reference = Pix2PixTrainer(opt), ReferenceTrainer(opt)
     reference.copy(trainer.model)
     return trainer, reference
 
 
-def batch(opt: Any, size: int, instances: int) -> dict[str, torch.Tensor]:
+def batch(opt: Options, size: int, instances: int) -> dict[str, torch.Tensor]:
     """Layouts whose instances are the cells around random points, each of a random class."""
     torch.manual_seed(0)
-    height, width = output_size(opt)
+    height, width = opt.image_size
     grid = torch.stack(torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij"), -1).float()
     points = torch.rand(size, instances, 2) * torch.tensor([height, width])
     instance = torch.cdist(grid.view(-1, 2).expand(size, -1, -1), points).argmin(2).view(size, 1, height, width)
@@ -165,9 +162,6 @@ def cases(trainer: Pix2PixTrainer, reference: ReferenceTrainer, data: dict[str, 
     """Name -> (the plain formulas, this project)."""
     model = trainer.model
 
-    def fresh() -> dict[str, torch.Tensor]:  # a batch that was never seen: nothing of its layout is known
-        return {name: value.clone() for name, value in data.items()}
-
     def evaluating(module: torch.nn.Module, function: Callable[[], Any]) -> Callable[[], Any]:
         def run() -> None:
             module.eval()
@@ -178,20 +172,20 @@ def cases(trainer: Pix2PixTrainer, reference: ReferenceTrainer, data: dict[str, 
         return run
 
     def encode() -> Any:
-        new = fresh()
-        return model.netE(model.image(new), model.layout(new))
+        batch = model.prepare(data)
+        return model.netE(batch.image, batch.layout)
 
     return {
         "encoder": (evaluating(reference, lambda: reference.netE(data["image"], data["instance"])),
                     evaluating(model, encode)),
         "generator": (evaluating(reference, lambda: reference.infer(data, encode=False)),
-                      evaluating(model, lambda: model.sample(fresh()))),
+                      evaluating(model, lambda: model.sample(model.prepare(data)))),
         "inference": (evaluating(reference, lambda: reference.infer(data, encode=True)),
-                      evaluating(model, lambda: model(fresh(), mode="inference"))),
+                      evaluating(model, lambda: model.infer(model.prepare(data)))),
         "generator_step": (lambda: reference.generator_step(data),
-                           lambda: trainer.run_generator_one_step(fresh())),
+                           lambda: trainer.run_generator_one_step(data)),
         "discriminator_step": (lambda: reference.discriminator_step(data),
-                               lambda: trainer.run_discriminator_one_step(fresh())),
+                               lambda: trainer.run_discriminator_one_step(data)),
     }
 
 
@@ -243,7 +237,7 @@ def alternately(plain: Callable[[], Any], ours: Callable[[], Any], repeats: int)
 
 def peak_memory(args: argparse.Namespace, classes: int | None, instances: int, side: str) -> float:
     """MiB that a process of its own has at most resident in training steps of one side."""
-    line = [sys.executable, os.path.abspath(__file__), "--memory_of", side, "--dataset_mode", args.dataset_mode,
+    line = [sys.executable, "-m", "benchmarks.speed", "--memory_of", side, "--dataset_mode", args.dataset_mode,
             "--instances", instances, "--batch", args.batch, "--ngf", args.ngf, "--threads", args.threads]
     line += ["--classes", classes] if classes else []
     line += ["--crop_size", args.crop_size] if args.crop_size else []

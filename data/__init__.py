@@ -1,13 +1,10 @@
-"""Data sets by the name of --dataset_mode, and the loader that feeds the networks; see :mod:`data.loading`."""
-from typing import Any
+"""Data sets, and the loader that feeds the networks. Read :mod:`data.pix2pix_dataset` first.
 
-_LOADING = ("DATASETS", "EpochDataLoader", "EpochSampler", "collate", "create_dataloader", "create_dataset")
+Every data set has a file that knows all about it, e.g. :mod:`data.cityscapes_dataset`; only the defaults of its
+options are elsewhere, in :mod:`options.dataset_defaults`.
+"""
+from data.kinds import DATASETS, class_names
+from data.loading import EpochDataLoader, EpochSampler, collate, create_dataloader, create_dataset
 
-
-def __getattr__(name: str) -> Any:
-    """Import :mod:`data.loading`, and PyTorch with it, only when needed: what merely reads files starts faster."""
-    if name not in _LOADING:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from data import loading
-
-    return getattr(loading, name)
+__all__ = ["DATASETS", "EpochDataLoader", "EpochSampler", "class_names", "collate", "create_dataloader",
+           "create_dataset"]

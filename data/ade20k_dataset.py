@@ -1,23 +1,22 @@
 """ADE20K, scene parsing archive: ``{images,annotations,instances}/``, split by ``_train_`` or ``_val_`` in the name."""
-import argparse
 import os
+from collections.abc import Iterator
 
+from data.dataset_kind import DatasetKind, InstanceJob, Sources, mirrored
 from data.image_files import Source
-from data.pix2pix_dataset import Pix2pixDataset, Sources
+from options.options import Options
 
 
-class ADE20KDataset(Pix2pixDataset):
-    """Class = stored value: 0 other, 1..150; published networks were trained without a shift."""
+class ADE20K(DatasetKind):
+    """The class is the stored value: 0 other, 1..150. Published networks were trained without a shift."""
 
     instance_remedy = "run python make_instances.py --path DATA --dataset ade20k"
+    instances_made_from = "annotations/*/*.png"
 
-    @staticmethod
-    def modify_commandline_options(parser: argparse.ArgumentParser, is_train: bool) -> None:
-        parser.set_defaults(preprocess_mode="resize_and_crop", load_size=286 if is_train else 256, crop_size=256,
-                            display_winsize=256, label_nc=150, contain_dontcare_label=True)
-
-    @staticmethod
-    def sources(opt: argparse.Namespace) -> Sources:
+    def sources(self, opt: Options) -> Sources:
         part = "_train_" if opt.phase == "train" else "_val_"
         return Sources(*(Source(os.path.join(opt.dataroot, kind), part=part, recursive=True)
-                        for kind in ("annotations", "images", "instances")))
+                         for kind in ("annotations", "images", "instances")))
+
+    def instance_jobs(self, root: str) -> Iterator[InstanceJob]:
+        return mirrored(Source(os.path.join(root, "annotations"), recursive=True), os.path.join(root, "instances"))

@@ -1,18 +1,18 @@
 """COCO-Stuff: ``{train,val}_{img,label,inst}/``."""
-import argparse
+from collections.abc import Iterator
 
-from data.pix2pix_dataset import Pix2pixDataset, Sources
+from data.dataset_kind import DatasetKind, InstanceJob, Sources, mirrored_splits
+from options.options import Options
 
 
-class CocoDataset(Pix2pixDataset):
+class COCOStuff(DatasetKind):
     instance_remedy = ("run python make_instances.py --path DATA --dataset coco --split_components, or give "
                        "--no_instance to use the label maps")
+    instances_made_from = "{train,val}_label/*.png"
+    instances_may_be_foreign = True
 
-    @staticmethod
-    def modify_commandline_options(parser: argparse.ArgumentParser, is_train: bool) -> None:
-        parser.set_defaults(preprocess_mode="resize_and_crop", load_size=286 if is_train else 256, crop_size=256,
-                            display_winsize=256, label_nc=182, contain_dontcare_label=True)
-
-    @staticmethod
-    def sources(opt: argparse.Namespace) -> Sources:
+    def sources(self, opt: Options) -> Sources:
         return Sources.of_split(opt.dataroot, "train" if opt.phase == "train" else "val")
+
+    def instance_jobs(self, root: str) -> Iterator[InstanceJob]:
+        return mirrored_splits(root, ("train", "val"))

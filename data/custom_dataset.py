@@ -1,29 +1,28 @@
 """One's own data: three folders, or ``{train,val}_{img,label,inst}/`` under --dataroot."""
-import argparse
 import os
+from collections.abc import Iterator
 
+from data.dataset_kind import DatasetKind, InstanceJob, Sources, mirrored_splits
 from data.image_files import Source
-from data.pix2pix_dataset import Pix2pixDataset, Sources
+from options.options import Options
 from util.errors import UserError
 
 
-class CustomDataset(Pix2pixDataset):
-    """Instance maps are optional: the label maps serve where there are none."""
+class Custom(DatasetKind):
+    """Instance maps are optional. Where there are none, the label maps serve."""
 
-    @staticmethod
-    def modify_commandline_options(parser: argparse.ArgumentParser, is_train: bool) -> None:
-        parser.add_argument("--label_dir", help="folder of label maps; default: {train,val}_label under --dataroot")
-        parser.add_argument("--image_dir", help="folder of photos that belong to --label_dir")
-        parser.add_argument("--instance_dir", help="folder of instance maps that belong to --label_dir")
-        parser.set_defaults(preprocess_mode="resize_and_crop", load_size=286 if is_train else 256, crop_size=256,
-                            display_winsize=256, label_nc=13)
+    instance_remedy = "give --no_instance to use the label maps as instance maps"
+    instances_made_from = "{train,val}_label/*.png"
+    instances_may_be_foreign = True
 
-    @staticmethod
-    def sources(opt: argparse.Namespace) -> Sources:
+    def sources(self, opt: Options) -> Sources:
         if opt.label_dir:
             return Sources(*(Source(folder) if folder else None
-                            for folder in (opt.label_dir, opt.image_dir, opt.instance_dir)))
+                             for folder in (opt.label_dir, opt.image_dir, opt.instance_dir)))
         if opt.image_dir or opt.instance_dir:
             raise UserError("--image_dir and --instance_dir need --label_dir")
         sources = Sources.of_split(opt.dataroot, "train" if opt.phase == "train" else "val")
         return sources if os.path.isdir(sources.instance.folder) else sources._replace(instance=None)
+
+    def instance_jobs(self, root: str) -> Iterator[InstanceJob]:
+        return mirrored_splits(root, ("train", "val"))

@@ -1,17 +1,21 @@
-"""DeepFashion: ``{train,test}_{img,label,inst}/``."""
-import argparse
+"""DeepFashion: ``{train,test}_{img,label,inst}/``; label and instance maps are made from ``{train,test}_mask/``."""
+import os
+from collections.abc import Iterator
 
-from data.pix2pix_dataset import Pix2pixDataset, Sources
+from data.dataset_kind import DatasetKind, InstanceJob, Sources, mirrored_splits
+from options.options import Options
 
 
-class DeepFashionDataset(Pix2pixDataset):
+class DeepFashion(DatasetKind):
+    """The class is the first channel of a mask."""
+
     instance_remedy = "run python make_instances.py --path DATA --dataset deepfashion"
+    instances_made_from = "{train,test}_mask/*.png"
 
-    @staticmethod
-    def modify_commandline_options(parser: argparse.ArgumentParser, is_train: bool) -> None:
-        parser.set_defaults(preprocess_mode="resize_and_crop", load_size=256, crop_size=256, display_winsize=256,
-                            label_nc=8, noise_nc=8)
-
-    @staticmethod
-    def sources(opt: argparse.Namespace) -> Sources:
+    def sources(self, opt: Options) -> Sources:
         return Sources.of_split(opt.dataroot, "train" if opt.phase == "train" else "test")
+
+    def instance_jobs(self, root: str) -> Iterator[InstanceJob]:
+        for split in ("train", "test"):
+            for job in mirrored_splits(root, [split], "mask"):
+                yield job._replace(label=os.path.join(root, f"{split}_label", os.path.basename(job.instance)))

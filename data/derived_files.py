@@ -1,4 +1,5 @@
-"""PNGs made from other files: written whole, with a note of what they were made from, to see if they are up to date."""
+"""PNGs made from other files. Each is written whole, with a note of what it was made from: so it can be told later
+whether it is up to date."""
 import contextlib
 import hashlib
 import os
@@ -14,7 +15,7 @@ from util.files import atomic_path
 
 _KEY = "comment"  # of the text chunk that holds the note
 _PNG_END = b"IEND\xaeB`\x82"
-_TEMPORARY = ".part"  # with a name that begins with a dot: never taken for a map
+_TEMPORARY = ".part"  # its name also begins with a dot: it is never taken for a map
 _LEFT_OVER_AFTER = 3600  # seconds; a file is written in a fraction of one
 
 
@@ -35,7 +36,7 @@ def make_note(recipe: str, sources: Iterable[str]) -> str:
 
 
 def read_note(path: str) -> str | None:
-    """The note of a whole PNG written by :func:`write_ids`; None for other files."""
+    """The note of a whole PNG that :func:`write_ids` wrote. None for other files."""
     try:
         with open(path, "rb") as file:
             with Image.open(file, formats=["PNG"]) as image:  # reads no further than to the pixels
@@ -62,7 +63,7 @@ def write_ids(ids: np.ndarray, path: str, note: str) -> None:
 
 
 def remove_leftovers(folders: Iterable[str]) -> None:
-    """Remove what runs that were killed, an hour ago or longer, have left half-written in ``folders``."""
+    """Remove the half-written files in ``folders`` of runs that were killed an hour ago or earlier."""
     for folder in folders:
         if not os.path.isdir(folder):
             continue

@@ -1,7 +1,7 @@
-"""Finding, pairing and reading image files; every failure names the file and the remedy."""
+"""Finding and reading image files. Every error names the file and the remedy."""
 import os
 import stat
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,8 @@ from data.label_colors import LabelColors
 from util.errors import UserError
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+_FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # whatever a file's suffix: no other decoder runs
+_LOSSY = ("JPEG", "MPO")  # MPO: a JPEG file of several pictures
 
 
 def stem(path: str) -> str:
@@ -28,9 +30,9 @@ class Source:
     recursive: bool = False
 
     def files(self) -> list[str]:
-        """Sorted paths, without hidden files; empty if the folder does not exist.
+        """Sorted paths, without hidden files. Empty if the folder does not exist.
 
-        :raises UserError: a path that is no text, so that nothing could be named after it.
+        :raises UserError: a path that is not text, so that no other file can be named after it.
         """
         paths = sorted(os.path.join(folder, name) for folder, name in self._walk() if self._takes(name))
         for path in paths:
@@ -41,7 +43,7 @@ class Source:
         return paths
 
     def names(self) -> Iterator[str]:
-        """Names of the files that are there, whatever they are."""
+        """Names of the files that are there, images or not."""
         return (name for _, name in self._walk() if not name.startswith("."))
 
     def _takes(self, name: str) -> bool:
@@ -50,66 +52,28 @@ class Source:
                 and self.part in name and lower.endswith(self.ending.lower()))
 
     def _walk(self) -> Iterator[tuple[str, str]]:
-        seen = set()  # real folders: symbolic links are followed, but not in circles
+        """Folder and name of every file. Links are followed, but no folder is read twice."""
+        seen = set()
         for folder, subfolders, names in os.walk(self.folder, followlinks=True):
-            seen.add(os.path.realpath(folder))
-            subfolders[:] = [sub for sub in subfolders if self.recursive and not sub.startswith(".")
-                             and os.path.realpath(os.path.join(folder, sub)) not in seen]
-            yield from ((folder, name) for name in names)
-
-
-def pair(labels: list[str], partners: list[str], kind: str, key: Callable[[str], str], remedy: str) -> list[str]:
-    """``partners`` in the order of their ``labels``: those of equal ``key``.
-
-    :param kind: what the partners are, in the singular, for the message.
-    :raises UserError: a file of either list has no partner, or two of one list have the same key.
-    """
-    label_of, partner_of = _one_by_key(labels, key), _one_by_key(partners, key)
-    _check_all_paired(label_of, partner_of, f"label maps without {kind}", remedy)
-    _check_all_paired(partner_of, label_of, f"{kind}s without label map", remedy)
-    return [partner_of[name] for name in label_of]
-
-
-def by_key(paths: list[str], key: Callable[[str], str]) -> dict[str, list[str]]:
-    """The paths of every key, in their order."""
-    found: dict[str, list[str]] = {}
-    for path in paths:
-        found.setdefault(key(path), []).append(path)
-    return found
-
-
-def same_name_problem(paths: list[str], name: str) -> str:
-    """What is wrong with several files of one key."""
-    return f"{' and '.join(paths)} have the same name for pairing, {name}: remove or rename one"
-
-
-def _one_by_key(paths: list[str], key: Callable[[str], str]) -> dict[str, str]:
-    found = by_key(paths, key)
-    for name, same in found.items():
-        if len(same) > 1:
-            raise UserError(same_name_problem(same, name))
-    return {name: path for name, (path,) in found.items()}
-
-
-def _check_all_paired(files: dict[str, str], others: Collection[str], problem: str, remedy: str) -> None:
-    alone = [path for name, path in files.items() if name not in others]
-    if alone:
-        more = ", …" if len(alone) > 3 else ""
-        raise UserError(f"{len(alone)} {problem}: {', '.join(alone[:3])}{more}; {remedy}")
+            real = os.path.realpath(folder)
+            new = real not in seen
+            seen.add(real)
+            subfolders[:] = sorted(sub for sub in subfolders if new and self.recursive and not sub.startswith("."))
+            yield from ((folder, name) for name in names if new)
 
 
 def read_image(path: str) -> Image.Image:
     """The decoded image.
 
-    :raises UserError: the file is missing, unreadable, truncated or not an image.
+    :raises UserError: the file is missing, unreadable, truncated, too large or not an image.
     """
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for ever
             raise ValueError("not a regular file")
-        with Image.open(path) as image:
+        with Image.open(path, formats=_FORMATS) as image:
             image.load()
             return image
-    except Exception as error:  # decoders fail in many ways; all of them mean that this file is no good
+    except Exception as error:  # decoders fail in many ways, which all mean that the file cannot be used
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         reason = "not an image" if isinstance(error, UnidentifiedImageError) else reason
         raise UserError(f"cannot read {path} ({reason}): replace the file, or remove it with its partners") from error
@@ -118,37 +82,38 @@ def read_image(path: str) -> Image.Image:
 def read_photo(path: str) -> Image.Image:
     """The photo as RGB.
 
-    :raises UserError: unreadable file, or more than 8 bits per channel.
+    :raises UserError: the file cannot be read, or has more than 8 bits per channel.
     """
     return to_rgb(read_image(path), path)
 
 
-def to_rgb(image: Image.Image, path: str) -> Image.Image:
-    """The photo read from ``path`` as RGB.
+def to_rgb(image: Image.Image, name: str) -> Image.Image:
+    """A photo as RGB.
 
+    :param name: what to call the photo in errors.
     :raises UserError: it has more than 8 bits per channel.
     """
     if image.mode.startswith(("I", "F")):  # brought to 8 bits it would be all white
-        raise UserError(f"{path}: a photo of 16 or 32 bits (mode {image.mode}); convert it to 8 bits")
+        raise UserError(f"{name}: a photo of 16 or 32 bits (mode {image.mode}); convert it to 8 bits")
     return image.convert("RGB")
 
 
 def read_ids(path: str, first_channel: bool = False) -> np.ndarray:
-    """A label or instance map [H, W] of ids ≥ 0: uint8, uint16 or int32. Of a palette image, the indices.
+    """A label or instance map [H, W] as :func:`check_ids` returns it. Of a palette image, the indices.
 
-    :param first_channel: of a colour image, take the first channel instead of refusing it.
-    :raises UserError: unreadable file, lossy file, more than one channel, or negative ids.
+    :param first_channel: take the first channel of a colour image instead of refusing it.
+    :raises UserError: the file cannot be read, is lossy, has several channels, or has negative ids.
     """
     return to_ids(read_image(path), path, first_channel=first_channel)
 
 
 def to_ids(image: Image.Image, path: str, colors: LabelColors | None = None, first_channel: bool = False) -> np.ndarray:
-    """The ids [H, W] of the map read from ``path``, as :func:`read_ids` gives them.
+    """The ids of the image in ``path``, as :func:`read_ids` returns them.
 
-    :param colors: what the colours of a colour image stand for; without it, colour images are refused.
-    :raises UserError: as :func:`read_ids`; a colour that ``colors`` has not.
+    :param colors: the meaning of the colours of a colour image. Without it colour images are refused.
+    :raises UserError: as :func:`read_ids`, or a colour that ``colors`` does not list.
     """
-    if image.format == "JPEG":
+    if image.format in _LOSSY:
         raise UserError(f"{path}: JPEG compression alters ids; store label and instance maps as PNG")
     if first_channel and len(image.getbands()) > 1:
         image = image.getchannel(0)
@@ -158,12 +123,25 @@ def to_ids(image: Image.Image, path: str, colors: LabelColors | None = None, fir
         kind = "an image of fractions" if image.mode == "F" else "a colour image"
         raise UserError(f"{path}: {kind} (mode {image.mode}), not a map of ids; convert it to ids in a PNG with one "
                         "channel, or for colours of classes give --label_colors FILE with lines `r g b id`")
-    ids = np.asarray(image)
-    if ids.dtype == bool:
-        return ids.astype(np.uint8)
-    if ids.min() < 0:
-        raise UserError(f"{path}: has the id {ids.min()}; ids must not be negative: mend the file")
-    return ids.astype(ids.dtype.newbyteorder("="), copy=False)
+    return check_ids(np.asarray(image), path)
+
+
+def check_ids(ids: np.ndarray, name: str) -> np.ndarray:
+    """``ids`` as uint8, uint16 or int32, by the size of their own type.
+
+    :param name: what to call the map in errors.
+    :raises UserError: not whole numbers [H, W], or negative or very high ones.
+    """
+    if ids.dtype.kind not in "biu":
+        raise UserError(f"{name}: an array of {ids.dtype}, not a map of ids; convert it to whole numbers")
+    if ids.ndim != 2 or not ids.size:
+        raise UserError(f"{name}: an array of the shape {list(ids.shape)}; a map of ids has the shape [height, width]")
+    if ids.dtype.kind == "i" and ids.min() < 0:
+        raise UserError(f"{name}: has the id {ids.min()}; ids must not be negative: mend the map")
+    dtype = {1: np.uint8, 2: np.uint16}.get(ids.dtype.itemsize, np.int32)
+    if ids.dtype.itemsize >= 4 and ids.max() > np.iinfo(dtype).max:
+        raise UserError(f"{name}: has the id {ids.max()}; ids must be below 2**31: mend the map")
+    return ids.astype(dtype, copy=False)
 
 
 def renumber(ids: np.ndarray) -> np.ndarray:

@@ -1,17 +1,16 @@
 """Looking at every file of a data set and collecting all that is wrong, where training would stop at the first."""
-import argparse
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from data import DATASETS
-from data.image_files import by_key, read_image, same_name_problem, to_ids, to_rgb
-from data.label_colors import LabelColors
-from data.pix2pix_dataset import DONT_CARE, Files, outside_problem, wants_instances
+from data.image_files import read_image, to_ids, to_rgb
+from data.kinds import DATASETS
+from data.listing import by_key, same_name_problem, wants_instances
+from data.sample import Files, SampleReader
 from data.transforms import Size, choose_geometry
-from models.networks import output_size
+from options.options import Options
 from util.errors import UserError
 
 UNPAIRED = "files without partner"
@@ -40,7 +39,7 @@ class Form(NamedTuple):
 
 
 @dataclass
-class Sample:
+class Findings:
     """What was found in the files of one sample."""
 
     files: Files
@@ -53,30 +52,26 @@ class Sample:
     same_as_label: bool = False  # the instance map divides the image as the label map does
 
     def attempt(self, kind: str, file: str, function: Callable, *args: Any) -> Any:
-        """The result of a function; None if it fails, which becomes a problem."""
+        """The result of a function. None if it fails, which becomes a problem."""
         try:
             return function(*args)
         except UserError as error:
             self.problems.append(Problem(kind, file, str(error)))
 
-    def blame(self, kind: str, file: str, message: str | None) -> None:
-        if message:
-            self.problems.append(Problem(kind, file, message))
 
-
-def find(opt: argparse.Namespace) -> tuple[list[Files], list[Problem]]:
+def find(opt: Options) -> tuple[list[Files], list[Problem]]:
     """What there is of a data set whose files do not pair up: samples, some of them with parts missing.
 
     :raises UserError: the options do not say where the files are.
     """
-    dataset = DATASETS[opt.dataset_mode]
-    sources = dataset.sources(opt)
+    dataset_kind = DATASETS[opt.dataset_mode]
+    sources = dataset_kind.sources(opt)
     if not wants_instances(opt):
         sources = sources._replace(instance=None)
     found = [source.files() if source else [] for source in sources]
     if opt.no_pairing_check:
         return _alone(found), []
-    problems, groups = [], [by_key(paths, dataset.pairing_key) for paths in found]
+    problems, groups = [], [by_key(paths, dataset_kind.pairing_key) for paths in found]
     for group in groups:
         for name, paths in group.items():
             if len(paths) > 1:
@@ -97,50 +92,43 @@ def _alone(found: list[list[str]]) -> list[Files]:
             for kind, paths in zip(Files._fields, found, strict=True) for path in paths]
 
 
-def inspect(files: Files, opt: argparse.Namespace, colors: LabelColors | None) -> Sample:
+def inspect(files: Files, reader: SampleReader) -> Findings:
     """Read the files of a sample, decoding all of them to the last pixel."""
-    dataset, sample = DATASETS[opt.dataset_mode], Sample(files)
-    images = {kind: sample.attempt(UNREADABLE, path, read_image, path)
+    found = Findings(files)
+    images = {kind: found.attempt(UNREADABLE, path, read_image, path)
               for kind, path in files._asdict().items() if path}
     images = {kind: image for kind, image in images.items() if image is not None}
-    sample.forms = {kind: Form(image.mode, image.size) for kind, image in images.items()}
+    found.forms = {kind: Form(image.mode, image.size) for kind, image in images.items()}
     label = instance = None
     if "label" in images:
-        label = sample.attempt(NOT_IDS, files.label, to_ids, images["label"], files.label, colors)
-        sample.blame(GEOMETRY, files.label, geometry_problem(images["label"].size, opt, files.label))
+        label = found.attempt(NOT_IDS, files.label, reader.label_ids, images["label"], files.label)
+        found.attempt(GEOMETRY, files.label, check_geometry, images["label"].size, reader.opt, files.label)
     if "photo" in images:
-        sample.attempt(NOT_PHOTO, files.photo, to_rgb, images["photo"], files.photo)
+        found.attempt(NOT_PHOTO, files.photo, to_rgb, images["photo"], files.photo)
     if "instance" in images:
-        instance = sample.attempt(NOT_IDS, files.instance, to_ids, images["instance"], files.instance)
+        instance = found.attempt(NOT_IDS, files.instance, to_ids, images["instance"], files.instance)
     if label is not None:
-        sample.ids, sample.pixels = count(label)
-        allowed = opt.label_nc + int(opt.contain_dontcare_label)
-        outside = [i for i in sample.ids if i >= allowed and not (i == DONT_CARE and opt.contain_dontcare_label)]
-        sample.blame(OUTSIDE, files.label, outside_problem(files.label, outside, opt) if outside else None)
+        found.ids, found.pixels = count(label)
+        found.attempt(OUTSIDE, files.label, reader.to_classes, label, files.label)
     if "label" in images:
-        for kind, problem in (("photo", dataset.photo_size_problem), ("instance", dataset.instance_size_problem)):
+        for kind, check in (("photo", reader.check_photo_size), ("instance", reader.check_instance_size)):
             if kind in images:
-                path = getattr(files, kind)
-                sample.blame(SIZES, path, problem(path, images[kind].size, files.label, images["label"].size))
+                found.attempt(SIZES, getattr(files, kind), check, images[kind].size, images["label"].size, files)
     if instance is not None:
-        sample.instances = len(count(instance)[0])
+        found.instances = len(count(instance)[0])
         if label is not None and label.shape == instance.shape:
-            sample.spanning, sample.same_as_label = compare(label, instance)
-    return sample
+            found.spanning, found.same_as_label = compare(label, instance)
+    return found
 
 
-def geometry_problem(size: Size, opt: argparse.Namespace, path: str) -> str | None:
-    """Why a label map of ``size`` cannot become an input of the generator, if so."""
-    try:
-        left, upper, right, lower = choose_geometry(size, opt, None, path).box
-    except UserError as error:
-        return str(error)
-    height, width = output_size(opt)
-    if (right - left, lower - upper) == (width, height):
-        return None
-    return (f"{path}: {size[0]}x{size[1]} becomes {right - left}x{lower - upper} with --preprocess_mode "
-            f"{opt.preprocess_mode}, but the generator makes {width}x{height}; change --preprocess_mode, --crop_size "
-            "or --aspect_ratio")
+def check_geometry(size: Size, opt: Options, path: str) -> None:
+    """Refuse a label map of ``size`` that cannot become an input of the generator."""
+    left, upper, right, lower = choose_geometry(size, opt, None, path).box
+    height, width = opt.image_size
+    if (right - left, lower - upper) != (width, height):
+        raise UserError(f"{path}: {size[0]}x{size[1]} becomes {right - left}x{lower - upper} with --preprocess_mode "
+                        f"{opt.preprocess_mode}, but the generator makes {width}x{height}; change --preprocess_mode, "
+                        "--crop_size or --aspect_ratio")
 
 
 def count(ids: np.ndarray) -> tuple[list[int], list[int]]:
@@ -152,7 +140,7 @@ def count(ids: np.ndarray) -> tuple[list[int], list[int]]:
 
 
 def compare(label: np.ndarray, instance: np.ndarray) -> tuple[int, bool]:
-    """How many instances have pixels of several classes; whether both maps divide the image alike."""
+    """How many instances have pixels of several classes, and whether both maps divide the image alike."""
     starts = _runs(label, instance)
     classes, instances = (np.unique(ids.ravel()[starts], return_inverse=True)[1] for ids in (label, instance))
     num_classes, num_instances = int(classes.max()) + 1, int(instances.max()) + 1
@@ -162,6 +150,6 @@ def compare(label: np.ndarray, instance: np.ndarray) -> tuple[int, bool]:
 
 
 def _runs(*maps: np.ndarray) -> np.ndarray:
-    """Where, in the order of pixels, one of the maps changes; maps are runs of equal pixels, far fewer than pixels."""
+    """Where, in the order of pixels, one of the maps changes. There are far fewer such places than pixels."""
     changes = [ids.ravel()[1:] != ids.ravel()[:-1] for ids in maps]
     return np.concatenate(([0], np.flatnonzero(np.any(changes, axis=0)) + 1))

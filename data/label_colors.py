@@ -1,4 +1,4 @@
-"""Label maps drawn in colours: a table says which class every colour stands for."""
+"""Label maps that are drawn in colours, and the table that says which class a colour stands for."""
 import re
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ _HIGHEST_ID = 2**16 - 1
 
 @dataclass(frozen=True)
 class LabelColors:
-    """The table of --label_colors; make it with :func:`read_label_colors`."""
+    """The table of --label_colors, as :func:`read_label_colors` reads it."""
 
     path: str
     colors: np.ndarray  # [n] int32, ascending: red * 65536 + green * 256 + blue
@@ -22,7 +22,7 @@ class LabelColors:
         """Class ids [H, W] int32 of colours [H, W, 3] uint8.
 
         :param image_path: file to name in errors.
-        :raises UserError: a colour that is not in the table.
+        :raises UserError: a colour that the table does not list.
         """
         red, green, blue = np.moveaxis(pixels.astype(np.int32), -1, 0)
         wanted = red << 16 | green << 8 | blue
@@ -31,15 +31,15 @@ class LabelColors:
         if unknown.size:
             colors = [f"{color >> 16} {color >> 8 & 255} {color & 255}" for color in np.unique(unknown).tolist()]
             more = f" and {len(colors) - 1} more" if len(colors) > 1 else ""
-            raise UserError(f"{image_path}: has the colour {colors[0]}{more} that {self.path} has not ({unknown.size} "
-                            f"pixels in all); add a line `{colors[0]} ID` there, or mend the image")
+            raise UserError(f"{image_path}: has the colour {colors[0]}{more} ({unknown.size} pixels in all), which "
+                            f"{self.path} does not list; add a line `{colors[0]} ID` there, or mend the image")
         return self.ids[place]
 
 
 def read_label_colors(path: str) -> LabelColors:
-    """Read a text table with a line ``r g b id [name]`` per colour; what follows a ``#`` is a comment.
+    """Read a text table with a line ``r g b id [name]`` for every colour. What follows a ``#`` is a comment.
 
-    Several colours may have one id. 255 means "don't care" as it does in label maps.
+    Several colours may have one id. 255 means "don't care", as it does in label maps.
 
     :raises UserError: the file cannot be read, a line is not of that form, or a colour has two ids.
     """

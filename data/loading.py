@@ -1,5 +1,4 @@
-"""Data sets by the name of --dataset_mode, and the loader that feeds the networks."""
-import argparse
+"""The loader that feeds the networks: batches, and the order of the samples."""
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,39 +6,28 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Sampler, default_collate
 
-from data.ade20k_dataset import ADE20KDataset
-from data.celeba_dataset import CelebADataset
-from data.cityscapes_dataset import CityscapesDataset
-from data.coco_dataset import CocoDataset
-from data.custom_dataset import CustomDataset
-from data.deepfashion_dataset import DeepFashionDataset
+from data.kinds import DATASETS
 from data.pix2pix_dataset import Pix2pixDataset
+from data.transforms import check_sizes
+from options.options import Options
 from util.errors import UserError
 
-DATASETS: dict[str, type[Pix2pixDataset]] = {
-    "ade20k": ADE20KDataset,
-    "celeba": CelebADataset,
-    "cityscapes": CityscapesDataset,
-    "coco": CocoDataset,
-    "custom": CustomDataset,
-    "deepfashion": DeepFashionDataset,
-}
 
-
-def create_dataset(opt: argparse.Namespace) -> Pix2pixDataset:
+def create_dataset(opt: Options) -> Pix2pixDataset:
     """The data set of --dataset_mode, for ``opt.phase``.
 
-    :raises UserError: unknown mode, or files that are missing or do not pair up.
+    :raises UserError: unknown mode, sizes that do not go together, or files that are missing or do not pair up.
     """
     if opt.dataset_mode not in DATASETS:
         raise UserError(f"--dataset_mode {opt.dataset_mode}: unknown; choose from {', '.join(DATASETS)}")
-    return DATASETS[opt.dataset_mode](opt)
+    check_sizes(opt)
+    return Pix2pixDataset(opt)
 
 
-def create_dataloader(opt: argparse.Namespace) -> "EpochDataLoader":
-    """Batches of --batchSize, shuffled unless --serial_batches; in training, without the last incomplete one.
+def create_dataloader(opt: Options) -> "EpochDataLoader":
+    """Batches of --batchSize, shuffled unless --serial_batches. Training leaves out the last incomplete one.
 
-    :raises UserError: as :func:`create_dataset`; fewer images than --batchSize in training; while loading, in this
+    :raises UserError: as :func:`create_dataset`, or fewer images than --batchSize in training. While loading, in this
         process or in a worker: a bad file, or images of different sizes in one batch.
     """
     dataset = create_dataset(opt)
@@ -63,7 +51,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
     """Yields ``(epoch, index)`` of every sample, in an order that only ``seed`` and ``epoch`` determine.
 
     The epoch travels with the index, so that workers, persistent or not, augment for the right one. It advances with
-    every pass; assign ``epoch`` to start elsewhere, and ``start`` to leave out so many of the next pass's samples.
+    every pass. Assign ``epoch`` to start elsewhere, and ``start`` to leave out that many samples of the next pass.
     """
 
     def __init__(self, length: int, seed: int, shuffle: bool):
@@ -85,11 +73,11 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
 
 class EpochDataLoader(DataLoader):
-    """A loader whose next pass can be made that of any epoch."""
+    """A loader whose next pass can be that of any epoch."""
 
     @property
     def seed(self) -> int:
-        """What order, crops and flips are drawn from; set it before the first pass."""
+        """What order, crops and flips are drawn from. Set it before the first pass."""
         return self.dataset.seed
 
     @seed.setter
@@ -97,7 +85,7 @@ class EpochDataLoader(DataLoader):
         self.dataset.seed = self.sampler.seed = seed
 
     def set_epoch(self, epoch: int, start: int = 0) -> None:
-        """Make the next pass draw the order, crops and flips of ``epoch`` (≥ 0), from its sample ``start`` on; later
+        """Make the next pass draw the order, crops and flips of ``epoch`` (≥ 0), from its sample ``start`` on. Later
         passes go on from there."""
         self.sampler.epoch, self.sampler.start = epoch, start
 

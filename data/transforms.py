@@ -1,5 +1,4 @@
 """From a file's size to the network's: scaling, cropping and flipping, chosen once for photo, label and instances."""
-import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -7,28 +6,29 @@ import numpy as np
 import torch
 from PIL import Image
 
+from options.options import Options
 from util.errors import UserError
 
 Size = tuple[int, int]  # width, height, as in PIL
 
-_MULTIPLE = 32  # of the sides with --preprocess_mode none: five halvings must come out even
+_MULTIPLE = 32  # of the sides with --preprocess_mode none, so that they can be halved five times
 
 
-def _scale_width(width: int, height: int, opt: argparse.Namespace) -> Size:
+def _scale_width(width: int, height: int, opt: Options) -> Size:
     return opt.load_size, max(1, opt.load_size * height // width)
 
 
-def _scale_shortside(width: int, height: int, opt: argparse.Namespace) -> Size:
+def _scale_shortside(width: int, height: int, opt: Options) -> Size:
     short = min(width, height)
     return opt.load_size * width // short, opt.load_size * height // short
 
 
-def _round_to_multiple(width: int, height: int, opt: argparse.Namespace) -> Size:
+def _round_to_multiple(width: int, height: int, opt: Options) -> Size:
     return tuple(max(1, round(side / _MULTIPLE)) * _MULTIPLE for side in (width, height))
 
 
 # --preprocess_mode: the size that an image of width x height is scaled to. Names that end in "crop" crop afterwards.
-SCALED_SIZE: dict[str, Callable[[int, int, argparse.Namespace], Size]] = {
+SCALED_SIZE: dict[str, Callable[[int, int, Options], Size]] = {
     "resize_and_crop": lambda width, height, opt: (opt.load_size, opt.load_size),
     "crop": lambda width, height, opt: (width, height),
     "scale_width": _scale_width,
@@ -66,11 +66,27 @@ class Geometry:
         return torch.from_numpy(np.array(self.apply(Image.fromarray(ids), Image.Resampling.NEAREST)))[None]
 
 
-def choose_geometry(size: Size, opt: argparse.Namespace, random: np.random.Generator | None, path: str) -> Geometry:
+def check_sizes(opt: Options) -> None:
+    """Refuse sizes that do not go together, whatever the images are.
+
+    :raises UserError: scaled images are smaller than the crop, or crops are not of the generator's size.
+    """
+    mode = opt.preprocess_mode
+    if mode.endswith("crop") and mode != "crop" and opt.load_size < opt.crop_size:
+        raise UserError(f"--load_size {opt.load_size} is smaller than --crop_size {opt.crop_size}: enlarge it")
+    height, width = opt.image_size
+    expected = SCALED_SIZE[mode](0, 0, opt)[1] if mode == "fixed" else opt.crop_size
+    if mode != "none" and height != expected:
+        raise UserError(f"--aspect_ratio {opt.aspect_ratio}: the generator makes images of {width}x{height}, the data "
+                        f"are {opt.crop_size}x{expected} with --preprocess_mode {mode}; "
+                        "change one of --aspect_ratio, --crop_size, --preprocess_mode")
+
+
+def choose_geometry(size: Size, opt: Options, random: np.random.Generator | None, name: str) -> Geometry:
     """The geometry for a label map of ``size`` by --preprocess_mode, --load_size, --crop_size, --aspect_ratio.
 
-    :param random: chooses crop and flip (unless --no_flip); None crops the centre and never flips.
-    :param path: file to name in errors.
+    :param random: chooses crop and flip (unless --no_flip). None crops the centre and never flips.
+    :param name: what to call the label map in errors.
     :raises UserError: the image is smaller than the crop.
     """
     mode = opt.preprocess_mode
@@ -79,7 +95,7 @@ def choose_geometry(size: Size, opt: argparse.Namespace, random: np.random.Gener
     room = (scaled[0] - cropped[0], scaled[1] - cropped[1])
     if min(room) < 0:
         remedy = "give a smaller --crop_size" if mode == "crop" else "give a larger --load_size"
-        raise UserError(f"{path}: {scaled[0]}x{scaled[1]} with --preprocess_mode {mode}, smaller than the crop of "
+        raise UserError(f"{name}: {scaled[0]}x{scaled[1]} with --preprocess_mode {mode}, smaller than the crop of "
                         f"{cropped[0]}x{cropped[1]}; {remedy} or --preprocess_mode resize_and_crop")
     if random is None:
         left, upper, flip = room[0] // 2, room[1] // 2, False

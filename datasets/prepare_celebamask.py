@@ -1,6 +1,6 @@
 """Bring CelebAMask-HQ, as it is distributed, into the folders that --dataset_mode celeba reads.
 
-    python datasets/prepare_celebamask.py --path CelebAMask-HQ --out datasets/celeba
+    python -m datasets.prepare_celebamask --path CelebAMask-HQ --out datasets/celeba
     python make_instances.py --path datasets/celeba --dataset celeba
 
 Reads, under --path:
@@ -21,14 +21,11 @@ import argparse
 import functools
 import os
 import re
-import sys
 from collections import Counter
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
-
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from data.derived_files import make_note, read_note, remove_leftovers, write_ids
 from data.image_files import Source, read_image, read_photo, stem

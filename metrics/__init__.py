@@ -1,4 +1,4 @@
-"""How close synthesized images are to real ones, measured the same way for every command.
+"""How close synthesized images are to real ones, and how varied: measured the same way for every command.
 
 ``inception``         the network that features come from, and its weights
 ``images``            pixels of image files
@@ -6,5 +6,8 @@
 ``distances``         FID and KID
 ``protocol``          what was measured, how, and whether two measurements compare; the way from pixels to statistics
 ``statistics_files``  statistics on disk, with their protocol
+``diversity``         how much the pictures of one layout differ, and what other styles of a region change
+``perceptual``        distances between pictures
+``looks``             colours of instances: their spread, and distances between sets of them
 ``segmentation``      a small network that reads layouts off pictures, for the offline yardstick
 """

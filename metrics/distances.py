@@ -69,7 +69,7 @@ def kid(real: np.ndarray, fake: np.ndarray, subsets: int = 100, subset_size: int
         unbiased_mmd(*(features[rng.choice(len(features), size, replace=False)] for features in (real, fake)))
         for _ in range(subsets)
     ]
-    # of the mean over all subsets about the truth, and of so many subsets about that mean
+    # two variances: of the mean over all subsets about the truth, and of the drawn subsets about that mean
     error = np.std(estimates, ddof=1) * np.sqrt(size / (smaller - size) + 1 / subsets)
     return KID(float(np.mean(estimates)), float(error), subsets, size)
 

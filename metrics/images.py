@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from data.image_files import read_photo
 from util.errors import UserError
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -54,22 +55,26 @@ class ImageFolder:
 
 
 def list_images(folder: str) -> list[str]:
-    """Paths of all images in ``folder`` and its subfolders, sorted; hidden files are left out.
+    """Paths of all images in ``folder`` and its subfolders, sorted. Hidden files are left out. Links are followed, but
+    no folder is read twice.
 
     :raises UserError: not a folder, or fewer than two images in it.
     """
     if not os.path.isdir(folder):
         raise UserError(f"{folder}: not a folder of images (nor .npz statistics)")
-    found = sorted(
-        os.path.join(parent, name)
-        for parent, _, names in os.walk(folder, onerror=_refuse_folder, followlinks=True)
-        for name in names
-        if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
-    )
+    found, seen = [], set()
+    for parent, subfolders, names in os.walk(folder, onerror=_refuse_folder, followlinks=True):
+        if (real := os.path.realpath(parent)) in seen:
+            subfolders.clear()
+            continue
+        seen.add(real)
+        subfolders.sort()
+        found += [os.path.join(parent, name) for name in names
+                  if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")]
     if len(found) < 2:
         raise UserError(f"{folder}: {len(found) or 'no'} images there, FID needs at least 2 "
                         f"(file names in {' '.join(IMAGE_SUFFIXES)})")
-    return found
+    return sorted(found)
 
 
 def _refuse_folder(error: OSError) -> None:
@@ -82,13 +87,7 @@ def read_image(path: str, size: tuple[int, int] | None = None) -> np.ndarray:
     :param size: (height, width) to resize to, bicubic; None leaves the image as it is.
     :raises UserError: the file cannot be decoded, or is grey with more than 8 bits.
     """
-    try:
-        with Image.open(path) as image:
-            if image.mode[0] in "IF":
-                raise UserError(f"{path}: more than 8 bits per pixel (mode {image.mode}); convert it to 8-bit RGB")
-            image = image.convert("RGB")
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path}: cannot be read as an image; remove or replace it") from error
+    image = read_photo(path)
     if size is not None:
         image = image.resize((size[1], size[0]), Image.Resampling.BICUBIC)
     return np.array(image)

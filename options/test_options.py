@@ -1,24 +1,28 @@
-"""Options of ``test.py``."""
+"""Options of ``test.py``, and of commands that look at trained networks."""
 import argparse
-import contextlib
 import math
 
-from options.base_options import BaseOptions
+from options.command_options import CommandOptions
+from options.groups import Architecture, Data, Device, Display, Experiment, Loading, Published
+from util.arguments import count
 
 
-def _count(text: str) -> float:
-    with contextlib.suppress(ValueError):
-        if (number := float(text)) >= 1:
-            return number
-    raise argparse.ArgumentTypeError(f"{text} is not a number of images")
+class NetworkOptions(CommandOptions):
+    """Trained networks on a device, and layouts to try them on."""
+
+    groups = (Experiment, Device, Architecture, Data)
+    defaults = {"phase": "test"}  # noqa: RUF012 (read only)
+
+    def add_options(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--which_epoch", default="latest", help="networks to load: a number, latest or best")
 
 
-class TestOptions(BaseOptions):
+class TestOptions(NetworkOptions):
     __test__ = False  # not a test case, whatever pytest thinks of the name
+    groups = (*NetworkOptions.groups, Loading, Display, Published)
+    defaults = {"phase": "test", "serial_batches": True, "no_flip": True}  # noqa: RUF012 (read only)
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
         super().add_options(parser)
-        parser.add_argument("--which_epoch", default="latest", help="networks to load: a number, latest or best")
-        parser.add_argument("--how_many", type=_count, default=math.inf, help="number of images to synthesize")
-        parser.set_defaults(phase="test", load_size=256, crop_size=256, display_winsize=256,
-                            serial_batches=True, no_flip=True)
+        parser.add_argument("--how_many", type=count, default=math.inf, help="number of images to synthesize")
+        parser.add_argument("--results_dir", default="./results/", help="folder for test results")

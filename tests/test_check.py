@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import check_data
 from data import DATASETS, create_dataloader, create_dataset
-from data import check as data_check
-from data.check import head, needed_options
 from data.image_files import read_ids
 from data.inspection import compare, count
 from data.label_colors import read_label_colors
-from options import Options
-from tests.test_data import BAD_FILES, build, options, refusal, truncate, write
+from data.report import head, needed_options
+from tests.data_helpers import BAD_FILES, WHOLE, build, options, refusal, truncate, write
 
 SMALL = ["--load_size", 128, "--crop_size", 128, "--workers", 1]
 
@@ -27,7 +26,7 @@ def check(tmp_path, monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", [str(word) for word in line])
         status = 0
         try:
-            data_check.main()
+            check_data.main()
         except SystemExit as end:
             status = end.code
         out, err = capsys.readouterr()
@@ -46,7 +45,7 @@ def test_good_data_of_every_mode(tmp_path, check, mode):
     assert status == 0 and report["runs"]
     assert [(split["phase"], split["images"]) for split in report["splits"]] == [("train", 3), ("test", 2)]
     train = report["splits"][0]
-    assert train["files"] == {kind: {"found": 3, "modes": {form: 3}, "sizes": {"30x24": 3}} for kind, form in
+    assert train["files"] == {kind: {"found": 3, "modes": {form: 3}, "sizes": {"64x32": 3}} for kind, form in
                               (("label maps", "L"), ("photos", "RGB"), ("instance maps", "L"))}
     labels = np.stack([read_ids(str(label)) for label, _, _ in paths])
     assert [row["id"] for row in train["classes"]] == np.unique(labels).tolist()
@@ -96,7 +95,7 @@ def test_ids_outside_the_classes(tmp_path, check):
     assert "--contain_dontcare_label --label_nc 13 if 255 means don't care, or --label_nc 256" in error
     rows = {row["id"]: row for row in report["splits"][0]["classes"]}
     assert [i for i, row in rows.items() if row["outside"]] == [9, 12, 255]
-    assert (rows[12]["share"], rows[12]["images"]) == (2 / (2 * 24 * 30), 1)
+    assert (rows[12]["share"], rows[12]["images"]) == (2 / (2 * 32 * 64), 1)
     assert report["options"] == {"label_nc": 13, "contain_dontcare_label": True}
     proposal = out.split("If all these ids are classes")[1]
     assert "--label_nc 13" in proposal and "--contain_dontcare_label" in proposal
@@ -104,20 +103,19 @@ def test_ids_outside_the_classes(tmp_path, check):
 
 
 @pytest.mark.parametrize(("mode", "given", "ids", "label_nc", "dont_care"), [
-    ("ade20k", {}, {0, 150, 255}, 150, True),  # published: 151 channels, the last of them shared
-    ("ade20k", {}, {0, 151}, 152, True),
-    ("cityscapes", {}, {0, 33}, 35, False),
-    ("cityscapes", {}, {0, 33, 255}, 35, True),
-    ("custom", {}, {0, 3}, 4, False),
-    ("custom", {}, set(), 13, False),
-    ("custom", {"label_nc": 9}, {0, 3}, 9, False),
-    ("custom", {}, {0, 3, 255}, 4, True),
-    ("custom", {}, {0, 254, 255}, 256, False),
-    ("custom", {}, {0, 255, 300}, 301, False),
+    ("ade20k", [], {0, 150, 255}, 150, True),  # published: 151 channels, the last of them shared
+    ("ade20k", [], {0, 151}, 152, True),
+    ("cityscapes", [], {0, 33}, 35, False),
+    ("cityscapes", [], {0, 33, 255}, 35, True),
+    ("custom", [], {0, 3}, 4, False),
+    ("custom", [], set(), 13, False),
+    ("custom", ["--label_nc", "9"], {0, 3}, 9, False),
+    ("custom", [], {0, 3, 255}, 4, True),
+    ("custom", [], {0, 254, 255}, 256, False),
+    ("custom", [], {0, 255, 300}, 301, False),
 ])
 def test_needed_options(mode, given, ids, label_nc, dont_care):
-    defaults = vars(options(mode, "."))
-    opt = Options(**{**defaults, **given, "given": sorted(given)})
+    opt = check_data.CheckOptions().parse(["--dataset_mode", mode, *given])
     assert needed_options(opt, ids) == {"label_nc": label_nc, "contain_dontcare_label": dont_care}
 
 
@@ -149,7 +147,7 @@ def test_only_training_counts_unless_asked(tmp_path, check):
 def test_sizes_that_do_not_suit_the_options(tmp_path, check):
     build(tmp_path, "custom")
     status, _, error, report = check("custom", "--preprocess_mode", "scale_width")
-    assert status == 2 and "becomes 128x102" in error and "--preprocess_mode" in error
+    assert status == 2 and "becomes 128x64" in error and "--preprocess_mode" in error
     assert len(report["splits"][0]["problems"]["sizes that do not suit the options"]) == 3
     assert "smaller than the crop" in check("custom", "--preprocess_mode", "crop")[2]
     assert "--batchSize 4" in check("custom", "--batchSize", 4)[2]
@@ -159,7 +157,7 @@ def test_notes(tmp_path, check):
     paths = build(tmp_path, "custom", count=4)
     for label, _, instance in paths[:3]:
         write(instance, read_ids(str(label)) * 3 + 1)
-    write(paths[0][0], np.full((24, 30), 2, np.uint8))
+    write(paths[0][0], np.full((32, 64), 2, np.uint8))
     Image.open(paths[1][1]).convert("L").save(paths[1][1])
     _, out, _, report = check("custom", "--label_nc", 9)
     assert "1 label maps have a single id" in out and "mode L are converted to RGB" in out
@@ -209,10 +207,10 @@ def test_label_colors(tmp_path, check):
     assert colors.names == {0: "nothing at all", 5: "sky"}
     ((path, _, _), (other, _, _)) = build(tmp_path, "custom", count=2)
     palette = np.array([[0, 0, 0], [10, 20, 30], [0, 0, 255], [0, 0, 254], [255, 255, 255]], np.uint8)
-    chosen = np.random.default_rng(0).integers(0, 5, (24, 30))
+    chosen = np.random.default_rng(0).integers(0, 5, (32, 64))
     expected = np.array([0, 5, 2, 2, 7])[chosen]
     opt = options("custom", tmp_path, label_colors=str(tmp_path / "table.txt"), label_nc=7, contain_dontcare_label=True,
-                  preprocess_mode="fixed", crop_size=30, aspect_ratio=30 / 24, no_flip=True)
+                  **WHOLE)
     for mode in ("RGB", "RGBA"):
         Image.fromarray(palette[chosen]).convert(mode).save(path)
         assert np.array_equal(create_dataset(opt)[0]["label"][0], expected)

@@ -1,6 +1,7 @@
 """train.py and test.py as users run them: as processes, on a small world of their own."""
 import json
 import re
+import shlex
 
 import numpy as np
 import pytest
@@ -9,37 +10,13 @@ from PIL import Image
 
 from metrics.inception import FIDInception
 from tests.fill import fill_
+from tests.worlds import NETWORK, SIZE, TRAIN, draw_world, succeed
 from util.html import Page
-
-SIZE, CLASSES = 32, 5
-NETWORK = ["--dataset_mode", "custom", "--label_nc", CLASSES, "--load_size", SIZE, "--crop_size", SIZE, "--ngf", 4,
-           "--gpu_ids", "-1", "--seed", 3]
-TRAIN = [*NETWORK, "--ndf", 4, "--no_vgg_loss", "--batchSize", 2]
-
-
-def draw_world(root, train=6, val=3):
-    rng = np.random.default_rng(0)
-    for split, number in (("train", train), ("val", val)):
-        for kind in ("label", "inst", "img"):
-            (root / f"{split}_{kind}").mkdir(parents=True)
-        for n in range(number):
-            blocks = rng.integers(0, 9, (4, 4)).repeat(8, 0).repeat(8, 1).astype(np.uint8)
-            photo = rng.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
-            Image.fromarray(blocks).save(root / f"{split}_inst" / f"p{n}.png")
-            Image.fromarray(blocks % CLASSES).save(root / f"{split}_label" / f"p{n}.png")
-            Image.fromarray(photo).save(root / f"{split}_img" / f"p{n}.png")
-    return root
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     return draw_world(tmp_path_factory.mktemp("world"))
-
-
-def succeed(process):
-    assert process.returncode == 0, process.stderr
-    assert "Traceback" not in process.stderr
-    return process
 
 
 def networks(folder, epoch="latest"):
@@ -211,17 +188,6 @@ def test_evaluation_is_fid_score_on_the_pictures_of_test(world, trained, tmp_pat
     assert process.stdout == f"FID: {measured:.6f}\n"
 
 
-def test_gallery(world, trained, tmp_path, run):
-    process = succeed(run("-m util.gallery", *NETWORK, "--dataroot", world, "--name", "exp", "--checkpoints_dir",
-                          trained, "--use_vae", "--gallery_dir", tmp_path, "--layouts", 2, "--samples", 2,
-                          "--measured", 3))
-    assert "of the change lies inside" in process.stdout
-    page = (tmp_path / "index.html").read_text()
-    assert "reconstruction" in page and "real" in page and "alone resampled" in page
-    for picture in re.findall(r'<img[^>]*src="([^"]+)"', page):
-        assert (tmp_path / picture).exists()
-
-
 def wrong_uses(world, trained, tmp_path):
     """Name -> (arguments, what the message must name)."""
     train = ["train.py", *TRAIN, "--name", "wrong", "--checkpoints_dir", tmp_path]
@@ -255,7 +221,7 @@ def wrong_uses(world, trained, tmp_path):
         "other width": ([*test, "--name", "exp", "--ngf", 8], r"conv_0.*--ngf"),
         "other classes": ([*test, "--name", "exp", "--label_nc", 9], r"--label_nc"),
         "other mode": ([*test, "--name", "exp", "--norm_mode", "spade"], r"--norm_mode"),
-        "batch not divisible": ([*train, "--dataroot", world, "--gpu_ids", "0,1,2"], "--batchSize"),
+        "several GPUs": ([*train, "--dataroot", world, "--gpu_ids", "0,1,2"], "--gpu_ids 0,1,2: one device"),
         "batch too large": ([*train, "--dataroot", world, "--batchSize", 7], "--batchSize"),
         "crop size": ([*train, "--dataroot", world, "--crop_size", 40, "--load_size", 40], "--crop_size"),
         "no epochs": ([*train, "--dataroot", world, "--niter", 0], "--niter"),
@@ -277,11 +243,18 @@ def test_wrong_use_gets_one_line(world, trained, tmp_path, run):
 
 
 def test_quickstart_does_the_whole_job(tmp_path, run):
-    process = succeed(run("-m util.quickstart", "--out", tmp_path / "q", "--scenes", 16, "--epochs", 1, "--width", 2,
-                          timeout=600))
+    process = succeed(run("quickstart.py", "--out", "my folder", "--scenes", 16, "--epochs", 1, "--width", 2,
+                          cwd=tmp_path, timeout=600))
     assert "between real instances" in process.stdout and "index.html" in process.stdout
-    assert Image.open(tmp_path / "q" / "gallery" / "gallery.png").size[0] > 128
-    assert (tmp_path / "q" / "checkpoints" / "scenes" / "latest_net_IE.pth").exists()
+    out = tmp_path / "my folder"
+    assert Image.open(out / "gallery" / "gallery.png").size[0] > 128
+    assert (out / "checkpoints" / "scenes" / "latest_net_IE.pth").exists()
+    lines = [shlex.split(line)[1:] for line in process.stdout.splitlines() if line.startswith("$ ")]
+    assert lines[0][0] == "export" and [line[1] for line in lines[1:]] == ["-m", "train.py", "gallery.py"]
+    assert lines[3][lines[3].index("--gallery_dir") + 1] == str(out / "gallery")
+    (out / "gallery" / "gallery.png").unlink()
+    succeed(run(*lines[3][1:]))  # as printed, in the project's root
+    assert (out / "gallery" / "gallery.png").exists()
 
 
 def test_networks_that_are_not_finite_are_not_saved(world, tmp_path, run):

@@ -1,8 +1,6 @@
 """Data sets: what they read, how they transform it, in which order, and what they refuse."""
-import argparse
 import itertools
-import sys
-from collections.abc import Callable
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,96 +8,21 @@ import pytest
 import torch
 from PIL import Image
 
-import data.pix2pix_dataset
-from data import DATASETS, EpochSampler, create_dataloader, create_dataset
-from data.image_files import read_ids, read_photo, renumber
+import data.listing
+from data import DATASETS, EpochSampler, class_names, collate, create_dataloader, create_dataset
+from data.image_files import Source, read_ids, read_image, read_photo, renumber
+from data.sample import Files, SampleReader
 from data.transforms import SCALED_SIZE, choose_geometry
-from options import TestOptions, TrainOptions
+from options import Options, TestOptions, TrainOptions
+from options.dataset_defaults import DATASET_DEFAULTS
+from tests.data_helpers import BAD_FILES, TREES, WHOLE, build, made_up, options, painted, refusal, same, truncate, write
 from util.errors import UserError
 
-# paths of label map, photo and instance map, for a split ("train" or "val") and a number
-TREES: dict[str, Callable[[str, int], tuple[str, str, str]]] = {
-    "ade20k": lambda split, n: tuple(
-        f"{kind}/{'training' if split == 'train' else 'validation'}/ADE_{split}_{n:08}.{suffix}"
-        for kind, suffix in (("annotations", "png"), ("images", "jpg"), ("instances", "png"))),
-    "cityscapes": lambda split, n: (f"gtFine/{split}/ulm/ulm_00_{n:02}_gtFine_labelIds.png",
-                                    f"leftImg8bit/{split}/ulm/ulm_00_{n:02}_leftImg8bit.png",
-                                    f"gtFine/{split}/ulm/ulm_00_{n:02}_gtFine_instanceReIds.png"),
-    "celeba": lambda split, n: tuple(
-        f"{split.replace('val', 'test')}/{kind}/{n}.{suffix}"
-        for kind, suffix in (("labels", "png"), ("images", "jpg"), ("instances", "png"))),
-    "deepfashion": lambda split, n: tuple(
-        f"{split.replace('val', 'test')}_{kind}/{n}.{suffix}"
-        for kind, suffix in (("label", "png"), ("img", "jpg"), ("inst", "png"))),
-    "coco": lambda split, n: tuple(
-        f"{split}_{kind}/{n:012}.{suffix}" for kind, suffix in (("label", "png"), ("img", "jpg"), ("inst", "png"))),
-    "custom": lambda split, n: tuple(
-        f"{split}_{kind}/scene {n} ä.{suffix}" for kind, suffix in (("label", "png"), ("img", "png"), ("inst", "png"))),
-}
-BASE_OPTIONS = {
-    "no_instance": False, "norm_mode": "inade", "no_flip": False, "no_pairing_check": False, "aspect_ratio": 1.0,
-    "max_dataset_size": sys.maxsize, "batchSize": 2, "nThreads": 0, "use_vae": False, "contain_dontcare_label": False,
-    "cache_filelist_read": False, "cache_filelist_write": False, "seed": 0, "device": torch.device("cpu"),
-    "label_colors": None,
-}
-
-
-def options(mode: str, root: Path, phase: str = "train", **changes) -> argparse.Namespace:
-    """The data set's own defaults over those above, with small sizes."""
-    parser = argparse.ArgumentParser()
-    parser.set_defaults(**BASE_OPTIONS)
-    DATASETS[mode].modify_commandline_options(parser, phase == "train")
-    small = {"load_size": 20, "crop_size": 16, "dataset_mode": mode, "dataroot": str(root), "phase": phase,
-             "isTrain": phase == "train", "serial_batches": phase != "train"}
-    return argparse.Namespace(**{**vars(parser.parse_args([])), **small, **changes})
-
-
-def write(path: Path, array: np.ndarray) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(array).save(path)
-    return path
-
-
-def made_up(n: int, height: int = 24, width: int = 30) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Label map of ids 0..6, a photo that is a function of label and instance, and an instance map."""
-    random = np.random.default_rng(n)
-    label = random.integers(0, 7, (height, width)).astype(np.uint8)
-    instance = random.integers(0, 40, (height, width)).astype(np.uint8)
-    return label, painted(label, instance), instance
-
-
-def painted(label: np.ndarray, instance: np.ndarray) -> np.ndarray:
-    return np.stack([label * 30, instance * 6, 255 - label], axis=-1).astype(np.uint8)
-
-
-def build(root: Path, mode: str, split: str = "train", count: int = 3, **size) -> list[tuple[Path, Path, Path]]:
-    """A data set of ``count`` made-up samples; their paths."""
-    paths = []
-    for n in range(count):
-        paths.append(tuple(write(root / path, array)
-                           for path, array in zip(TREES[mode](split, n), made_up(n, **size), strict=True)))
-    return paths
-
-
-def refusal(action: Callable) -> str:
-    """The line with which ``action`` is refused."""
-    try:
-        action()
-    except UserError as error:
-        error.__traceback__ = None  # it keeps loaders alive, whose workers are slow to end in a garbage collection
-        line = str(error)
-    else:
-        pytest.fail("not refused")
-    assert "\n" not in line
-    return line
-
-
-def same(a: dict, b: dict) -> bool:
-    return a.keys() == b.keys() and all(
-        torch.equal(a[key], b[key]) if torch.is_tensor(a[key]) else a[key] == b[key] for key in a)
-
-
 # ---- what is read ----
+
+def test_every_mode_has_its_defaults():
+    assert DATASETS.keys() == DATASET_DEFAULTS.keys()
+
 
 @pytest.mark.parametrize("phase", ["train", "test"])
 @pytest.mark.parametrize("mode", DATASETS)
@@ -107,7 +30,7 @@ def test_every_mode_reads_its_tree(tmp_path, capsys, mode, phase):
     split = "train" if phase == "train" else "val"
     paths = build(tmp_path, mode, split)
     build(tmp_path, mode, "val" if split == "train" else "train", count=2)
-    opt = options(mode, tmp_path, phase, preprocess_mode="fixed", crop_size=30, aspect_ratio=30 / 24, no_flip=True)
+    opt = options(mode, tmp_path, phase, **WHOLE)
     dataset = create_dataset(opt)
     assert len(dataset) == 3
     assert capsys.readouterr().out == f"{mode}, {phase} split: 3 images (with photos, with instance maps)\n"
@@ -116,7 +39,7 @@ def test_every_mode_reads_its_tree(tmp_path, capsys, mode, phase):
         sample = dataset[n]
         assert sample.keys() == {"label", "instance", "image", "path"}
         assert sample["path"] == str(photo_path)
-        assert sample["label"].dtype == torch.uint8 and sample["label"].shape == (1, 24, 30)
+        assert sample["label"].dtype == torch.uint8 and sample["label"].shape == (1, 32, 64)
         assert sample["instance"].dtype == torch.int32
         assert sample["image"].dtype == torch.float32 and sample["image"].is_contiguous()
         assert np.array_equal(sample["label"][0], label)
@@ -221,8 +144,7 @@ def test_dont_care_becomes_the_last_class(tmp_path):
     label = read_ids(str(path)).copy()
     label[:12] = 255
     write(path, label)
-    sample = create_dataset(options("coco", tmp_path, "train", preprocess_mode="fixed", crop_size=30,
-                                    aspect_ratio=30 / 24, no_flip=True, label_nc=7))[0]
+    sample = create_dataset(options("coco", tmp_path, label_nc=7, **WHOLE))[0]
     assert np.array_equal(sample["label"][0], np.where(label == 255, 7, label))
     line = refusal(lambda: create_dataset(options("coco", tmp_path, contain_dontcare_label=False))[0])
     assert str(path) in line and "255" in line and "--contain_dontcare_label" in line and "--label_nc 256" in line
@@ -231,11 +153,10 @@ def test_dont_care_becomes_the_last_class(tmp_path):
 @pytest.mark.parametrize(("label_nc", "dtype"), [(255, torch.uint8), (256, torch.int32), (300, torch.int32)])
 def test_label_type_holds_all_classes(tmp_path, label_nc, dtype):
     ((path, _, _),) = build(tmp_path, "coco", count=1)
-    label = np.full((24, 30), 255, np.uint16)
+    label = np.full((32, 64), 255, np.uint16)
     label[0, 0] = label_nc - 1
     write(path, label)
-    sample = create_dataset(options("coco", tmp_path, "train", preprocess_mode="fixed", crop_size=30,
-                                    aspect_ratio=30 / 24, no_flip=True, label_nc=label_nc))[0]
+    sample = create_dataset(options("coco", tmp_path, label_nc=label_nc, **WHOLE))[0]
     assert sample["label"].dtype == dtype
     assert sample["label"].max() == label_nc
     assert sample["label"][0, 0, 0] == (label_nc if label_nc - 1 == 255 else label_nc - 1)
@@ -243,15 +164,14 @@ def test_label_type_holds_all_classes(tmp_path, label_nc, dtype):
 
 def test_instance_ids_above_255_are_renumbered(tmp_path):
     ((_, _, path),) = build(tmp_path, "coco", count=1)
-    whole = {"preprocess_mode": "fixed", "crop_size": 30, "aspect_ratio": 30 / 24, "no_flip": True}
-    ids = np.full((24, 30), 26001, np.uint16)
+    ids = np.full((32, 64), 26001, np.uint16)
     ids[3:9], ids[15:] = 7, 256
     write(path, ids)
-    assert np.array_equal(create_dataset(options("coco", tmp_path, **whole))[0]["instance"][0],
+    assert np.array_equal(create_dataset(options("coco", tmp_path, **WHOLE))[0]["instance"][0],
                           np.select([ids == 7, ids == 256], [0, 1], 2))
     ids[ids > 255] = 255
     write(path, ids)
-    assert np.array_equal(create_dataset(options("coco", tmp_path, **whole))[0]["instance"][0], ids)
+    assert np.array_equal(create_dataset(options("coco", tmp_path, **WHOLE))[0]["instance"][0], ids)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32])
@@ -304,7 +224,7 @@ def test_photos_of_every_kind_become_rgb(tmp_path, mode):
     ("none", (64, 32), (64, 32)),
 ])
 def test_sizes_of_every_preprocess_mode(mode, scaled, cropped):
-    opt = argparse.Namespace(preprocess_mode=mode, load_size=40, crop_size=32, aspect_ratio=2.0, no_flip=False)
+    opt = Options(preprocess_mode=mode, load_size=40, crop_size=32, aspect_ratio=2.0, no_flip=False)
     assert mode in SCALED_SIZE
     for random in (None, np.random.default_rng(0)):
         geometry = choose_geometry((60, 45), opt, random, "x.png")
@@ -312,7 +232,7 @@ def test_sizes_of_every_preprocess_mode(mode, scaled, cropped):
         assert geometry.size == scaled
         assert (right - left, lower - upper) == cropped
         assert min(left, upper) >= 0 and right <= scaled[0] and lower <= scaled[1]
-    tall = argparse.Namespace(**{**vars(opt), "preprocess_mode": "scale_width_and_crop"})
+    tall = Options(**{**vars(opt), "preprocess_mode": "scale_width_and_crop"})
     assert choose_geometry((45, 60), tall, None, "x.png").size == (40, 53)
 
 
@@ -324,18 +244,18 @@ def test_preprocess_modes_are_the_options(tmp_path):
 
 def test_scaling_is_bicubic_for_photos_and_nearest_for_ids(tmp_path):
     ((_, photo_path, _),) = build(tmp_path, "custom", count=1)
-    opt = options("custom", tmp_path, no_flip=True, load_size=20, crop_size=20)
+    opt = options("custom", tmp_path, no_flip=True, load_size=32)
     sample = create_dataset(opt)[0]
     label, _, instance = made_up(0)
     for ids, key in ((label, "label"), (instance, "instance")):
-        expected = Image.fromarray(ids).resize((20, 20), Image.Resampling.NEAREST)
+        expected = Image.fromarray(ids).resize((32, 32), Image.Resampling.NEAREST)
         assert np.array_equal(sample[key][0], np.asarray(expected))
-    expected = np.asarray(Image.open(photo_path).resize((20, 20), Image.Resampling.BICUBIC)) / 127.5 - 1
+    expected = np.asarray(Image.open(photo_path).resize((32, 32), Image.Resampling.BICUBIC)) / 127.5 - 1
     np.testing.assert_allclose(sample["image"].permute(1, 2, 0), expected, atol=1e-6)
 
 
 def test_crop_and_flip_are_the_same_for_all_three(tmp_path):
-    build(tmp_path, "custom")
+    build(tmp_path, "custom", height=40, width=46)
     dataset = create_dataset(options("custom", tmp_path, preprocess_mode="crop"))
     places = set()
     for epoch, n in itertools.product(range(40), range(3)):
@@ -343,7 +263,7 @@ def test_crop_and_flip_are_the_same_for_all_three(tmp_path):
         label, instance = sample["label"][0].numpy(), sample["instance"][0].numpy().astype(np.uint8)
         photo = ((sample["image"] + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
         assert np.array_equal(photo, painted(label, instance))
-        places.add(place_of(label, made_up(n)[0]))
+        places.add(place_of(label, made_up(n, 40, 46)[0]))
     lefts, uppers, flips = (set(values) for values in zip(*places, strict=True))
     assert lefts == set(range(15)) and uppers == set(range(9)) and flips == {False, True}
 
@@ -360,14 +280,90 @@ def place_of(crop: np.ndarray, whole: np.ndarray) -> tuple[int, int, bool]:
 
 
 def test_no_flip_and_no_training(tmp_path):
-    build(tmp_path, "custom")
-    label = made_up(0)[0]
+    build(tmp_path, "custom", height=40, width=46)
+    label = made_up(0, 40, 46)[0]
     dataset = create_dataset(options("custom", tmp_path, preprocess_mode="crop", no_flip=True))
     places = {place_of(dataset[epoch, 0]["label"][0].numpy(), label) for epoch in range(20)}
     assert len(places) > 5 and not any(flip for _, _, flip in places)
     dataset = create_dataset(options("custom", tmp_path, preprocess_mode="crop", isTrain=False))
     places = {place_of(dataset[epoch, 0]["label"][0].numpy(), label) for epoch in range(20)}
-    assert places == {((30 - 16) // 2, (24 - 16) // 2, False)}
+    assert places == {((46 - 32) // 2, (40 - 32) // 2, False)}
+
+
+@pytest.mark.parametrize(("changes", "expected"), [
+    ({"load_size": 31}, "--load_size 31 is smaller than --crop_size 32"),
+    ({"aspect_ratio": 0.5}, "--aspect_ratio 0.5: the generator makes images of 32x64, the data are 32x32 with"),
+    ({"crop_size": 64, "load_size": 64, "aspect_ratio": 1.5, "preprocess_mode": "fixed"},
+     "--aspect_ratio 1.5: the generator makes images of 64x32, the data are 64x43 with"),
+])
+def test_sizes_that_do_not_go_together(tmp_path, changes, expected):
+    line = refusal(lambda: create_dataset(options("custom", tmp_path / "nowhere", **changes)))
+    assert line.startswith(expected)
+
+
+# ---- one sample, of files or arrays ----
+
+@pytest.mark.parametrize("changes", [{}, {"preprocess_mode": "scale_shortside_and_crop"}, WHOLE])
+@pytest.mark.parametrize("parts", [(), ("photo",), ("instance",), ("photo", "instance")])
+def test_arrays_become_the_sample_that_files_do(tmp_path, changes, parts):
+    label, photo, instance = made_up(0)
+    label[:5], instance = 255, instance.astype(np.uint16) * 1000
+    arrays = {"label": label, "photo": photo, "instance": instance}
+    arrays = {kind: array for kind, array in arrays.items() if kind == "label" or kind in parts}
+    files = Files(**{kind: str(write(tmp_path / f"{kind}.png", array)) for kind, array in arrays.items()})
+    reader = SampleReader(options("coco", tmp_path, label_nc=7, **changes))
+    for random in (None, 5):
+        def sample(make, *args, random=random, **kwargs):
+            return make(*args, **kwargs, random=random and np.random.default_rng(random))
+
+        expected = sample(reader.read, files)
+        assert ("image" in expected) == ("photo" in parts) and expected["path"] == (files.photo or files.label)
+        variants = [arrays, {**arrays, "label": label.astype(np.int64)}]
+        if "photo" in parts:
+            variants.append({**arrays, "photo": Image.fromarray(photo)})
+        for variant in variants:
+            assert same({**expected, "path": "a"}, sample(reader.assemble, **variant, name="a"))
+    batch = collate([reader.assemble(label)])
+    assert batch["label"].ndim == 4 and batch["path"] == ["layout"]
+
+
+IDS = np.zeros((32, 64), np.int64)
+
+
+@pytest.mark.parametrize(("arrays", "expected"), [
+    ({"label": IDS / 2}, "layout: an array of float64"),
+    ({"label": IDS[None]}, "layout: an array of the shape [1, 32, 64]"),
+    ({"label": IDS[:0]}, "layout: an array of the shape [0, 64]"),
+    ({"label": IDS - 1}, "layout: has the id -1"),
+    ({"label": IDS + 2**40}, "layout: has the id 1099511627776"),
+    ({"label": IDS + 7}, "layout: has the label id 7, but the 7 classes are 0..6"),
+    ({"instance": IDS - 1}, "layout (instance map): has the id -1"),
+    ({"instance": IDS[1:]}, "layout (instance map): 64x31, but its label map layout is 64x32"),
+    ({"photo": np.zeros((16, 32, 3), np.uint8)}, "layout (photo): 32x16, but its label map layout is 64x32"),
+    ({"photo": np.zeros((32, 64, 3))}, "layout (photo): an array of float64 of the shape [32, 64, 3]"),
+    ({"photo": np.zeros((3, 32, 64), np.uint8)}, "layout (photo): an array of uint8 of the shape [3, 32, 64]"),
+    ({"photo": Image.new("I", (64, 32))}, "layout (photo): a photo of 16 or 32 bits"),
+])
+def test_arrays_that_cannot_be_used(tmp_path, arrays, expected):
+    reader = SampleReader(options("custom", tmp_path, label_nc=7))
+    assert refusal(lambda: reader.assemble(**{"label": IDS, **arrays})).startswith(expected)
+
+
+def test_larger_photos_in_memory(tmp_path):
+    photo = np.zeros((64, 128, 3), np.uint8)
+    assert SampleReader(options("celeba", tmp_path)).assemble(IDS, photo=photo)["image"].shape == (3, 32, 32)
+
+
+def test_class_names(tmp_path):
+    assert class_names(options("custom", tmp_path)) == {}
+    assert class_names(options("celeba", tmp_path))[13] == "hair"
+    (tmp_path / "classes.txt").write_text("1 2 3 0 sky\n1 2 4 12 traffic light\n\n1 2 5 7\n")
+    assert class_names(options("custom", tmp_path)) == {0: "sky", 12: "traffic light"}
+    (tmp_path / "table.txt").write_text("1 2 3 0 heaven\n")
+    opt = options("celeba", tmp_path, label_colors=str(tmp_path / "table.txt"))
+    assert [class_names(opt)[i] for i in (0, 1, 12)] == ["heaven", "skin", "traffic light"]
+    (tmp_path / "classes.txt").write_text("of another kind")
+    assert class_names(options("custom", tmp_path)) == {}
 
 
 # ---- order, epochs and workers ----
@@ -427,8 +423,8 @@ def test_batches(tmp_path):
     loader = create_dataloader(options("custom", tmp_path))
     batches = list(loader)
     assert len(loader) == len(batches) == 2  # the incomplete one is dropped
-    assert batches[0]["label"].shape == batches[0]["instance"].shape == (2, 1, 16, 16)
-    assert batches[0]["image"].shape == (2, 3, 16, 16)
+    assert batches[0]["label"].shape == batches[0]["instance"].shape == (2, 1, 32, 32)
+    assert batches[0]["image"].shape == (2, 3, 32, 32)
     assert batches[0]["label"].dtype == torch.uint8 and len(batches[0]["path"]) == 2
     assert len(create_dataset(options("custom", tmp_path, max_dataset_size=4))) == 4
     line = refusal(lambda: create_dataloader(options("custom", tmp_path, batchSize=6)))
@@ -437,13 +433,13 @@ def test_batches(tmp_path):
 
 def test_a_batch_has_one_size(tmp_path):
     build(tmp_path, "custom", count=1)
-    for path, array in zip(TREES["custom"]("train", 1), made_up(1, 64, 64), strict=True):
+    for path, array in zip(TREES["custom"]("train", 1), made_up(1, 64, 96), strict=True):
         write(tmp_path / path, array)
     loader = create_dataloader(options("custom", tmp_path, preprocess_mode="none", serial_batches=True))
     line = refusal(lambda: list(loader))
-    assert "32x32" in line and "64x64" in line and "--batchSize 1" in line
+    assert "64x32" in line and "96x64" in line and "--batchSize 1" in line
     one_by_one = options("custom", tmp_path, preprocess_mode="none", batchSize=1, serial_batches=True)
-    assert [batch["label"].shape[-1] for batch in create_dataloader(one_by_one)] == [32, 64]
+    assert [batch["label"].shape[-1] for batch in create_dataloader(one_by_one)] == [64, 96]
 
 
 # ---- pairing ----
@@ -494,6 +490,13 @@ def test_links_are_followed_but_not_in_circles(tmp_path):
     assert len(create_dataset(options("cityscapes", tmp_path))) == 3
 
 
+def test_links_between_neighbours_are_read_once(tmp_path):
+    for name, other in (("a", "b"), ("b", "a")):
+        write(tmp_path / name / f"{name}.png", made_up(0)[0])
+        (tmp_path / name / "link").symlink_to(tmp_path / other)
+    assert sorted(Path(path).name for path in Source(str(tmp_path), recursive=True).files()) == ["a.png", "b.png"]
+
+
 # ---- lists of files ----
 
 def test_list_of_files_is_kept(tmp_path):
@@ -501,7 +504,7 @@ def test_list_of_files_is_kept(tmp_path):
     build(root, "coco")
     dataset = create_dataset(options("coco", root, cache_filelist_write=True))
     root = root.rename(tmp_path / "there")  # the list is relative
-    build(root, "coco", count=4)  # a file that the list has not
+    build(root, "coco", count=4)  # a file that the list does not have
     cached = create_dataset(options("coco", root, cache_filelist_read=True))
     assert [Path(files.label).name for files in cached.files] == [Path(files.label).name for files in dataset.files]
     assert same(cached[1], create_dataset(options("coco", root))[1])
@@ -531,34 +534,13 @@ def test_list_of_files_that_cannot_be_written(tmp_path, capsys, monkeypatch):
     def fail(path: str, text: str) -> None:
         raise UserError(f"cannot write {path}")
 
-    monkeypatch.setattr(data.pix2pix_dataset, "write_atomically", fail)
+    monkeypatch.setattr(data.listing, "write_atomically", fail)
     build(tmp_path, "coco")
     assert len(create_dataset(options("coco", tmp_path, cache_filelist_write=True))) == 3
     assert "going on without" in capsys.readouterr().out
 
 
 # ---- refusals ----
-
-def truncate(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-40])
-
-
-RGB = np.zeros((24, 30, 3), np.uint8)
-BAD_FILES = {  # which of label map, photo, instance map; what happens to it; what the line must say
-    "truncated label": (0, truncate, "cannot read"),
-    "truncated photo": (1, truncate, "cannot read"),
-    "empty photo": (1, lambda path: path.write_bytes(b""), "cannot read"),
-    "text as instance map": (2, lambda path: path.write_text("hello"), "cannot read"),
-    "colour label": (0, lambda path: write(path, RGB), "colour image (mode RGB)"),
-    "colour instance map": (2, lambda path: write(path, RGB), "colour image (mode RGB)"),
-    "JPEG label": (0, lambda path: Image.fromarray(RGB[..., 0]).save(path, "JPEG"), "JPEG compression alters ids"),
-    "id of no class": (0, lambda path: write(path, RGB[..., 0] + 200), "label id 200"),
-    "16-bit id of no class": (0, lambda path: write(path, RGB[..., 0] + np.uint16(256)), "label id 256"),
-    "instance map of another size": (2, lambda path: write(path, RGB[:20, :, 0]), "30x20"),
-    "photo of another size": (1, lambda path: write(path, RGB[:12, :15]), "15x12"),
-    "negative id": (2, lambda path: Image.fromarray(RGB[..., 0] - np.int32(1)).save(path, "TIFF"), "has the id -1"),
-}
-
 
 @pytest.mark.parametrize("problem", BAD_FILES)
 def test_bad_files_are_named(tmp_path, problem):
@@ -567,6 +549,25 @@ def test_bad_files_are_named(tmp_path, problem):
     spoil(paths[1][which])
     line = refusal(lambda: list(create_dataloader(options("coco", tmp_path))))
     assert str(paths[1][which]) in line and expected in line
+
+
+def test_only_the_decoders_of_images_run(tmp_path, monkeypatch):
+    image = Image.new("RGB", (8, 8))
+    for name in ("EPS", "GIF", "PDF"):
+        path = tmp_path / f"{name}.png"
+        image.save(path, name)
+        assert refusal(lambda path=path: read_image(str(path))).startswith(f"cannot read {path} (not an image)")
+    os.mkfifo(tmp_path / "pipe.png")
+    assert "not a regular file" in refusal(lambda: read_image(str(tmp_path / "pipe.png")))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
+    image.save(tmp_path / "bomb.png")
+    assert refusal(lambda: read_image(str(tmp_path / "bomb.png"))).startswith(f"cannot read {tmp_path / 'bomb.png'}")
+
+
+def test_jpeg_files_of_several_pictures_are_no_maps(tmp_path):
+    image = Image.new("L", (8, 8))
+    image.save(tmp_path / "map.jpg", "MPO", save_all=True, append_images=[image])
+    assert "JPEG compression" in refusal(lambda: read_ids(str(tmp_path / "map.jpg")))
 
 
 def test_bad_files_are_named_by_workers(tmp_path):
@@ -578,19 +579,19 @@ def test_bad_files_are_named_by_workers(tmp_path):
 
 def test_larger_photos_of_celebamask(tmp_path):
     paths = build(tmp_path, "celeba")
-    write(paths[0][1], np.zeros((48, 60, 3), np.uint8))
-    write(paths[1][1], np.zeros((48, 48, 3), np.uint8))
+    write(paths[0][1], np.zeros((64, 128, 3), np.uint8))
+    write(paths[1][1], np.zeros((64, 64, 3), np.uint8))
     dataset = create_dataset(options("celeba", tmp_path))
-    assert dataset[0]["image"].shape == (3, 16, 16)
-    assert "48x48" in refusal(lambda: dataset[1])
+    assert dataset[0]["image"].shape == (3, 32, 32)
+    assert "64x64" in refusal(lambda: dataset[1])
 
 
 @pytest.mark.parametrize("mode", ["crop", "scale_width_and_crop"])
 def test_images_smaller_than_the_crop(tmp_path, mode):
     ((path, _, _),) = build(tmp_path, "coco", count=1)
-    dataset = create_dataset(options("coco", tmp_path, preprocess_mode=mode, crop_size=40, load_size=40))
+    dataset = create_dataset(options("coco", tmp_path, preprocess_mode=mode, crop_size=64, load_size=64))
     line = refusal(lambda: dataset[0])
-    assert str(path) in line and "40x40" in line and "--preprocess_mode resize_and_crop" in line
+    assert str(path) in line and "64x64" in line and "--preprocess_mode resize_and_crop" in line
 
 
 @pytest.mark.parametrize("mode", DATASETS)
@@ -605,6 +606,5 @@ def test_missing_folders(tmp_path, mode):
 
 def test_unknown_mode(tmp_path):
     build(tmp_path, "coco")
-    opt = options("coco", tmp_path)
-    opt.dataset_mode = "cocoa"
+    opt = options("coco", tmp_path).replace(dataset_mode="cocoa")
     assert "--dataset_mode cocoa" in refusal(lambda: create_dataset(opt))

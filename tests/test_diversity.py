@@ -2,7 +2,6 @@
 
 AlexNet is filled by name (tests/fill.py); the package lpips, called directly, is the oracle.
 """
-import argparse
 import itertools
 import json
 import re
@@ -15,26 +14,30 @@ import torch
 import torchvision
 
 import diversity_score
-from data import create_dataloader
+from data import create_dataset
 from diversity_score import layout_seed
-from models.modes import InadeMode
-from models.networks import Layout
-from models.pix2pix_model import Pix2PixModel
-from options import TestOptions
-from tests.fill import fill_
-from tests.test_commands import CLASSES, NETWORK, SIZE, draw_world, succeed
-from util.diversity import (
+from metrics.diversity import (
+    Change,
     Diversity,
     LayoutDistances,
+    Painter,
     Parts,
-    Resampled,
-    class_names,
+    copies,
     describe,
     measure_layout,
+    style_change,
 )
+from metrics.perceptual import LPIPS, WEIGHTS_FILE, rgb_distance
+from models import synthesis
+from models.networks.layout import Layout
+from models.networks.styles import Styles
+from models.norm_modes import InadeMode
+from models.pix2pix_model import Batch
+from models.synthesis import Synthesizer
+from options import Options
+from tests.fill import fill_
+from tests.worlds import CLASSES, NETWORK, SIZE, build_model, draw_world, succeed
 from util.errors import UserError
-from util.perceptual import LPIPS, WEIGHTS_FILE, rgb_distance
-from util.styles import draw_styles, encode_styles, exchange
 
 
 def pairs(items):
@@ -130,31 +133,34 @@ def test_unusable_weights(alexnet, tmp_path, monkeypatch, no_downloads):
 # instance 5 is of classes 1 and 3, mostly 3; instances 0 and 2 are of class 0
 INSTANCE = torch.tensor([[0, 0, 2, 2], [0, 0, 2, 5], [4, 4, 5, 5], [4, 4, 5, 5]], dtype=torch.int32)
 LABEL = torch.tensor([[0, 0, 0, 0], [0, 0, 0, 1], [2, 2, 3, 3], [2, 2, 3, 3]], dtype=torch.uint8)
-DATA = {"label": LABEL[None, None], "instance": INSTANCE[None, None], "path": ["layout.png"]}
-SETTINGS = {"num_samples": 5, "region_samples": 3, "max_regions": 99, "styles": "prior", "batchSize": 2,
-            "use_amp": False, "device": torch.device("cpu"), "z_dim": 4, "noise_nc": 3}
+LAYOUT = Batch(Layout(LABEL[None], INSTANCE[None], num_classes=4, with_edges=False))
+SETTINGS = {"num_samples": 5, "region_samples": 3, "max_regions": 99, "batch_size": 2}
 
 
 class NoisePainter:
-    """A generator whose colour at every pixel is the noise of the pixel's instance."""
+    """A model whose colour at every pixel is the noise of the pixel's instance."""
 
-    def __init__(self, opt):
-        self.mode = InadeMode(opt)
+    netE = None
+
+    def __init__(self):
+        self.opt = Options(use_amp=False, device=torch.device("cpu"), z_dim=4, noise_nc=3,
+                           norm_G="spectralinadesyncbatch3x3")
+        self.mode = InadeMode(self.opt)
         self.seen = []
 
-    def layout(self, data):
-        return Layout(data["label"], data["instance"], 4, with_edges=False)
+    def eval(self):
+        pass
 
-    def sample(self, data, noise_ins, noise):
-        self.seen.append(len(noise))
-        assert len(noise_ins) == len(noise) == len(data["label"])
-        colours = [n[instance[0].long(), 0] for n, instance in zip(noise, data["instance"], strict=True)]
+    def synthesize(self, layout, styles):
+        self.seen.append(len(styles))
+        assert len(styles.z) == len(styles.noise) == layout.layout.batch_size
+        colours = [n[instance, 0] for n, instance in zip(styles.noise, layout.layout.instance, strict=True)]
         return torch.stack(colours).permute(0, 3, 1, 2)
 
 
-def measured(seed=7, data=DATA, **changes):
-    opt = argparse.Namespace(**{**SETTINGS, **changes})
-    return measure_layout(opt, NoisePainter(opt), rgb_distance, data, seed)
+def measured(seed=7, layout=LAYOUT, model=None, **changes):
+    synthesizer = Synthesizer(model or NoisePainter())
+    return measure_layout(synthesizer, layout, rgb_distance, seed, **{**SETTINGS, **changes})
 
 
 def drawn_noise(seed=7, samples=5):
@@ -174,45 +180,67 @@ def test_painted_noise_is_measured_inside_alone():
     area = {i: (i == INSTANCE).float().mean().item() for i in (0, 2, 4, 5)}
     assert found.whole == pytest.approx(sum(area[i] * spread(noise[:, i]) for i in area), rel=1e-5)
     few = {i: spread(noise[:3, i]) for i in area}  # region_samples
-    instances = {round(inside, 6): (label, outside) for label, inside, outside in found.instances}
-    assert instances == {round(few[i], 6): (label, 0) for i, label in ((0, 0), (2, 0), (4, 2), (5, 3))}
-    classes = {label: (inside, outside) for label, inside, outside in found.classes}
+    changes = {round(change.inside, 6): (label, change.outside) for label, change in found.instances}
+    assert changes == {round(few[i], 6): (label, 0) for i, label in ((0, 0), (2, 0), (4, 2), (5, 3))}
+    assert sorted(change.area for _, change in found.instances) == pytest.approx(sorted(area.values()))
+    classes = dict(found.classes)
     both = (4 * few[0] + 3 * few[2]) / 7
     for label, expected in ((0, both), (1, few[5]), (2, few[4]), (3, few[5])):
-        assert classes[label] == (pytest.approx(expected, rel=1e-5), 0)
+        assert classes[label].inside == pytest.approx(expected, rel=1e-5) and classes[label].outside == 0
+        assert classes[label].area == (label == LABEL).float().mean() and classes[label].inside_share == 1
+
+
+def test_share_of_the_change_is_that_of_its_pixels():
+    model = NoisePainter()
+    synthesize, left = model.synthesize, torch.arange(4) < 2
+    # what is left of the middle takes half of the noise of instance 5, wherever it is
+    model.synthesize = lambda layout, styles: torch.where(
+        left, synthesize(layout, styles) + styles.noise[:, 5, 0, :, None, None] / 2, synthesize(layout, styles))
+    synthesizer = Synthesizer(model)
+    styles, others = synthesizer.draw_styles(LAYOUT), synthesizer.draw_styles(LAYOUT)
+    paint = Painter(synthesizer, LAYOUT)
+    before, after = paint(styles), paint(styles.exchange(others, [5]))
+    change = style_change(paint, rgb_distance, before, styles, others, [5])
+    pixels = (after - before).abs().sum(1)[0]
+    inside = INSTANCE == 5
+    assert change.inside_share == pytest.approx((pixels[inside].sum() / pixels.sum()).item())
+    assert 0.3 < change.inside_share < 0.8 and change.area == inside.float().mean()
+    assert change.outside == pytest.approx(pixels[~inside].mean().item() / 6)
+    nothing = style_change(paint, rgb_distance, before, styles, styles, [5])
+    assert nothing.inside == nothing.outside == nothing.inside_share == 0
 
 
 def test_everything_in_one_instance_has_no_outside():
-    data = {**DATA, "label": torch.full((1, 1, 4, 4), 2), "instance": torch.full((1, 1, 4, 4), 3)}
-    found = measured(data=data)
+    whole = Batch(Layout(torch.full((1, 4, 4), 2), torch.full((1, 4, 4), 3), 4, with_edges=False))
+    found = measured(layout=whole)
     assert found.classes == found.instances and len(found.classes) == 1
-    assert found.classes[0].label == 2 and found.classes[0].inside > 0 and found.classes[0].outside is None
+    label, change = found.classes[0]
+    assert label == 2 and change.inside > 0 and change.outside is None and change.area == change.inside_share == 1
 
 
 def test_batches_and_other_layouts_do_not_matter():
     found = measured()
-    assert measured(batchSize=1) == measured(batchSize=64) == found
+    assert measured(batch_size=1) == measured(batch_size=64) == found
     assert measured(seed=8) != found
     assert measured(max_regions=0) == LayoutDistances(found.whole, [], [])
     few = measured(max_regions=2)
     assert few.whole == found.whole and len(few.classes) == len(few.instances) == 2
     assert set(few.classes) < set(found.classes) and set(few.instances) < set(found.instances)
-    chosen = {frozenset(entry.label for entry in measured(seed, max_regions=2).classes) for seed in range(20)}
+    chosen = {frozenset(label for label, _ in measured(seed, max_regions=2).classes) for seed in range(20)}
     assert len(chosen) > 2  # at random
 
 
 def test_a_region_that_is_measured_already_is_not_painted_again():
-    opt = argparse.Namespace(**{**SETTINGS, "batchSize": 99})
-    painter = NoisePainter(opt)
-    measure_layout(opt, painter, rgb_distance, DATA, 0)
+    model = NoisePainter()
+    measured(model=model, batch_size=99)
     # class 2 is instance 4; classes 1 and 3 are parts of instance 5
-    assert painter.seen == [5] + [2] * 7
+    assert model.seen == [5] + [2] * 7
 
 
 def test_numbers_that_are_not_finite_are_refused(monkeypatch):
-    monkeypatch.setattr(NoisePainter, "sample", lambda self, data, **styles: torch.full((2, 3, 4, 4), torch.nan))
+    monkeypatch.setattr(NoisePainter, "synthesize", lambda self, *_: torch.full((2, 3, 4, 4), torch.nan))
     with pytest.raises(UserError, match=r"layout.png.*not finite"):
-        measured()
+        measured(name="layout.png")
 
 
 def test_layout_seeds_differ():
@@ -236,57 +264,53 @@ def checkpoints(tmp_path_factory):
     return folder
 
 
-def build_model(*args):
-    opt = TestOptions().parse([str(arg) for arg in (*NETWORK, *args)])
-    model = Pix2PixModel(opt)
-    for label, network in model.networks().items():
-        fill_(network, f"net{label}.")
-    return model
-
-
-def photo_data():
+def photo_layout(model):
     rng = np.random.default_rng(0)
     blocks = torch.from_numpy(rng.integers(0, 9, (4, 4)).repeat(8, 0).repeat(8, 1))[None, None]
     label = blocks % CLASSES
     label[..., :20] = 1  # several classes in an instance
     image = torch.from_numpy(rng.standard_normal((1, 3, SIZE, SIZE)).astype(np.float32)).tanh()
-    return {"label": label, "instance": blocks.int(), "image": image, "path": ["p"]}
+    return model.prepare({"label": label, "instance": blocks, "image": image})
 
 
 def test_parts_paint_the_same_picture():
-    model, data = build_model(), photo_data()
-    parts = Parts(data)
-    assert len(parts.classes) > len(np.unique(data["instance"]))
-    styles = draw_styles(model, data)
-    expected = model.sample(data, **styles)
-    torch.testing.assert_close(model.sample(parts.data, noise_ins=styles["noise_ins"],
-                                            noise=styles["noise"][:, parts.instances]), expected)
-    for label in np.unique(parts.classes):
-        mask = parts.mask(parts.of_class(label))
-        assert torch.equal(mask, data["label"][0, 0] == label)
-    for instance in np.unique(parts.instances):
-        assert torch.equal(parts.mask(parts.of_instance(instance)), data["instance"][0, 0] == instance)
+    synthesizer = Synthesizer(build_model())
+    layout = photo_layout(synthesizer)
+    label, instance = layout.layout.label[0], layout.layout.instance[0]
+    parts = Parts(layout)
+    assert len(parts.classes) > len(instance.unique())
+    styles = synthesizer.draw_styles(layout)
+    expected = synthesizer.images(layout, styles)
+    by_part = Styles(styles.z, styles.noise[:, parts.instances])
+    torch.testing.assert_close(synthesizer.images(parts.layout, by_part), expected)
+    ids = parts.layout.layout.instance[0]
+    for c in np.unique(parts.classes):
+        assert torch.equal(torch.isin(ids, torch.tensor(parts.of_class(c))), label == c)
+    for i in np.unique(parts.instances):
+        assert torch.equal(torch.isin(ids, torch.tensor(parts.of_instance(i))), instance == i)
 
 
 def test_exchanged_styles():
-    styles = {"noise_ins": torch.zeros(1, 2), "noise": torch.zeros(1, 5, 2, 3)}
-    others = {"noise_ins": torch.ones(4, 2), "noise": torch.arange(1.0, 5).view(4, 1, 1, 1).expand(4, 5, 2, 3)}
-    mixed = exchange(styles, others, [1, 3])
-    assert mixed["noise_ins"].shape == (4, 2) and not mixed["noise_ins"].any()
-    assert not mixed["noise"][:, [0, 2, 4]].any() and not styles["noise"].any()
-    assert torch.equal(mixed["noise"][:, [1, 3]], others["noise"][:, [1, 3]])
+    styles = Styles(torch.zeros(1, 2), torch.zeros(1, 5, 2, 3))
+    others = Styles(torch.ones(4, 2), torch.arange(1.0, 5).view(4, 1, 1, 1).expand(4, 5, 2, 3))
+    mixed = styles.exchange(others, [1, 3])
+    assert mixed.z.shape == (4, 2) and not mixed.z.any()
+    assert not mixed.noise[:, [0, 2, 4]].any() and not styles.noise.any()
+    assert torch.equal(mixed.noise[:, [1, 3]], others.noise[:, [1, 3]])
 
 
 @pytest.mark.parametrize("mode", ["inade", "spade"])
 def test_encoder_styles_are_those_of_inference(mode):
-    model, data = build_model("--norm_mode", mode, "--use_vae"), photo_data()
-    copies = {name: value.expand(3, *value.shape[1:]) for name, value in data.items() if name != "path"}
+    synthesizer = Synthesizer(build_model("--norm_mode", mode, "--use_vae"))
+    layout = photo_layout(synthesizer)
+    three = Batch(copies(layout, 3).layout, layout.image.expand(3, -1, -1, -1))
     torch.manual_seed(1)
-    prior = draw_styles(model, copies)
-    expected = model.infer(copies, **prior)
-    encoded = encode_styles(model, data, prior)
-    torch.testing.assert_close(model.sample(copies, **encoded), expected, rtol=1e-4, atol=1e-5)
-    assert not torch.allclose(expected, model.sample(copies, **prior), atol=1e-2)
+    expected = synthesizer.model.infer(three)
+    torch.manual_seed(1)
+    prior = synthesizer.draw_styles(three)
+    encoded = synthesizer.encode_styles(layout, prior)
+    torch.testing.assert_close(synthesizer.images(three, encoded), expected, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(expected, synthesizer.images(three, prior), atol=1e-2)
 
 
 # ---- figures
@@ -294,7 +318,7 @@ def test_encoder_styles_are_those_of_inference(mode):
 
 def test_figures_are_means_of_what_was_added():
     rng, diversity = np.random.default_rng(0), Diversity()
-    layouts = [LayoutDistances(rng.random(), *([Resampled(int(c), rng.random(), None if c == 7 else rng.random())
+    layouts = [LayoutDistances(rng.random(), *([(int(c), Change(rng.random(), None if c == 7 else rng.random(), 0.5))
                                                 for c in rng.choice(8, 4, replace=False)] for _ in range(2)))
                for _ in range(30)]
     for layout in layouts:
@@ -304,10 +328,10 @@ def test_figures_are_means_of_what_was_added():
     assert figures["layouts"] == 30 and figures["diversity"] == pytest.approx(np.mean(wholes))
     assert figures["standard_error"] == pytest.approx(np.std(wholes, ddof=1) / np.sqrt(30))
 
-    by_class = [[entry for layout in layouts for entry in layout.classes if entry.label == c] for c in range(8)]
+    by_class = [[change for layout in layouts for label, change in layout.classes if label == c] for c in range(8)]
     assert figures["mCSD"] == pytest.approx(np.mean([np.mean([e.inside for e in found]) for found in by_class]))
     assert figures["mOCD"] == pytest.approx(np.mean([np.mean([e.outside for e in found]) for found in by_class[:7]]))
-    instances = [entry for layout in layouts for entry in layout.instances]
+    instances = [change for layout in layouts for _, change in layout.instances]
     assert figures["mISD"] == pytest.approx(np.mean([e.inside for e in instances]))
     assert figures["mOISD"] == pytest.approx(np.mean([e.outside for e in instances if e.outside is not None]))
     assert figures["classes"]["3"]["name"] == "tree" and figures["classes"]["4"]["name"] is None
@@ -332,21 +356,14 @@ def test_figures_of_one_layout_without_regions():
     assert text == "rgb diversity: 0.2500; 1 layouts, 2 samples each"
 
 
-def test_class_names(tmp_path):
-    assert class_names(str(tmp_path)) == {}
-    (tmp_path / "classes.txt").write_text("1 2 3 0 sky\n1 2 4 12 traffic light\n\n1 2 5 7\n")
-    assert class_names(str(tmp_path)) == {0: "sky", 12: "traffic light"}
-    (tmp_path / "classes.txt").write_text("of another kind")
-    assert class_names(str(tmp_path)) == {}
-
-
 # ---- the command
 
 
 NUMBERS = ("layouts", "diversity", "standard_error", "mCSD", "mOCD", "mISD", "mOISD")
 
 
-def test_command(world, checkpoints, tmp_path, run):
+def test_command(world, checkpoints, tmp_path, run, monkeypatch):
+    monkeypatch.setattr(synthesis, "keep_freed_memory", lambda: None)  # it would last for all tests
     (world / "classes.txt").write_text("0 0 0 1 tree\n")
     args = ["diversity_score.py", *NETWORK, "--dataroot", world, "--checkpoints_dir", checkpoints, "--name", "exp",
             "--distance", "rgb", "--num_samples", 4, "--region_samples", 3]
@@ -358,16 +375,16 @@ def test_command(world, checkpoints, tmp_path, run):
     assert figures["classes"]["1"]["name"] == "tree"
     assert 0 < figures["mOCD"] < figures["mCSD"] and 0 < figures["mOISD"] < figures["mISD"]
 
-    # a part of the split, painted in other batches, with other options of test.py
+    # a part of the split, painted in other batches, with an encoder that is not asked
     succeed(run(*args, "--json", tmp_path / "first.json", "--how_many", 2, "--batchSize", 3, "--use_vae"))
-    succeed(run(*args, "--json", tmp_path / "all.json", "--batchSize", 1, "--nThreads", 1))
+    succeed(run(*args, "--json", tmp_path / "all.json", "--batchSize", 1))
     first, again = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("first", "all"))
     opt = diversity_score.DiversityOptions().parse([str(arg) for arg in args[1:]])
-    model = Pix2PixModel(opt)
-    model.load("latest")
+    synthesizer = Synthesizer.from_options(opt)
     alone, together = Diversity(), Diversity()
-    for index, data in enumerate(create_dataloader(opt.replace(batchSize=1))):
-        found = measure_layout(opt, model, rgb_distance, data, layout_seed(3, index))
+    for index, (_, layout) in enumerate(synthesizer.layouts(create_dataset(opt))):
+        found = measure_layout(synthesizer, layout, rgb_distance, layout_seed(3, index), num_samples=4,
+                               region_samples=3)
         for diversity in (alone, together)[index > 1:]:
             diversity.add(found)
     for diversity, printed in ((alone, first), (together, figures)):
@@ -392,13 +409,13 @@ def test_command_with_lpips_and_encoder(world, checkpoints, alexnet, tmp_path, r
 def test_wrong_use_gets_one_line(world, checkpoints, tmp_path, monkeypatch, capsys):
     args = [*NETWORK, "--dataroot", world, "--checkpoints_dir", checkpoints, "--name", "exp"]
     rgb = [*args, "--distance", "rgb"]
-    monkeypatch.setattr(diversity_score, "keep_freed_memory", lambda: None)  # it would last for all tests
+    monkeypatch.setattr(synthesis, "keep_freed_memory", lambda: None)  # it would last for all tests
     for wrong, expected in (
         ([*args, "--perceptual_weights", tmp_path / "absent.pth"], r"absent.pth: no AlexNet weights.*download"),
-        ([*rgb, "--num_samples", 1], "--num_samples 1"),
-        ([*rgb, "--region_samples", 1], "--region_samples 1"),
+        ([*rgb, "--num_samples", 1], "--num_samples: 1 is too small"),
+        ([*rgb, "--region_samples", 1], "--region_samples: 1 is too small"),
         ([*rgb, "--region_samples", 11], "--region_samples 11.*--num_samples 10"),
-        ([*rgb, "--max_regions", -1], "--max_regions -1"),
+        ([*rgb, "--max_regions", -1], "--max_regions: -1 is too small"),
         ([*rgb, "--norm_mode", "spade"], "--norm_mode spade without --use_vae"),
         ([*rgb, "--styles", "encoder"], "--styles encoder.*--use_vae"),
         ([*args, "--distance", "l2"], "--distance"),

@@ -30,6 +30,7 @@ from metrics.protocol import Measured, Meter, Protocol, check_comparable, measur
 from metrics.statistics import FeatureStatistics
 from metrics.statistics_files import load_statistics, save_statistics
 from tests.fill import fill_
+from util.device import find_device
 from util.errors import UserError
 from util.images import to_uint8
 
@@ -580,6 +581,19 @@ def test_images_are_found_in_subfolders_in_order(tmp_path):
     assert found == ["a/z.jpeg", "b/1.png", "b/2.JPG", "c.PNG"]
 
 
+def test_every_folder_is_read_once(tmp_path):
+    """Links are followed, but neither in circles nor to a folder that is read already."""
+    for name in ("set/a/1.png", "set/b/2.png", "elsewhere/3.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    folder = tmp_path / "set"
+    for link, target in (("a/loop", folder), ("b/itself", folder / "b"), ("copy_of_b", folder / "b"),
+                         ("elsewhere", tmp_path / "elsewhere"), ("3.png", tmp_path / "elsewhere" / "3.png")):
+        (folder / link).symlink_to(target)
+    found = [str(Path(path).relative_to(folder)) for path in list_images(str(folder))]
+    assert found == ["3.png", "a/1.png", "b/2.png", "elsewhere/3.png"]
+
+
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L", "LA", "1", "CMYK"])
 def test_every_usual_mode_becomes_rgb(mode, tmp_path):
     path = str(tmp_path / ("a.tif" if mode == "CMYK" else "a.PNG"))
@@ -606,8 +620,8 @@ def test_unusable_images_are_named(small, tmp_path):
     Image.fromarray(np.full((40, 48), 3000, np.uint16)).save(deep, "png")
     other = io.BytesIO()
     photo(1, 41, 48).save(other, "png")
-    for content, problem in ((b"no image", "cannot be read"), (b"", "cannot be read"),
-                             (encoded.getvalue()[:-400], "cannot be read"), (deep.getvalue(), "more than 8 bits"),
+    for content, problem in ((b"no image", "cannot read"), (b"", "cannot read"),
+                             (encoded.getvalue()[:-400], "cannot read"), (deep.getvalue(), "16 or 32 bits"),
                              (other.getvalue(), "48x41 pixels, but .*0.png has 48x40.*--resize_size")):
         bad.write_bytes(content)
         with pytest.raises(UserError, match=problem) as caught:
@@ -743,10 +757,10 @@ def test_wrong_use_ends_with_status_2_and_one_line(folders, weights, statistics_
         ((real, fake, "--gpu", "0"), "no CUDA device"),
         ((real, fake, "--gpu", "zero"), "--gpu zero"),
         ((real, fake, "-c", "0,1"), "--gpu 0,1"),
-        ((real, fake, "--batch-size", "0"), "--batch-size 0"),
-        ((real, fake, "--resize_size", "0"), "--resize_size 0"),
-        ((real, fake, "--num-workers", "0"), "--num-workers 0"),
-        ((real, fake, "--metrics", "kid", "--kid_subsets", "1"), "--kid_subsets 1"),
+        ((real, fake, "--batch-size", "0"), "--batch-size: 0 is too small"),
+        ((real, fake, "--resize_size", "0"), "--resize_size: 0 is too small"),
+        ((real, fake, "--num-workers", "0"), "--num-workers: 0 is too small"),
+        ((real, fake, "--metrics", "kid", "--kid_subsets", "1"), "--kid_subsets: 1 is too small"),
         ((real, fake, "--metrics", "is"), "--metrics"),
         ((real, str(tmp_path / "three"), "--metrics", "kid", "--inception_weights", weights), "three: 3 images"),
         ((real, fake, "--precision", "float16"), "--precision"),
@@ -764,9 +778,9 @@ def test_wrong_use_ends_with_status_2_and_one_line(folders, weights, statistics_
 
 
 def test_gpu_is_chosen_by_number(monkeypatch):
-    assert fid_score.pick_device("") == fid_score.pick_device("-1") == torch.device("cpu")
+    assert find_device("--gpu", "") == find_device("--gpu", "-1") == torch.device("cpu")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert fid_score.pick_device("1") == torch.device("cuda", 1)
-    with pytest.raises(UserError, match="numbered from 0"):
-        fid_score.pick_device("2")
+    assert find_device("--gpu", "1") == torch.device("cuda", 1)
+    with pytest.raises(UserError, match=r"--gpu 2: .*numbered from 0"):
+        find_device("--gpu", "2")

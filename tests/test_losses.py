@@ -5,7 +5,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from models.networks import GAN_MODES, VGGLoss, feature_matching_loss, gan_loss, kl_divergence
+from models.networks.loss import GAN_MODES, feature_matching_loss, gan_loss
+from models.networks.styles import kl_divergence
+from models.networks.vgg import VGGLoss
 from options import TrainOptions
 from tests import reference
 from tests.fill import fill_

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 import make_instances
-from data.components import split_components
 from data.image_files import renumber
+from data.instance_maps import split_components
 from tests.conftest import ROOT
 from util.errors import UserError
 from util.parallel import run_parallel
@@ -322,25 +322,12 @@ def test_killed_at_several_points(tmp_path, run):
             time.sleep(0.002)
         kill(process.pid, signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
-        _wait_until_gone(process.pid)
+        wait_until_gone(process.pid)
         before, finished = finished, whole_maps()
         assert before.items() <= finished.items() and len(finished) < len(maps)
     done = run("make_instances.py", *options)
     assert done.returncode == 0 and f"{24 - len(finished)} made, {len(finished)} up to date" in done.stdout
     assert finished.items() <= whole_maps().items() and whole_maps().keys() == maps.keys()
-
-
-def _wait_until_gone(group: int, seconds: float = 20) -> None:
-    """Wait for the workers of a killed command to end by themselves."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        try:
-            os.killpg(group, 0)
-        except ProcessLookupError:
-            return
-        time.sleep(0.02)
-    os.killpg(group, signal.SIGKILL)
-    raise AssertionError("workers outlive the command")
 
 
 # --- wrong uses ------------------------------------------------------------------------------------------------------
@@ -356,8 +343,8 @@ def _wait_until_gone(group: int, seconds: float = 20) -> None:
     (["--dataset", "cityscapes", "--path", ".", "--split_components"], "--split_components"),
     (["--dataset", "celeba", "--path", ".", "--min_area", "9"], "--split_components"),
     (["--dataset", "celeba", "--path", ".", "--split_classes", "9"], "--split_components"),
-    (["--dataset", "celeba", "--path", ".", "--split_components", "--min_area", "0"], "--min_area 0"),
-    (["--dataset", "celeba", "--path", ".", "--workers", "0"], "--workers 0"),
+    (["--dataset", "celeba", "--path", ".", "--split_components", "--min_area", "0"], "--min_area: 0"),
+    (["--dataset", "celeba", "--path", ".", "--workers", "0"], "--workers: 0"),
 ])
 def test_options_that_do_not_go_together(monkeypatch, capsys, options, expected):
     assert expected in refused(monkeypatch, capsys, *options)
@@ -408,3 +395,123 @@ def test_a_failure_ends_it_all(tmp_path):
     with pytest.raises(UserError, match=r"^three$"):
         run_parallel(functools.partial(_fail_at_three, tmp_path), range(1000), 2, "numbers", "number")
     assert len(list(tmp_path.iterdir())) < 20
+
+
+def test_a_defect_in_a_worker_is_told():
+    with pytest.raises(RuntimeError, match=r"(?s)Traceback.*ZeroDivisionError"):
+        run_parallel(functools.partial(divmod, 1), [1, 0, 1], 2, "numbers", "number")
+
+
+def _interrupted(folder: Path, number: int) -> None:
+    (folder / str(number)).touch()
+    if number == 1:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.05)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_signals_are_handled_as_before_in_the_end(workers, tmp_path):
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    try:
+        run_parallel(functools.partial(pow, 2), range(9), workers, "powers", "power")
+        assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+        if workers == 1:
+            with pytest.raises(KeyboardInterrupt):
+                run_parallel(functools.partial(_interrupted, tmp_path), range(9), workers, "numbers", "number")
+            assert {path.name for path in tmp_path.iterdir()} == {"0", "1"}
+        else:  # a worker leaves it to the parent
+            run_parallel(functools.partial(_interrupted, tmp_path), range(9), workers, "numbers", "number")
+            assert len(list(tmp_path.iterdir())) == 9
+    finally:
+        for number, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
+            signal.signal(number, handler)
+
+
+def start(*args: object) -> subprocess.Popen:
+    """Run a command of the project as a terminal does: in a process group of its own, which Ctrl-C reaches."""
+    return subprocess.Popen([sys.executable, *map(str, args)], cwd=ROOT, start_new_session=True, text=True,
+                            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
+
+
+def wait_until_gone(group: int, seconds: float = 20) -> None:
+    """Wait for the workers of a killed command to end by themselves."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.02)
+    os.killpg(group, signal.SIGKILL)
+    raise AssertionError("workers outlive the command")
+
+
+def end_by(process: subprocess.Popen, number: int, times: int, group: bool, random: np.random.Generator) -> str:
+    """Send a signal, at random moments if several times; what the command, which must end soon, says on stderr."""
+    for _ in range(times):
+        if process.poll() is None:
+            (os.killpg if group else os.kill)(process.pid, number)
+            time.sleep(random.choice([0, 0.0005, 0.005, 0.05]) * random.random())
+    try:
+        said = process.communicate(timeout=10)[1]
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
+    wait_until_gone(process.pid, seconds=5)
+    return said
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_signals_end_the_command(tmp_path, run, workers):
+    map_ = ids(0, 300, 40000, np.uint16).repeat(12, 0).repeat(10, 1)
+    first = write(tmp_path / "annotations/0.png", map_)
+    for n in range(1, 1500):
+        os.link(first, first.with_stem(str(n)))
+    folder, random = tmp_path / "instances", np.random.default_rng(workers)
+    options = ["--path", tmp_path, "--dataset", "ade20k", "--workers", workers]
+
+    finished: set[str] = set()
+    for number, times, group in ((signal.SIGINT, 1, True), (signal.SIGINT, 1, False), (signal.SIGTERM, 1, False),
+                                 (signal.SIGTERM, 3, True), (signal.SIGKILL, 1, False),
+                                 *((signal.SIGINT, times, times % 2 == 0) for times in (2, 3, 5, 8, 20))):
+        process = start("make_instances.py", *options)
+        while len(list(folder.glob("[!.]*"))) < len(finished) + 3 and process.poll() is None:
+            time.sleep(0.002)
+        time.sleep(0.1 * random.random())
+        said = end_by(process, number, times, group, random)
+        killed = number == signal.SIGKILL
+        assert process.returncode == (-number if killed else 128 + number), said
+        assert said == ("" if killed else "interrupted\n")
+        before, finished = finished, {path.name for path in folder.iterdir() if path.suffix != ".part"}
+        assert before < finished and len(finished) < 1500
+        half_written = list(folder.glob(".*.part"))
+        assert len(half_written) <= (killed and workers == 1)  # a worker of a killed parent finishes its map
+        for path in half_written:
+            path.unlink()
+    done = run("make_instances.py", *options)
+    assert done.returncode == 0 and f"{1500 - len(finished)} made, {len(finished)} up to date" in done.stdout
+    for path in folder.glob("[!.]*"):
+        with Image.open(path) as image:
+            assert image.size == map_.shape[::-1]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_work_that_takes_long_is_broken_off(tmp_path, workers):
+    process = start("-c", f"""
+import time
+from pathlib import Path
+from util.errors import command
+from util.parallel import run_parallel
+
+def work(number):
+    Path({str(tmp_path)!r}, str(number)).touch()
+    time.sleep(60)
+
+command(lambda: run_parallel(work, range(4), {workers}, "naps", "nap"))()
+""")
+    while len(list(tmp_path.iterdir())) < workers:
+        time.sleep(0.02)
+    assert end_by(process, signal.SIGINT, 3, True, np.random.default_rng(0)) == "interrupted\n"
+    assert process.returncode == 130 and len(list(tmp_path.iterdir())) == workers

@@ -1,5 +1,7 @@
 """The example world: ids, styles and files of its scenes, and wrong uses of the command."""
 import csv
+import signal
+import time
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -9,18 +11,31 @@ from PIL import Image
 from scipy import ndimage
 
 from datasets import make_scenes
-from datasets.make_scenes import BALLOON, CAR, CLASS_COLORS, CLASS_NAMES, CLASSES, HOUSE, PINE, TREE, draw_scene
+from datasets.example_world.classes import (
+    BALLOON,
+    BUSH,
+    CAR,
+    CLASS_NAMES,
+    CLASSES,
+    HOUSE,
+    PINE,
+    TREE,
+    draw_style,
+)
+from datasets.example_world.rendering import Scene, draw_scene
+from tests.test_make_instances import end_by, start
+from util.errors import UserError
 
-COMMAND = "datasets/make_scenes.py"
-THINGS = (HOUSE, TREE, PINE, make_scenes.BUSH, CAR, BALLOON)
+COMMAND = "-m datasets.make_scenes"
+THINGS = (HOUSE, TREE, PINE, BUSH, CAR, BALLOON)
 
 
-def draw(index: int, size: int = 64) -> make_scenes.Scene:
+def draw(index: int, size: int = 64) -> Scene:
     return draw_scene(np.random.default_rng([5, index]), size)
 
 
 @pytest.fixture(scope="module")
-def scenes() -> list[make_scenes.Scene]:
+def scenes() -> list[Scene]:
     return [draw(index) for index in range(80)]
 
 
@@ -58,7 +73,7 @@ def test_a_larger_size_shows_the_same_scene():
 
 
 def test_classes(scenes):
-    assert len(CLASS_NAMES) == len(CLASS_COLORS) == len(set(CLASS_NAMES)) == len(set(CLASS_COLORS)) >= 9
+    assert len(CLASSES) == len(set(CLASS_NAMES)) == len({c.color for c in CLASSES}) >= 9
     pictures = Counter(k for scene in scenes for k in set(scene.label.ravel().tolist()))
     assert set(pictures) == set(range(len(CLASSES)))
     assert min(pictures.values()) >= 0.3 * len(scenes)
@@ -106,7 +121,7 @@ def test_styles_are_diverse(scenes):
     """All modes occur about equally often; modes lie farther apart than their samples; a ramp fills what is between."""
     rng = np.random.default_rng(0)
     for class_id, c in enumerate(CLASSES):
-        styles = [make_scenes.draw_style(rng, class_id) for _ in range(400)]
+        styles = [draw_style(rng, class_id) for _ in range(400)]
         bases = np.array([style.base for style in styles])
         assert bases.min() >= 0 and bases.max() <= 1 and len(np.unique(bases, axis=0)) > 0.98 * len(styles)
         count = Counter(style.mode for style in styles)
@@ -181,6 +196,21 @@ def test_replaces_an_earlier_world(tmp_path, monkeypatch):
     assert all(new[name] != old[name] for name in new)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted(tmp_path, run, number):
+    options = ["--out", tmp_path, "--num", 100, "--num_val", 1, "--workers", 2]
+    process = start("-m", "datasets.make_scenes", *options)
+    while len(list(tmp_path.glob("train_inst/scene_*"))) < 4 and process.poll() is None:
+        time.sleep(0.005)
+    said = end_by(process, number, 2, True, np.random.default_rng(number))
+    assert said == "interrupted\n" and process.returncode == 128 + number
+    drawn = files(tmp_path)
+    assert 12 <= len(drawn) < 300 and not [name for name in drawn if name.endswith(".part")]
+    assert run(COMMAND, *options).returncode == 0
+    complete = files(tmp_path)
+    assert len(complete) == 3 * 101 + 3 and drawn.items() <= complete.items()
+
+
 def test_default_number_of_validation_scenes(monkeypatch):
     for num, expected in ((1, 16), (160, 16), (1000, 100)):
         monkeypatch.setattr("sys.argv", [COMMAND, "--out", "x", "--num", str(num)])
@@ -198,7 +228,7 @@ def test_default_number_of_validation_scenes(monkeypatch):
 ])
 def test_bad_values(tmp_path, monkeypatch, option, value, message):
     monkeypatch.setattr("sys.argv", [COMMAND, "--out", str(tmp_path / "a"), option, str(value)])
-    with pytest.raises(make_scenes.UserError, match=message):
+    with pytest.raises(UserError, match=message):
         make_scenes.parse()
 
 

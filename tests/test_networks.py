@@ -7,24 +7,17 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from models.modes import mode_of
-from models.networks import (
-    INADE,
-    SPADE,
-    Condition,
-    ImageEncoder,
-    InstanceEncoder,
-    Layout,
-    build_discriminator,
-    build_generator,
-    instance_conv,
-    modulate,
-    parse_norm_name,
-)
-from models.networks.doubled import Doubled, convolve
-from models.networks.instance_conv import InstanceConv2d, InstanceGrid
-from models.networks.modulate import Features
+from models.networks import build_discriminator, build_generator
+from models.networks.encoder import ImageEncoder, InstanceEncoder
+from models.networks.layout import Layout
+from models.networks.normalization import INADE, SPADE, Condition, parse_norm_name
 from models.networks.spectral import SpectralConv2d
+from models.networks.styles import Styles
+from models.norm_modes import norm_mode
+from models.ops import instance_convolution, modulation
+from models.ops.instance_convolution import InstanceConv2d
+from models.ops.modulation import Features
+from models.ops.upsampled_convolution import Upsampled, convolve
 from options import TrainOptions
 from tests import reference
 from tests.conftest import ROOT
@@ -33,7 +26,7 @@ from trainers.pix2pix_trainer import Pix2PixTrainer
 
 TOLERANCE = 1e-9
 CLASSES = 5
-KEYS = ROOT.parent / "shared" / "parity" / "keys.txt"
+KEYS = ROOT / "tests" / "golden" / "published_keys.txt"
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +43,11 @@ def float64():
 
 def options(*args: str):
     return TrainOptions().parse(["--gpu_ids", "-1", "--no_html", "--no_vgg_loss", *args])
+
+
+def generator_of(opt):
+    mode = norm_mode(opt)
+    return build_generator(opt, mode.modulation, mode.start_is_map)
 
 
 SMALL = ("--dataset_mode", "custom", "--label_nc", str(CLASSES), "--ngf", "2", "--ndf", "4", "--z_dim", "7",
@@ -156,7 +154,7 @@ def test_regions_against_loops(size):
     layout = layout_of(9, 7)
     rows = torch.randn(4 * size[0] * size[1], 3)
     for regions, kinds in ((layout.class_regions, (layout.label, layout.instance)),
-                           (layout.instance_regions, (layout.instance,))):
+                           (layout.instance_grid.regions, (layout.instance,))):
         pixels = [(b, *(int(kind[b, y, x]) for kind in kinds)) for b in range(4) for y in range(9) for x in range(7)]
         ids = list(zip(*(column.tolist() for column in regions.ids), strict=True))
         assert sorted(ids) == sorted(set(pixels))  # every one once
@@ -224,26 +222,26 @@ def test_inade(size, training, slope):
         same_named(states(layer), states(plain_layer))
 
 
-@pytest.mark.parametrize("most_strays", [0, 1])
+@pytest.mark.parametrize("most_boundary", [0, 1])
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("kernel_size", [1, 3])
 @pytest.mark.parametrize("size", [(12, 20), (6, 10), (1, 5), (7, 9)])
-def test_inade_and_convolution_of_doubled_activations(size, kernel_size, training, most_strays, monkeypatch):
-    monkeypatch.setattr(modulate, "MOST_STRAYS", most_strays)
+def test_inade_and_convolution_of_upsampled_activations(size, kernel_size, training, most_boundary, monkeypatch):
+    monkeypatch.setattr(modulation, "MOST_BOUNDARY", most_boundary)
     for limit in ("LEAST_PIXELS", "LEAST_CHANNELS"):
-        monkeypatch.setattr(modulate, limit, 1)
+        monkeypatch.setattr(modulation, limit, 1)
     layout = layout_of(24, 40)
     layer, plain_layer = (module.train(training) for module in inade_pair())
     conv = nn.Conv2d(6, 5, kernel_size, padding=kernel_size // 2, bias=kernel_size == 3)
     plain_conv = copy.deepcopy(conv)
     x, noise = 3 + 2 * torch.randn(4, 6, *size), torch.randn(4, 10, 2, 4)
     inputs, plain_inputs = copies(x, noise), copies(x, noise)
-    modulated = layer(Features(inputs[0], double=True), Condition(layout, inputs[1]), 0.2, torch.tensor(0.7))
-    assert isinstance(modulated, Doubled if most_strays else torch.Tensor)
+    modulated = layer(Features(inputs[0], upsampled=True), Condition(layout, inputs[1]), 0.2, torch.tensor(0.7))
+    assert isinstance(modulated, Upsampled if most_boundary else torch.Tensor)
     assert modulated.shape == (4, 6, 2 * size[0], 2 * size[1])
     out = convolve(modulated, conv.weight, conv.bias)
-    doubled = F.interpolate(plain_inputs[0], scale_factor=2)
-    expected = plain_conv(0.7 * F.leaky_relu(plain_layer(doubled, *plain(layout), plain_inputs[1]), 0.2))
+    upsampled = F.interpolate(plain_inputs[0], scale_factor=2)
+    expected = plain_conv(0.7 * F.leaky_relu(plain_layer(upsampled, *plain(layout), plain_inputs[1]), 0.2))
     same(out, expected)
     backward(out)
     backward(expected)
@@ -254,13 +252,13 @@ def test_inade_and_convolution_of_doubled_activations(size, kernel_size, trainin
         same_named(states(module), states(plain_module))
 
 
-def test_doubled_activations_without_strays(monkeypatch):
+def test_upsampled_activations_without_boundary(monkeypatch):
     for limit in ("LEAST_PIXELS", "LEAST_CHANNELS"):
-        monkeypatch.setattr(modulate, limit, 1)
+        monkeypatch.setattr(modulation, limit, 1)
     layout = Layout(torch.zeros(1, 8, 8).long(), torch.zeros(1, 8, 8).long(), CLASSES, with_edges=False)
     layer, plain_layer = inade_pair()
     x, noise, weight = torch.randn(1, 6, 4, 4), torch.randn(1, 1, 2, 4), torch.randn(5, 6, 3, 3)
-    modulated = layer(Features(x, double=True), Condition(layout, noise))
+    modulated = layer(Features(x, upsampled=True), Condition(layout, noise))
     assert modulated.change.shape == (0, 6)
     expected = plain_layer(F.interpolate(x, scale_factor=2), *plain(layout), noise)
     same(convolve(modulated, weight), F.conv2d(expected, weight, padding=1))
@@ -324,7 +322,12 @@ def test_spectral_norm():
             x = torch.randn(2, shape[0], 8, 8)
             for module, optimizer in zip(layers, optimizers, strict=True):
                 optimizer.zero_grad()
-                backward(module(x), module(2 * x))
+                outputs = []
+                for factor in (1, 2):
+                    if module is layer:
+                        layer.power_iteration()
+                    outputs.append(module(factor * x))
+                backward(*outputs)
                 optimizer.step()
             same_named(gradients(layer), gradients(plain_layer))
             same_named(states(layer), states(plain_layer))
@@ -342,13 +345,13 @@ def test_spectral_norm():
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("size", [(12, 20), (6, 10), (3, 5), (7, 9), (1, 1)])
 def test_instance_convolution(size, stride, wide, monkeypatch):
-    monkeypatch.setattr(instance_conv, "WIDE", wide)
+    monkeypatch.setattr(instance_convolution, "WIDE", wide)
     layout = layout_of(12, 20)
     layer = InstanceConv2d(3, 5, stride=stride)
     plain_layer = reference.ReferenceInstanceConv(3, 5, stride)
     plain_layer.load_state_dict(layer.state_dict())
     x, plain_x = copies(*[torch.randn(4, 3, *size)] * 2)
-    out, expected = layer(x, InstanceGrid(layout)), plain_layer(plain_x, layout.instance[:, None])
+    out, expected = layer(x, layout.instance_grid), plain_layer(plain_x, layout.instance[:, None])
     same(out, expected)
     backward(out)
     backward(expected)
@@ -361,7 +364,7 @@ def test_instance_convolution_against_loops(stride):
     layout = layout_of(5, 6)
     layer = InstanceConv2d(2, 3, stride=stride)
     x = torch.randn(4, 2, 5, 6)
-    out = layer(x, InstanceGrid(layout))
+    out = layer(x, layout.instance_grid)
     assert out.shape == (4, 3, -(-5 // stride), 6 // stride)
     ids = layout.instance.tolist()
     for b in range(4):
@@ -378,7 +381,7 @@ def test_instance_convolution_against_loops(stride):
 def test_one_instance_is_an_ordinary_convolution():
     whole = Layout(torch.zeros(2, 6, 8, dtype=torch.long), torch.full((2, 6, 8), 3), CLASSES, with_edges=True)
     layer, x = InstanceConv2d(3, 4), torch.randn(2, 3, 6, 8)
-    same(layer(x, InstanceGrid(whole)), F.conv2d(x, layer.weight, layer.bias, padding=1))
+    same(layer(x, whole.instance_grid), F.conv2d(x, layer.weight, layer.bias, padding=1))
 
 
 @pytest.mark.parametrize("size", [(32, 48), (48, 32)])
@@ -388,8 +391,8 @@ def test_instance_encoder(size):
     plain_network = reference.ReferenceInstanceEncoder(3, 4)
     plain_network.load_state_dict(network.state_dict())
     image, plain_image = copies(*[torch.rand(4, 3, *size) * 2 - 1] * 2)
-    styles = network(image, layout)
-    outputs = [styles.scale_mu, styles.scale_logvar, styles.bias_mu, styles.bias_logvar]
+    posterior = network(image, layout)
+    outputs = [posterior.scale_mu, posterior.scale_logvar, posterior.bias_mu, posterior.bias_logvar]
     expected = plain_network(plain_image, layout.instance[:, None])
     for actual, output in zip(outputs, expected, strict=True):
         assert actual.shape == (4, 10, 4)
@@ -397,9 +400,9 @@ def test_instance_encoder(size):
         for b in range(4):  # absent ids are exactly 0
             absent = sorted(set(range(10)) - set(layout.instance[b].flatten().tolist()))
             assert absent and not actual[b, absent].any()
-    same(styles.kl_divergence(), sum(reference.kl_divergence(*expected[j:j + 2]) for j in (0, 2)) / 2)
+    same(posterior.kl_divergence(), sum(reference.kl_divergence(*expected[j:j + 2]) for j in (0, 2)) / 2)
     noise = torch.randn(4, 10, 2, 4)
-    remapped = styles.remap(noise)
+    remapped = posterior.remap(Styles(None, noise)).noise
     for j in (0, 1):
         mu, logvar = expected[2 * j:2 * j + 2]
         same(remapped[:, :, j], noise[:, :, j] * torch.exp(logvar / 2) + mu)
@@ -416,7 +419,8 @@ def test_image_encoder(training):
     plain_network.load_state_dict(network.state_dict())
     for size in ((32, 48), (256, 256)):
         image, plain_image = copies(*[torch.rand(2, 3, *size) * 2 - 1] * 2)
-        outputs, expected = network(image), plain_network(plain_image)
+        posterior, expected = network(image), plain_network(plain_image)
+        outputs = posterior.mu, posterior.logvar
         for actual, output in zip(outputs, expected, strict=True):
             same(actual, output)
         backward(*outputs)
@@ -430,9 +434,9 @@ def test_image_encoder(training):
 
 
 def halve_all(monkeypatch):
-    """Let all doubled activations stay halved until their convolution, small as they are."""
-    for limit in ("LEAST_PIXELS", "LEAST_CHANNELS", "MOST_STRAYS"):
-        monkeypatch.setattr(modulate, limit, 1)
+    """Let all upsampled activations stay halved until their convolution, small as they are."""
+    for limit in ("LEAST_PIXELS", "LEAST_CHANNELS", "MOST_BOUNDARY"):
+        monkeypatch.setattr(modulation, limit, 1)
 
 
 @pytest.mark.parametrize("halved", [True, False])
@@ -442,7 +446,7 @@ def test_generator(upsampling, training, halved, monkeypatch):
     if halved:
         halve_all(monkeypatch)
     opt = options(*SMALL, *UPSAMPLING[upsampling])
-    network = fill_(build_generator(opt), "netG.").train(training)
+    network = fill_(generator_of(opt), "netG.").train(training)
     plain_network = reference.ReferenceGenerator(opt).train(training)
     plain_network.load_state_dict(network.state_dict())
     layout = layout_of(*network.output_size)
@@ -464,7 +468,7 @@ def test_generator(upsampling, training, halved, monkeypatch):
 def test_names_of_instances_do_not_matter():
     """Other ids for the same instances, with the noise to match: the same picture; the encoder's styles move along."""
     opt = options(*SMALL, *UPSAMPLING["normal"])
-    netG = fill_(build_generator(opt), "netG.").eval()
+    netG = fill_(generator_of(opt), "netG.").eval()
     netE = fill_(InstanceEncoder(2, 6), "netE.")
     label, instance = maps(64, 64)
     permutation = torch.randperm(10)
@@ -477,7 +481,8 @@ def test_names_of_instances_do_not_matter():
         before = netG(z, Condition(layout, noise))
         same(netG(z, Condition(renamed, other_noise)), before)
         assert not torch.allclose(netG(z, Condition(renamed, noise)), before)
-        styles, other_styles = netE(image, layout).remap(noise), netE(image, renamed).remap(other_noise)
+        styles, other_styles = (netE(image, maps).remap(Styles(None, draws)).noise
+                                for maps, draws in ((layout, noise), (renamed, other_noise)))
         same(other_styles[:, permutation], styles)
 
 
@@ -578,10 +583,10 @@ def test_training(run, vgg_weights, tmp_path, monkeypatch):
 
     model.eval()
     plain_trainer.eval()
-    for run_model, encode in ((lambda: model(data, mode="inference"), model.netE is not None),
-                              (lambda: model.sample(data), False)):
+    batch = model.prepare(data)
+    for run_model, encode in ((model.infer, model.netE is not None), (model.sample, False)):
         torch.manual_seed(9)
-        actual = run_model()
+        actual = run_model(batch)
         torch.manual_seed(9)
         same(actual, plain_trainer.infer(data, encode))
 
@@ -594,12 +599,10 @@ def shapes(module: nn.Module) -> dict:
 
 
 def networks_of(opt) -> dict:
-    mode = mode_of(opt)
     with torch.device("meta"):
-        return {"G": build_generator(opt), "D": build_discriminator(opt), "E": mode.build_encoder(opt)}
+        return {"G": generator_of(opt), "D": build_discriminator(opt), "E": norm_mode(opt).build_encoder()}
 
 
-@pytest.mark.skipif(not KEYS.exists(), reason="the list of published keys is not here")
 @pytest.mark.parametrize("dataset", ["ade20k", "cityscapes", "celeba", "deepfashion"])
 def test_published_keys(dataset):
     published = {}
@@ -661,7 +664,7 @@ def test_keys():
 def test_initial_weights():
     opt = options(*SMALL, "--crop_size", "64", "--load_size", "64", "--ngf", "8")
     torch.set_default_dtype(torch.float32)
-    for network in (build_generator(opt), build_discriminator(opt), mode_of(opt).build_encoder(opt)):
+    for network in (generator_of(opt), build_discriminator(opt), norm_mode(opt).build_encoder()):
         values = network.state_dict()
         for key, value in values.items():
             if re.search(r"norm_\w\.weight$", key):

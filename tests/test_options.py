@@ -1,7 +1,14 @@
-"""Options: data-set defaults, what the user gives, the saved file, and refusals."""
+"""Options: every one has a consumer; data-set defaults, what the user gives, the saved file, and refusals."""
+import argparse
+import ast
+import importlib
+
 import pytest
 
+from models.pix2pix_model import Pix2PixModel
 from options import TestOptions, TrainOptions
+from options.groups import COMPATIBILITY
+from tests.conftest import ROOT
 from util.errors import UserError
 
 CPU = ["--gpu_ids", "-1"]
@@ -54,22 +61,101 @@ def test_saved_options_come_back_unless_given_anew(tmp_path):
 
 
 @pytest.mark.parametrize("args", [
-    ["--crop_size", "100"], ["--batchSize", "0"], ["--lr", "nan"], ["--lr", "-1"], ["--beta1", "1.5"], ["--niter", "0"],
-    ["--seed", "-4"], ["--init_variance", "-1"], ["--aspect_ratio", "0"], ["--aspect_ratio", "2"], ["--gpu_ids", "x"],
-    ["--name", "../up"], ["--load_size", "8"], ["--norm_G", "spade3x3"], ["--norm_G", "spectralspadeinstance3x3"],
-    ["--num_upsampling_layers", "most", "--ngf", "3"], ["--preprocess_mode", "fixed", "--aspect_ratio", "100"],
+    ["--niter", "0"], ["--gpu_ids", "x"], ["--gpu_ids", "0,1"], ["--name", "../up"], ["--name", "."],
+    ["--label_dir", "labels"],
 ], ids=" ".join)
-def test_impossible_values_are_named(args):
+def test_what_does_not_go_together_is_named(args):
     with pytest.raises(UserError, match=args[-2]):
         TrainOptions().parse(["--dataset_mode", "celeba", *(CPU if "--gpu_ids" not in args else []), *args])
 
 
 @pytest.mark.parametrize("args", [
-    ["--dataset_mode"], ["--dataset_mode", "ade"], ["--phase", "foo"], ["--ngf", "wide"], ["--how_many", "x"],
-    ["--how_many", "0"], ["--no_such_option"],
+    ["--crop_size", "100"], ["--norm_G", "spade3x3"], ["--norm_G", "spectralspadeinstance3x3"],
+    ["--num_upsampling_layers", "most", "--ngf", "3"], ["--aspect_ratio", "100"],
+], ids=" ".join)
+def test_networks_refuse_what_they_cannot_be(args):
+    opt = TrainOptions().parse([*CPU, "--dataset_mode", "celeba", "--no_vgg_loss", "--load_size", "512", *args])
+    with pytest.raises(UserError, match=args[-2]):
+        Pix2PixModel(opt)
+
+
+@pytest.mark.parametrize("args", [
+    ["--dataset_mode"], ["--dataset_mode", "ade"], ["--phase", "foo"], ["--ngf", "wide"], ["--no_such_option"],
+    ["--batchSize", "0"], ["--lr", "nan"], ["--lr", "-1"], ["--lr", "inf"], ["--beta1", "1.5"], ["--seed", "-4"],
+    ["--init_variance", "-1"], ["--aspect_ratio", "0"], ["--crop_size", "1000000000000000000"],
+    ["--label_nc", "1000000000"], ["--lambda_feat", "nan"], ["--nThreads", "-1"],
 ], ids=" ".join)
 def test_argparse_errors_are_one_line(args, capsys):
+    refused(TrainOptions(), args, capsys)
+
+
+@pytest.mark.parametrize("args", [["--how_many", "x"], ["--how_many", "0"], ["--lr", "0.1"]], ids=" ".join)
+def test_test_refuses_in_one_line(args, capsys):
+    refused(TestOptions(), args, capsys)
+
+
+def refused(options, args, capsys):
     with pytest.raises(SystemExit) as error:
-        TestOptions().parse([*CPU, *args])
+        options.parse([*CPU, *args])
     lines = capsys.readouterr().err.splitlines()
     assert error.value.code == 2 and len(lines) == 1 and args[0] in lines[0]
+
+
+# ---- every option has a consumer
+
+COMMANDS = {"train": "TrainOptions", "test": "TestOptions", "gallery": "GalleryOptions",
+            "diversity_score": "DiversityOptions", "benchmarks.quality": "QualityOptions"}
+# check_data.py takes the options of train.py, and puts them into the command line that it advises
+
+
+def imported_files(module: str, found: set) -> set:
+    """The project's files that a module reaches by its imports, itself included."""
+    path = ROOT / (module.replace(".", "/") + ".py")
+    path = path if path.exists() else ROOT / module.replace(".", "/") / "__init__.py"
+    if path.exists() and path not in found:
+        found.add(path)
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = []
+            if isinstance(node, ast.ImportFrom):
+                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            elif isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            for name in names:
+                imported_files(name, found)
+    return found
+
+
+def read_options(path) -> set[str]:
+    """Attributes of options that a file reads: ``opt.x``, ``self.opt.x``, ``self._opt.x``; of ``self`` in options.py;
+    and names in tuples of strings, as loops over options have them."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+            holder = node.value.id if isinstance(node.value, ast.Name) else getattr(node.value, "attr", "")
+            if holder in ("opt", "_opt", "args", "known") or (holder == "self" and path.name == "options.py"):
+                names.add(node.attr)
+        elif isinstance(node, ast.Tuple):
+            constants = [item.value for item in node.elts if isinstance(item, ast.Constant)]
+            names |= {value for value in constants if isinstance(value, str)}
+    return names
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_has_a_consumer_and_a_help(command):
+    module = importlib.import_module(command)
+    read = set().union(*map(read_options, imported_files(command, set())))
+    for action in getattr(module, COMMANDS[command])().parser_for([])._actions:
+        if action.dest not in ("help", "load_from_opt_file") and action.help != argparse.SUPPRESS:
+            assert action.help
+            assert action.help.startswith(COMPATIBILITY) or action.dest in read, f"nothing reads --{action.dest}"
+
+
+def test_published_command_lines_are_accepted(capsys):
+    opt = TestOptions().parse([*CPU, "--dataset_mode", "celeba", "--train_eval", "--eval_dims", "64",
+                               "--eval_epoch_freq", "5", "--nef", "16", "--norm_D", "spectralinstance",
+                               "--netG", "spade", "--no_flip"])
+    assert opt.dataset_mode == "celeba"
+    with pytest.raises(SystemExit):
+        TestOptions().parse(["--help"])
+    shown = capsys.readouterr().out
+    assert "--eval_dims" not in shown and "--lambda_feat" not in shown and "--how_many" in shown

@@ -11,7 +11,7 @@ from datasets import prepare_celebamask
 from datasets.prepare_celebamask import PARTS
 from options import TestOptions
 
-COMMAND = "datasets/prepare_celebamask.py"
+COMMAND = "-m datasets.prepare_celebamask"
 NUMBERS = (0, 1, 27999, 28000)
 
 

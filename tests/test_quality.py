@@ -6,11 +6,10 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks.quality import Pairs, looks, sliced_wasserstein, style_figures
 from metrics import segmentation
+from metrics.looks import ColourSpread, Pairs, look_distances, looks, sliced_wasserstein
 from metrics.segmentation import confusion, faithfulness, segment, trained_segmenter
-from tests.test_commands import CLASSES, NETWORK, draw_world, succeed
-from tests.test_diversity import build_model
+from tests.worlds import CLASSES, NETWORK, build_model, draw_world, succeed
 from util.errors import UserError
 
 
@@ -66,10 +65,33 @@ def test_styles_of_the_same_distribution_are_near():
     random = np.random.default_rng(0)
     train, val, same = (painted(random.integers(0, 200, (n, 2, 3))) for n in (400, 100, 100))
     other = painted(random.integers(50, 250, (100, 2, 3)))
-    near, far = (style_figures(train, val, fake, 0, {1: "upper"})["styles"] for fake in (same, other))
+    near, far = (look_distances(train, val, fake, 0, {1: "upper"}) for fake in (same, other))
     assert near["classes"]["1"]["name"] == "upper" and near["classes"]["2"]["instances"] == 100
     assert near["synthesized"] < 2.5 * near["real"] and far["synthesized"] > 3 * near["synthesized"]
     assert near["real"] == far["real"]
+
+
+def test_colour_spread():
+    """Class 1 varies between samples alone, class 2 between its real instances alone, class 3 not at all."""
+    label = np.array([[1, 1, 2, 2, 3]])
+    instance = np.array([[0, 0, 1, 2, 3]])
+    samples = np.zeros((2, 1, 5, 3), np.uint8)
+    samples[1, :, 0], samples[1, :, 1] = 20, 40  # the instance's mean goes from 0 to 30: variance 450
+    real = np.zeros((1, 5, 3), np.uint8)
+    real[0, 3] = 10  # of 0 and 10: variance 50
+    spread = ColourSpread()
+    spread.add(label, instance, samples)
+    alone = spread.figures()
+    assert alone["real_spread"] is None and set(alone["classes"]) == {"1", "2", "3"}
+    assert alone["sample_spread"] == pytest.approx(np.sqrt(450) / 3)
+    spread.add(label, instance, samples, real)
+    spread.add(label, instance, samples, real)
+    figures = spread.figures()
+    assert figures["classes"]["1"] == {"sample_spread": pytest.approx(np.sqrt(450)), "real_spread": 0, "instances": 3}
+    assert figures["classes"]["2"] == {"sample_spread": 0, "instances": 6,
+                                       "real_spread": pytest.approx(np.std([0, 10, 0, 10], ddof=1))}
+    assert figures["real_spread"] == pytest.approx(np.mean([entry["real_spread"] for entry in
+                                                            figures["classes"].values()]))
 
 
 def test_segmenter_learns_and_is_kept(tmp_path, monkeypatch):
@@ -103,7 +125,7 @@ def test_damaged_segmenter_is_refused(tmp_path):
 def test_command(tmp_path, run):
     world = draw_world(tmp_path / "world", train=16, val=8)
     build_model("--checkpoints_dir", tmp_path, "--name", "exp").save("latest")
-    args = ["benchmarks/quality.py", *NETWORK, "--dataroot", world, "--checkpoints_dir", tmp_path, "--name", "exp",
+    args = ["-m benchmarks.quality", *NETWORK, "--dataroot", world, "--checkpoints_dir", tmp_path, "--name", "exp",
             "--cache", tmp_path / "cache", "--segmenter_epochs", 1, "--locality_layouts", 2]
     first = succeed(run(*args, "--json", tmp_path / "figures.json"))
     figures = json.loads((tmp_path / "figures.json").read_text())

@@ -1,1 +1,1 @@
-"""Training steps and evaluation during training."""
+"""Training steps, evaluation during training, and what a run shows. Read :mod:`trainers.pix2pix_trainer` first."""

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.pix2pix_model import Pix2PixModel, learning_rates
+from models.pix2pix_model import Batch, Pix2PixModel, learning_rates
+from options.options import Options
 from util.checkpoints import load_tensors, save_tensors
 from util.errors import UserError
 from util.precision import autocast, gradient_scaler
@@ -18,11 +19,11 @@ class Pix2PixTrainer:
     :raises UserError: missing pretrained weights, or a checkpoint that cannot be continued.
     """
 
-    def __init__(self, opt: Any):
+    def __init__(self, opt: Options):
         self.opt = opt
         self.model = Pix2PixModel(opt)
         self.optimizer_G, self.optimizer_D = self.model.create_optimizers(opt)
-        self.autocast, self.scaler = autocast(opt), gradient_scaler(opt)
+        self.autocast, self.scaler = autocast(opt.device, opt.use_amp), gradient_scaler(opt.device, opt.use_amp)
         self.epoch, self.epoch_iter = 1, 0  # where the run stands: epoch from 1, images of it that are done
         self.best_fid = None
         self.data_seed: int | None = None  # of the loader's order, crops and flips
@@ -32,20 +33,26 @@ class Pix2PixTrainer:
         if opt.continue_train:
             self._resume(opt.which_epoch)
 
-    def run_generator_one_step(self, data: Mapping[str, Any]) -> None:
-        """Update generator and encoder on a batch (see :class:`Pix2PixModel` for ``data``)."""
+    def prepare(self, data: Mapping[str, Any]) -> Batch:
+        """A batch for both steps, see :meth:`Pix2PixModel.prepare`."""
+        return self.model.prepare(data)
+
+    def run_generator_one_step(self, data: Mapping[str, Any] | Batch) -> None:
+        """Update generator and encoder on a batch; ``data`` as the loader gives it, or prepared."""
+        batch = self.prepare(data)
         self.optimizer_G.zero_grad(set_to_none=True)
         with self.autocast:
-            losses, generated = self.model(data, mode="generator")
+            losses, generated = self.model.generator_losses(batch)
         self._step(sum(losses.values()), self.optimizer_G)
         self._losses_G = {name: loss.detach() for name, loss in losses.items()}
         self._generated = generated.detach()
 
-    def run_discriminator_one_step(self, data: Mapping[str, Any]) -> None:
-        """Update the discriminators on a batch and newly drawn fakes."""
+    def run_discriminator_one_step(self, data: Mapping[str, Any] | Batch) -> None:
+        """Update the discriminators on a batch and newly drawn fakes; ``data`` as for the generator's step."""
+        batch = self.prepare(data)
         self.optimizer_D.zero_grad(set_to_none=True)
         with self.autocast:
-            losses = self.model(data, mode="discriminator")
+            losses = self.model.discriminator_losses(batch)
         self._step(sum(losses.values()), self.optimizer_D)
         self._losses_D = {name: loss.detach() for name, loss in losses.items()}
 

@@ -1,5 +1,7 @@
-"""Argument parsing whose errors are one line."""
+"""Argument parsing whose errors are one line, and types of numbers that name their range."""
 import argparse
+import math
+from collections.abc import Callable
 from typing import NoReturn
 
 
@@ -10,4 +12,43 @@ class ArgumentParser(argparse.ArgumentParser):
         super().__init__(*args, allow_abbrev=False, **kwargs)
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message} (see {self.prog} --help)\n")
+        self.exit(2, f"error: {' '.join(message.split())} (see {self.prog} --help)\n")
+
+
+def integer(least: int, most: int = 2**31 - 1) -> Callable[[str], int]:
+    """The type of a whole number from ``least`` to ``most``."""
+
+    def parse(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+        if number < least:
+            raise argparse.ArgumentTypeError(f"{text} is too small: it must be at least {least}")
+        if number > most:
+            raise argparse.ArgumentTypeError(f"{text} is too large: it must be at most {most}")
+        return number
+
+    return parse
+
+
+def number(least: float, below: float = math.inf, *, exclusive: bool = False) -> Callable[[str], float]:
+    """The type of a finite number from ``least`` (above it with ``exclusive``) to less than ``below``."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+        if not (least < value if exclusive else least <= value) or not value < below:
+            start = f"above {least:g}" if exclusive else f"{least:g} or more"
+            end = "" if math.isinf(below) else f" and below {below:g}"
+            raise argparse.ArgumentTypeError(f"{text}: it must be a number {start}{end}")
+        return value
+
+    return parse
+
+
+def count(text: str) -> float:
+    """The type of a number of things that may be ``inf``: all of them."""
+    return math.inf if text == "inf" else integer(1)(text)

@@ -25,9 +25,9 @@ _HINTS = (
 )
 
 
-def network_path(opt: Any, label: str, epoch: str | int) -> str:
-    """Where the network called ``label`` (G, D, IE or E) of ``epoch`` (a number, latest or best) lies."""
-    return os.path.join(opt.folder, f"{epoch}_net_{label}.pth")
+def network_path(folder: str, label: str, epoch: str | int) -> str:
+    """Where the network called ``label`` (G, D, IE or E) of ``epoch`` (a number, latest or best) lies in ``folder``."""
+    return os.path.join(folder, f"{epoch}_net_{label}.pth")
 
 
 def save_network(network: nn.Module, path: str) -> None:

@@ -1,11 +1,15 @@
-"""The same work on many items, on all cores, with a progress bar."""
+"""The same work on many items, on all cores, with a progress bar. It ends at once on Ctrl-C and on SIGTERM."""
+import contextlib
+import functools
 import multiprocessing
 import os
 import signal
+import sys
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.connection import Connection, wait
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -14,6 +18,8 @@ from util.errors import UserError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+POLL = 0.1  # seconds between two looks whether a signal has come
+GRACE = 2.0  # seconds to finish what is begun, when all is to end
 
 
 def available_cores() -> int:
@@ -25,32 +31,145 @@ def run_parallel(work: Callable[[Item], Result], items: Sequence[Item], workers:
                  unit: str) -> list[Result]:
     """``[work(item) for item in items]``, by at most ``workers`` processes; one works in this process.
 
-    The first failure ends it all: work that is not begun is dropped, work that is begun comes to its end. Processes
-    whose parent was killed end by themselves.
+    The first failure ends it all: work that is not begun is dropped, work that is begun comes to its end. So do Ctrl-C
+    and SIGTERM, but work that takes longer than ``GRACE`` is broken off, and the command is expected to end: from then
+    on these signals are ignored. Workers whose parent was killed finish what they have begun, and end.
 
     :param work: a function of a module, or a :func:`functools.partial` of one.
     :param what: shown beside the progress bar, which appears on terminals only.
     :raises UserError: that of the first item, in their order, that fails; or a process was killed.
+    :raises KeyboardInterrupt: on Ctrl-C.
+    :raises SystemExit: on SIGTERM, after a line on stderr; with the status that shells give to it, 143.
     """
-    show = {"total": len(items), "desc": what, "unit": unit, "disable": None}
     workers = min(workers, len(items))
-    if workers <= 1:
-        with tqdm(items, **show) as bar:  # closed before an error is reported
-            return [work(item) for item in bar]
+    show = functools.partial(tqdm, total=len(items), desc=what, unit=unit, disable=None)
+    with _interruptible(alone=workers <= 1) as check:
+        if workers > 1:
+            return _share_out(work, items, workers, show, check)
+        results = []
+        with show() as bar:  # closed before an error is reported
+            for item in items:
+                results.append(work(item))
+                bar.update()
+                check()
+        return results
+
+
+@contextlib.contextmanager
+def _interruptible(alone: bool) -> Iterator[Callable[[], None]]:
+    """Note SIGINT and SIGTERM instead of acting on them; yield a function that raises if one was noted.
+
+    An exception in the middle of anything leaves half-written files and forgotten workers. This one comes where it is
+    asked for.
+
+    :param alone: the work is done in this process. If nobody asks for ``GRACE`` seconds, the exception comes by itself.
+    """
+    caught: list[int] = []
+
+    def check(*_: object) -> None:
+        if caught:
+            raise KeyboardInterrupt
+
+    def note(number: int, frame: object) -> None:
+        if alone and not caught:
+            signal.setitimer(signal.ITIMER_REAL, GRACE)
+        caught.append(number)
+
+    noted = ()
+    if threading.current_thread() is threading.main_thread():  # no other thread can set handlers
+        noted = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN]
+    handlers = {number: signal.signal(number, note) for number in noted}
+    if noted and alone:
+        handlers[signal.SIGALRM] = signal.signal(signal.SIGALRM, check)
     try:
-        with (ProcessPoolExecutor(workers, initializer=_start_worker) as pool,
-              tqdm(pool.map(work, items), **show) as bar):
-            return list(bar)
-    except BrokenProcessPool as error:
+        yield check
+        check()
+    except KeyboardInterrupt:
+        handlers |= dict.fromkeys(noted, signal.SIG_IGN)  # pressed again, it must not disturb the end
+        if caught[:1] != [signal.SIGTERM]:
+            raise
+        print("interrupted", file=sys.stderr, flush=True)
+        raise SystemExit(128 + signal.SIGTERM) from None
+    finally:
+        if caught and alone:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def _share_out(work: Callable[[Item], Result], items: Sequence[Item], workers: int, show: Callable[[], tqdm],
+               check: Callable[[], None]) -> list[Result]:
+    """The results of all items; each worker is given the next item when it has finished one."""
+    pool: dict[Connection, multiprocessing.Process] = {}
+    numbers = iter(range(len(items)))
+    underway: dict[Connection, int] = {}
+    results: dict[int, Result] = {}
+    errors: dict[int, Exception] = {}
+
+    def give(pipe: Connection) -> None:
+        number = None if errors else next(numbers, None)
+        if number is not None:
+            underway[pipe] = number
+            pipe.send((items[number],))
+
+    try:
+        for _ in range(workers):
+            ours, theirs = multiprocessing.Pipe()
+            pool[ours] = multiprocessing.Process(target=_serve, args=(work, theirs))
+            pool[ours].start()
+            theirs.close()  # so that ours says when the worker is gone
+        with show() as bar:  # after the workers: its thread must not be forked
+            for pipe in pool:
+                give(pipe)
+            while underway:
+                for pipe in wait(list(underway), timeout=POLL):
+                    result, error = pipe.recv()
+                    number = underway.pop(pipe)
+                    if error is None:
+                        results[number] = result
+                    else:
+                        errors[number] = error
+                    bar.update()
+                    give(pipe)
+                check()
+    except (EOFError, OSError) as error:
+        check()  # a signal can have been the cause
         raise UserError(f"--workers {workers}: a process was killed, perhaps for want of memory; "
                         f"try --workers {max(1, workers // 2)}") from error
+    finally:
+        _end(pool)
+    if errors:
+        raise errors[min(errors)]  # items are begun in their order: all before this one have succeeded
+    return [results[number] for number in range(len(items))]
 
 
-def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent drops what is not begun, and reports
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+def _end(pool: dict[Connection, multiprocessing.Process]) -> None:
+    """Let the workers finish what they have begun, and kill those that take too long."""
+    started = {pipe: process for pipe, process in pool.items() if process.pid}
+    for pipe in started:
+        with contextlib.suppress(OSError):  # it is gone already
+            pipe.send(None)
+    end = time.monotonic() + GRACE
+    for process in started.values():
+        process.join(max(0, end - time.monotonic()))
+        process.kill()
+        process.join()
 
 
-def _end_with_parent() -> None:
-    multiprocessing.parent_process().join()
-    os._exit(1)
+def _serve(work: Callable[[Item], Result], pipe: Connection) -> None:
+    """What a worker does: work on the items that come, until None comes or the parent is gone."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # they may reach all processes; what they mean is up to the parent
+        signal.signal(number, signal.SIG_IGN)
+    parent = multiprocessing.parent_process().sentinel
+    with contextlib.suppress(EOFError, OSError):  # the parent is gone
+        while parent not in wait([pipe, parent]) and (message := pipe.recv()):
+            pipe.send(_attempt(work, *message))
+
+
+def _attempt(work: Callable[[Item], Result], item: Item) -> tuple[Result | None, Exception | None]:
+    try:
+        return work(item), None
+    except UserError as error:
+        return None, error
+    except Exception:  # a defect: other exceptions may not be fit to be sent
+        return None, RuntimeError(f"in a worker:\n{traceback.format_exc()}")

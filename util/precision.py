@@ -1,15 +1,19 @@
 """Mixed precision, the same way for every command."""
-from typing import Any
-
 import torch
+from torch import Tensor
 
 
-def autocast(opt: Any) -> torch.autocast:
-    """The context of ``--use_amp``: float16 on CUDA, bfloat16 on the CPU; without it, a context that does nothing."""
-    dtype = torch.float16 if opt.device.type == "cuda" else torch.bfloat16
-    return torch.autocast(opt.device.type, dtype=dtype, enabled=opt.use_amp)
+def autocast(device: torch.device, enabled: bool) -> torch.autocast:
+    """The context of ``--use_amp``: float16 on CUDA, bfloat16 on the CPU; does nothing unless enabled."""
+    dtype = torch.float16 if device.type == "cuda" else torch.bfloat16
+    return torch.autocast(device.type, dtype=dtype, enabled=enabled)
 
 
-def gradient_scaler(opt: Any) -> torch.amp.GradScaler:
+def gradient_scaler(device: torch.device, enabled: bool) -> torch.amp.GradScaler:
     """Scales losses where gradients are float16; bfloat16 has the range of float32 and needs none."""
-    return torch.amp.GradScaler(opt.device.type, enabled=opt.use_amp and opt.device.type == "cuda")
+    return torch.amp.GradScaler(device.type, enabled=enabled and device.type == "cuda")
+
+
+def full_precision(x: Tensor) -> Tensor:
+    """``x`` in float32 where autocast made it narrower: normalisations and losses are not computed in half."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))

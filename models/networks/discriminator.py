@@ -3,22 +3,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.networks.architecture import LEAKY_SLOPE
 from models.networks.layout import Layout
-from models.networks.normalization import InstanceNorm
-from models.networks.spectral import SpectralConv2d
-
-
-def norm_layer(norm: str, fin: int, fout: int, kernel_size: int, stride: int, padding: int) -> nn.Module:
-    """A convolution with the normalisation that ``norm`` (e.g. ``spectralinstance``) names.
-
-    The bias is dropped in front of an instance norm, which would remove it again.
-    """
-    kind = norm.removeprefix("spectral")
-    conv = SpectralConv2d if norm.startswith("spectral") else nn.Conv2d
-    instance = kind == "instance"
-    layer = conv(fin, fout, kernel_size, stride=stride, padding=padding, bias=not instance)
-    return nn.Sequential(layer, InstanceNorm()) if instance else layer
+from models.networks.normalization import LEAKY_SLOPE, normalized_conv
+from models.networks.spectral import power_iteration
 
 
 class NLayerDiscriminator(nn.Module):
@@ -32,7 +19,7 @@ class NLayerDiscriminator(nn.Module):
         for n in range(1, n_layers):
             previous, width = width, min(width * 2, 512)
             stride = 1 if n == n_layers - 1 else 2
-            layer = nn.Sequential(norm_layer(norm, previous, width, 4, stride, 2), nn.LeakyReLU(LEAKY_SLOPE))
+            layer = nn.Sequential(normalized_conv(norm, previous, width, 4, stride, 2), nn.LeakyReLU(LEAKY_SLOPE))
             self.add_module(f"model{n}", layer)
         self.add_module(f"model{n_layers}", nn.Sequential(nn.Conv2d(width, 1, 4, stride=1, padding=2)))
 
@@ -51,9 +38,9 @@ class NLayerDiscriminator(nn.Module):
 class MultiscaleDiscriminator(nn.Module):
     """``num_D`` PatchGANs, each on the input of the last at half its resolution.
 
-    Called with its input as one tensor, or in two stages: the first layer is linear, so what it makes of the classes
-    is the same for every image of a layout (:meth:`class_responses`), and is added to what it makes of the image
-    (:meth:`judge`).
+    It sees [semantic input, image]: the one-hot classes, the instance edges, and the picture. Called with that as one
+    tensor, or in two stages: the first layer is linear, so what it makes of the classes is the same for every image of
+    a layout (:meth:`class_responses`), and is added to what it makes of edges and image (:meth:`judge`).
     """
 
     def __init__(self, channels: int, ndf: int, n_layers: int, num_D: int, norm: str):
@@ -67,7 +54,10 @@ class MultiscaleDiscriminator(nn.Module):
         return [self.get_submodule(f"discriminator_{i}") for i in range(self.num_D)]
 
     def forward(self, x: Tensor) -> list[list[Tensor]]:
-        """[B, semantic_nc + 3, H, W] -> per discriminator the outputs of its layers."""
+        """[B, semantic_nc + 3, H, W] -> per discriminator the outputs of its layers; in training with a power
+        iteration."""
+        if self.training:
+            power_iteration(self)
         outputs = []
         for i, discriminator in enumerate(self.discriminators):
             x = halve(x) if i else x
@@ -90,8 +80,15 @@ class MultiscaleDiscriminator(nn.Module):
                 responses.append(F.conv2d(mixtures, weight, stride=2, padding=2))
         return responses
 
-    def judge(self, responses: list[Tensor], layout: Layout, image: Tensor) -> list[list[Tensor]]:
-        """What :meth:`forward` makes of layout and ``image`` [B, 3, H, W], given the :meth:`class_responses`."""
+    def judge(self, responses: list[Tensor], layout: Layout, image: Tensor, *,
+              power_iteration_first: bool) -> list[list[Tensor]]:
+        """What :meth:`forward` makes of layout and ``image`` [B, 3, H, W], given the :meth:`class_responses`.
+
+        :param power_iteration_first: of every spectral norm. Published training makes one for fake and real images
+            together.
+        """
+        if power_iteration_first:
+            power_iteration(self)
         x = image
         if layout.with_edges:
             x = torch.cat([layout.edges[:, None].to(image.dtype), image], dim=1)

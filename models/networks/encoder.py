@@ -1,38 +1,15 @@
 """Encoders: per-instance styles from an image (INADE, Section 3.3), and SPADE's image encoder."""
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.networks.architecture import LEAKY_SLOPE
-from models.networks.discriminator import norm_layer
-from models.networks.instance_conv import InstanceConv2d, InstanceGrid
-from models.networks.layout import Layout, rows_of
-from models.networks.loss import kl_divergence
-from models.networks.normalization import InstanceNorm, full_precision
-
-ENCODER_STRIDE = 16  # the image's sides must be multiples of this
-
-
-@dataclass
-class InstanceStyles:
-    """Posterior of every instance's noise, [B, K, noise_nc] each; ids that no pixel has are 0."""
-
-    scale_mu: Tensor
-    scale_logvar: Tensor
-    bias_mu: Tensor
-    bias_logvar: Tensor
-
-    def remap(self, noise: Tensor) -> Tensor:
-        """Prior noise [B, K, 2, noise_nc] to noise of these styles: noise * exp(logvar / 2) + mu."""
-        mu = torch.stack([self.scale_mu, self.bias_mu], dim=2)
-        logvar = torch.stack([self.scale_logvar, self.bias_logvar], dim=2)
-        return noise * torch.exp(0.5 * logvar) + mu
-
-    def kl_divergence(self) -> Tensor:
-        """(KL_scale + KL_bias) / 2, summed over samples, instances and channels."""
-        return (kl_divergence(self.scale_mu, self.scale_logvar) + kl_divergence(self.bias_mu, self.bias_logvar)) / 2
+from models.networks.layout import Layout
+from models.networks.normalization import LEAKY_SLOPE, InstanceNorm, normalized_conv
+from models.networks.spectral import power_iteration
+from models.networks.styles import ImagePosterior, InstancePosterior
+from models.ops.instance_convolution import InstanceConv2d, InstanceGrid
+from models.ops.regions import rows_of
+from util.precision import full_precision
 
 
 class InstanceEncoder(nn.Module):
@@ -54,9 +31,9 @@ class InstanceEncoder(nn.Module):
         self.bias_conv_mu = InstanceConv2d(ngf, noise_nc)
         self.bias_conv_var = InstanceConv2d(ngf, noise_nc)
 
-    def forward(self, image: Tensor, layout: Layout) -> InstanceStyles:
+    def forward(self, image: Tensor, layout: Layout) -> InstancePosterior:
         """``image`` [B, 3, H, W] in [-1, 1], sides multiples of 16."""
-        grid = layout.once(InstanceGrid)
+        grid = layout.instance_grid
 
         def down(layer: InstanceConv2d, x: Tensor) -> Tensor:
             return F.leaky_relu(self.norm(layer(x, grid)), LEAKY_SLOPE)
@@ -72,7 +49,7 @@ class InstanceEncoder(nn.Module):
         y = up(self.up1, torch.cat([y, x3], dim=1))  # [B, 2nf, H/4, W/4]
         y = up(self.up2, torch.cat([y, x2], dim=1))  # [B, nf, H/2, W/2]
         y = up(self.up3, torch.cat([y, x1], dim=1))  # [B, nf, H, W]
-        return InstanceStyles(*self._heads(y, grid, layout))
+        return InstancePosterior(*self._heads(y, grid, layout))
 
     def _heads(self, y: Tensor, grid: InstanceGrid, layout: Layout) -> list[Tensor]:
         """The four heads, averaged over every instance: four tensors [B, K, noise_nc].
@@ -102,16 +79,18 @@ class ImageEncoder(nn.Module):
         super().__init__()
         widths = [3, ngf, 2 * ngf, 4 * ngf, 8 * ngf, 8 * ngf, 8 * ngf]
         for n in range(1, 7):
-            self.add_module(f"layer{n}", norm_layer(norm, widths[n - 1], widths[n], 3, 2, 1))
+            self.add_module(f"layer{n}", normalized_conv(norm, widths[n - 1], widths[n], 3, 2, 1))
         self.fc_mu = nn.Linear(8 * ngf * 4 * 4, z_dim)
         self.fc_var = nn.Linear(8 * ngf * 4 * 4, z_dim)
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, 3, H, W] -> mu and log variance, [B, z_dim] each."""
+    def forward(self, image: Tensor, layout: Layout | None = None) -> ImagePosterior:
+        """``image`` [B, 3, H, W] in [-1, 1]; the layout makes no difference. In training with a power iteration."""
+        if self.training:
+            power_iteration(self)
         x = image
         if x.shape[2:] != (self.size, self.size):
             x = F.interpolate(x, size=(self.size, self.size), mode="bilinear", align_corners=False)
         for n in range(1, 7):
             x = F.leaky_relu(self.get_submodule(f"layer{n}")(x), LEAKY_SLOPE)
         x = x.flatten(1)
-        return full_precision(self.fc_mu(x)), full_precision(self.fc_var(x))
+        return ImagePosterior(full_precision(self.fc_mu(x)), full_precision(self.fc_var(x)))

@@ -1,12 +1,11 @@
-"""Adversarial, feature matching, perceptual and KL losses."""
-from collections.abc import Callable, Sequence
+"""Adversarial and feature matching losses. (KL: styles.py; perceptual: vgg.py.)"""
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from models.networks.architecture import VGG19
-from models.networks.normalization import full_precision
+from util.precision import full_precision
 
 Scores = list[list[Tensor]]  # per discriminator, the outputs of its layers
 
@@ -49,27 +48,3 @@ def feature_matching_loss(fake: Scores, real: Scores, first: int) -> Tensor:
               for fakes, reals in zip(fake, real, strict=True)
               for f, r in list(zip(fakes, reals, strict=True))[first:-1]]
     return torch.stack(losses).sum() / len(fake) if losses else fake[0][-1].new_zeros(())
-
-
-def kl_divergence(mu: Tensor, logvar: Tensor) -> Tensor:
-    """KL(N(mu, exp(logvar)) || N(0, 1)), summed over everything."""
-    return -0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp())
-
-
-class VGGLoss(nn.Module):
-    """Weighted L1 between VGG19 activations; images [B, 3, H, W] go in as they are, in [-1, 1].
-
-    :param layer_weights: weights of relu1_1, relu2_1, relu3_1, relu4_1, relu5_1; those of weight 0 are skipped.
-    """
-
-    def __init__(self, layer_weights: Sequence[float], weights_file: str | None = None):
-        super().__init__()
-        self.vgg = VGG19(weights_file)
-        self.layer_weights = tuple(layer_weights)
-
-    def forward(self, fake: Tensor, real: Tensor) -> Tensor:
-        with torch.no_grad():
-            targets = self.vgg(real)
-        return sum(weight * F.l1_loss(full_precision(activation), full_precision(target))
-                   for weight, activation, target in zip(self.layer_weights, self.vgg(fake), targets, strict=True)
-                   if weight)

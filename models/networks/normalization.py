@@ -1,6 +1,8 @@
-"""The modulations, which are the method: INADE (Section 3 of the paper), and SPADE for comparison.
+"""All norms: the modulations, which are the method (INADE, Section 3.2 of the paper; SPADE for comparison), batch and
+instance norm under them, and the normalised convolutions of discriminators and encoders.
 
-Both are called as ``norm(features, condition, slope, gain)``: residual blocks need not know which one they hold.
+Both modulations are called as ``norm(features, condition, slope, gain)``: residual blocks need not know which one they
+hold.
 """
 import re
 from collections.abc import Callable
@@ -10,13 +12,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.networks.doubled import Doubled
 from models.networks.layout import Layout
-from models.networks.modulate import Features, full_precision, modulate
+from models.networks.spectral import SpectralConv2d
+from models.ops.modulation import Features, modulate
+from models.ops.upsampled_convolution import Upsampled
 from util.errors import UserError
+from util.precision import full_precision
+
+LEAKY_SLOPE = 0.2  # of every leaky ReLU
 
 
-@dataclass
+@dataclass(frozen=True)
 class Condition:
     """What a modulation layer is conditioned on.
 
@@ -26,6 +32,9 @@ class Condition:
 
     layout: Layout
     noise: Tensor | None = None
+
+
+MakeNorm = Callable[[int], nn.Module]  # channels -> a modulation
 
 
 class INADE(nn.Module):
@@ -47,7 +56,7 @@ class INADE(nn.Module):
         self.fc_noise = nn.Linear(noise_nc, channels)
 
     def forward(self, features: Features, condition: Condition, slope: float = 1.0,
-                gain: Tensor | None = None) -> Tensor | Doubled:
+                gain: Tensor | None = None) -> Tensor | Upsampled:
         """-> [B, c, h, w], at least float32.
 
         :param slope: of the leaky ReLU that follows; 1: none.
@@ -144,6 +153,17 @@ class InstanceNorm(nn.Module):
         return torch.cat([F.batch_norm(sample, None, None, training=True) for sample in x.split(1)])
 
 
+def normalized_conv(norm: str, fin: int, fout: int, kernel_size: int, stride: int, padding: int) -> nn.Module:
+    """A convolution with the normalisation that ``norm`` (``--norm_D``, ``--norm_E``) names.
+
+    The bias is dropped in front of an instance norm, which would remove it again.
+    """
+    conv = SpectralConv2d if norm.startswith("spectral") else nn.Conv2d
+    instance = norm.removeprefix("spectral") == "instance"
+    layer = conv(fin, fout, kernel_size, stride=stride, padding=padding, bias=not instance)
+    return nn.Sequential(layer, InstanceNorm()) if instance else layer
+
+
 @dataclass(frozen=True)
 class NormName:
     """What a ``--norm_G`` text says."""
@@ -169,6 +189,3 @@ def parse_norm_name(text: str, norm_mode: str) -> NormName:
     if norm_mode == "inade" and kind == "instance":
         raise UserError(f"--norm_G {text}: INADE modulates a batch norm; use --norm_G spectralspadesyncbatch3x3")
     return NormName(match[1] is not None, kind, int(match[3]))
-
-
-MakeNorm = Callable[[int], nn.Module]  # channels -> a modulation called as norm(features, condition, slope, gain)

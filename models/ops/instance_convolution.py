@@ -1,7 +1,14 @@
 """Instance-aware convolution (Section 3.3 of the paper): a pixel sees only neighbours of its own instance.
 
-Most pixels have no neighbour in another instance, so an ordinary convolution is right there. What the few others
-must not have seen is gathered, multiplied by the same weights, and taken away again.
+    instances   0 0 1      taps of the centre that take part   x x .      the slow line, [m] 1 where m holds:
+                0 0 1                                          x x .        out(p) = sum over taps k of
+                0 1 1                                          x . .                 W_k x(p+k) [i(p+k) = i(p)]
+
+Most pixels have no neighbour in another instance, and an ordinary convolution is right there. For the few others
+
+    out(p) = conv2d(x, W)(p) - sum over taps k with i(p+k) != i(p) of W_k x(p+k):
+
+what they must not see is gathered, multiplied by the same weights, and subtracted.
 """
 from functools import cached_property
 
@@ -9,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.networks.layout import Bags, Layout, RegionMap, image_of, rows_of
+from models.ops.regions import RegionMap, Regions, SegmentSums, image_of, rows_of
 
-WIDE = 64  # channels
+WIDE = 64  # channels, see InstanceConv2d
 _OUTSIDE = -1  # region number of what lies beyond the image
 
 
@@ -24,10 +31,13 @@ def _taps(maps: Tensor, stride: int, fill: int) -> Tensor:
 
 
 class InstanceGrid:
-    """The instances of a batch at the resolutions that the encoder's layers work on."""
+    """The instances of a batch at the resolutions that the encoder's layers work on.
 
-    def __init__(self, layout: Layout):
-        self.regions = layout.instance_regions
+    :param regions: of one instance each, whatever its classes.
+    """
+
+    def __init__(self, regions: Regions):
+        self.regions = regions
         self._neighbourhoods: dict[tuple, Neighbourhoods] = {}
 
     def neighbourhoods(self, size: tuple[int, int], stride: int) -> "Neighbourhoods":
@@ -51,12 +61,12 @@ class Neighbourhoods:
 
     @cached_property
     def _crossing(self) -> Tensor:
-        """[N', 9] bool: taps in another instance than their centre's. Those beyond the image are none, being 0."""
+        """[N', 9] bool: taps in another instance than their centre's. Those beyond the image are 0 anyway."""
         return (self._seen != self._seen[:, 4:5]) & (self._seen != _OUTSIDE)
 
     @cached_property
     def _pixels(self) -> Tensor:
-        """[N', 9]: the numbers of the pixels at the taps; any where there is none."""
+        """[N', 9]: the numbers of the pixels at the taps; any number where there is none."""
         index = self.regions.index
         return _taps(torch.arange(index.numel(), device=index.device).view_as(index), self._stride, 0)
 
@@ -68,26 +78,27 @@ class Neighbourhoods:
 
     @cached_property
     def crossings_by_tap(self) -> tuple[Tensor, Tensor, list[int]]:
-        """Every crossing by itself, tap by tap: the centres [M], the pixels there [M], and the nine taps' shares."""
+        """Every crossing by itself, tap by tap: the centres [M], the pixels there [M], and how many each tap has."""
         tap, centre = self._crossing.t().nonzero(as_tuple=True)
         return centre, self._pixels[centre, tap], torch.bincount(tap, minlength=9).tolist()
 
     @cached_property
-    def _unseen(self) -> Bags:
-        """Pixels that no centre of their instance has as its tap k, grouped by (region, k).
+    def _unseen(self) -> SegmentSums:
+        """Pixels that no centre of their instance has as its tap k, by (region, k).
 
         The centre that would is the pixel's own neighbour at the opposite tap, 8 - k.
         """
         lost = (self._seen != self._seen[:, 4:5]).flip(1)  # [N, 9]: no such centre
         pixel, tap = lost.nonzero(as_tuple=True)
-        group = self.regions.flat[pixel] * 9 + tap
-        return Bags(pixel[torch.argsort(group, stable=True)], torch.bincount(group, minlength=self.regions.count * 9))
+        segment = self.regions.flat[pixel] * 9 + tap
+        return SegmentSums(pixel[torch.argsort(segment, stable=True)],
+                           torch.bincount(segment, minlength=self.regions.count * 9))
 
     def patch_sums(self, rows: Tensor) -> Tensor:
         """Sum over each region's centres of their patches, without what lies in other instances (stride 1).
 
         :param rows: [N, c], the pixels.
-        :return: [T, 9, c]: for tap k all the region's pixels but for those that no centre sees at k, which lie along
+        :return: [T, 9, c]: for tap k all the region's pixels except those that no centre sees at k, which lie along
             the borders of the region and of the image.
         """
         return self.regions.sum(rows)[:, None] - self._unseen.sum(rows).view(-1, 9, rows.shape[1])
@@ -106,10 +117,10 @@ class InstanceConv2d(nn.Conv2d):
         return image_of(rows_of(out).index_add(0, centre, excess.to(out.dtype), alpha=-1), out.shape)
 
     def _excess(self, rows: Tensor, neighbourhoods: Neighbourhoods) -> tuple[Tensor, Tensor]:
-        """What centres must not have seen: their numbers, maybe several times, and rows of as many [., fout].
+        """What centres must not see: their numbers, maybe several times, and rows of as many [., fout].
 
-        A third or so of a border pixel's taps cross. For many channels these alone are multiplied; for few, one large
-        product with zeros for the others is faster than nine small ones.
+        A third or so of a border pixel's taps cross. From ``WIDE`` channels on these alone are multiplied; for fewer,
+        one large product with zeros for the others is faster than nine small ones.
         """
         if self.in_channels < WIDE:
             centres, pixels, elsewhere = neighbourhoods.crossings

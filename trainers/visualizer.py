@@ -9,10 +9,11 @@ from typing import Any
 
 from torch import Tensor
 
+from options.options import Options
 from util.errors import UserError
 from util.html import Page, Picture
 from util.images import save_image, to_pictures
-from util.label_colors import colorize
+from util.palette import colorize
 
 _ROWS = 200  # newest pictures on the page; older ones stay in the folder
 _KINDS = ("input_label", "synthesized_image", "real_image")
@@ -24,7 +25,7 @@ class Visualizer:
     :raises UserError: ``--tf_log`` without TensorBoard.
     """
 
-    def __init__(self, opt: Any):
+    def __init__(self, opt: Options):
         self.opt = opt
         self._log_path = os.path.join(opt.folder, "loss_log.txt")
         self._fid_path = os.path.join(opt.folder, "fid.txt")
@@ -40,7 +41,9 @@ class Visualizer:
     def log_losses(self, epoch: int, images: int, seconds: float, losses: Mapping[str, float], step: int) -> None:
         """One line of losses.
 
-        :param images: images of this epoch so far; :param seconds: per image; :param step: images since the start.
+        :param images: images of this epoch so far.
+        :param seconds: per image.
+        :param step: images since the start.
         """
         values = " ".join(f"{name}: {value:.3f}" for name, value in losses.items())
         self._log(f"(epoch: {epoch}, iters: {images}, time: {seconds:.3f}) {values}")
@@ -110,4 +113,4 @@ def _summary_writer(folder: str) -> Any:
         from torch.utils.tensorboard import SummaryWriter
 
         return SummaryWriter(folder)
-    raise UserError("--tf_log: TensorBoard is not installed; run `pip install tensorboard`, or leave the option away")
+    raise UserError("--tf_log: TensorBoard is not installed; run `pip install tensorboard`, or leave the option out")

@@ -1,4 +1,15 @@
-"""Applying a table of factors and offsets to the pixels, forward and backward, in few passes over memory."""
+"""Modulation of normalised activations by region, with the batch norm and the leaky ReLU folded in.
+
+For pixel n of region t, mean and rstd those of the batch norm:
+
+    lrelu(scale[t] * (x[n] - mean) * rstd + shift[t])  =  lrelu(factor[t] * x[n] + offset[t])
+    factor = scale * rstd        offset = shift - factor * mean
+
+    x [N, c]  --- times factor[t(n)], plus offset[t(n)], leaky ReLU --->  out [N, c]      one pass over memory
+
+It equals ``F.leaky_relu(scale_map * F.batch_norm(x, ...) + shift_map, slope)`` with maps [B, c, h, w]. Backward, the
+gradients of factor and offset are sums over regions:  d offset[t] = sum of g[n],  d factor[t] = sum of g[n] * x[n].
+"""
 from functools import cached_property
 
 import torch
@@ -6,40 +17,36 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from models.networks.doubled import Doubled, double
-from models.networks.layout import RegionMap, Regions, image_of, rows_of
+from models.ops.regions import RegionMap, Regions, image_of, rows_of
+from models.ops.upsampled_convolution import Upsampled, upsample
+from util.precision import full_precision
 
-# when activations stay halved until the convolution, see doubled.py
+# when upsampling waits for the convolution, see upsampled_convolution.py; measured on a CPU
 LEAST_PIXELS = 1024  # in a batch; for fewer, preparing the kernels takes longer than what they save
-LEAST_CHANNELS = 128  # for fewer, taking the strays apart does
-MOST_STRAYS = 0.3  # of the pixels
-PIECE = 2**19  # numbers that the modulation works on at a time on the CPU
-
-
-def full_precision(x: Tensor) -> Tensor:
-    """``x`` in float32 where autocast made it narrower: normalisations and losses are not computed in half."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
+LEAST_CHANNELS = 128  # for fewer, treating the boundary pixels apart does
+MOST_BOUNDARY = 0.3  # share of boundary pixels
+PIECE = 2**19  # numbers that the modulation works on at a time on the CPU, so that they stay in the cache
 
 
 class Features:
-    """What goes into a modulation: activations ``x`` [B, c, h, w], at least float32, to be doubled in
-    size if ``to_double``.
+    """What goes into a modulation: activations ``x`` [B, c, h, w], at least float32, which are upsampled before it if
+    ``upsampled``.
 
-    A doubling by nearest changes neither mean nor variance.
+    Nearest upsampling changes neither mean nor variance.
     """
 
-    def __init__(self, x: Tensor, double: bool = False):
-        self.x, self.to_double = full_precision(x), double
+    def __init__(self, x: Tensor, upsampled: bool = False):
+        self.x, self.upsampled = full_precision(x), upsampled
 
     @cached_property
     def full(self) -> Tensor:
         """The activations at their final size."""
-        return double(self.x) if self.to_double else self.x
+        return upsample(self.x) if self.upsampled else self.x
 
     @property
     def count(self) -> int:
         """Values per channel, at their final size."""
-        return self.x.numel() // self.x.shape[1] * (4 if self.to_double else 1)
+        return self.x.numel() // self.x.shape[1] * (4 if self.upsampled else 1)
 
     @cached_property
     def moments(self) -> tuple[Tensor, Tensor]:
@@ -47,30 +54,30 @@ class Features:
         return _Moments.apply(self.x)
 
 
-def modulate(features: Features, factor: Tensor, offset: Tensor, regions: Regions, slope: float) -> Tensor | Doubled:
+def modulate(features: Features, factor: Tensor, offset: Tensor, regions: Regions, slope: float) -> Tensor | Upsampled:
     """lrelu(x * factor[t] + offset[t]) for every pixel x of the features at their final size, t its region.
 
-    :param factor: [T, c], a row for every region, and
+    :param factor: [T, c], a row for every region.
     :param offset: [T, c].
     :param slope: of the leaky ReLU; 1: none.
     """
-    if not stays_halved(features, regions):
+    if not upsamples_later(features, regions):
         x = features.full
         return _Modulate.apply(x, factor, offset, regions.at(x.shape[2:]), slope)
     x, size = features.x, features.x.shape[2:]
-    out, strays = _Modulate.apply(x, factor, offset, regions.at(size), slope), regions.strays(size)
-    own = torch.addcmul(F.embedding(strays.region, offset), F.embedding(strays.parent, rows_of(x)),
-                        F.embedding(strays.region, factor))  # [P, c]
+    out, boundary = _Modulate.apply(x, factor, offset, regions.at(size), slope), regions.boundary(size)
+    own = torch.addcmul(F.embedding(boundary.region, offset), F.embedding(boundary.parent, rows_of(x)),
+                        F.embedding(boundary.region, factor))  # [P, c]
     if slope != 1:
         own = F.leaky_relu(own, slope)
-    return Doubled(out, strays, own - F.embedding(strays.parent, rows_of(out)))
+    return Upsampled(out, boundary, own - F.embedding(boundary.parent, rows_of(out)))
 
 
-def stays_halved(features: Features, regions: Regions) -> bool:
-    """Whether the doubling waits for the convolution, see doubled.py."""
+def upsamples_later(features: Features, regions: Regions) -> bool:
+    """Whether upsampling waits for the convolution."""
     batch, channels, *size = features.x.shape
-    return (features.to_double and channels >= LEAST_CHANNELS and batch * size[0] * size[1] >= LEAST_PIXELS
-            and regions.strays(size).share <= MOST_STRAYS)
+    return (features.upsampled and channels >= LEAST_CHANNELS and batch * size[0] * size[1] >= LEAST_PIXELS
+            and regions.boundary(size).share <= MOST_BOUNDARY)
 
 
 class _Moments(torch.autograd.Function):
@@ -118,10 +125,7 @@ class _Modulate(torch.autograd.Function):
 
 
 def _affine(rows: Tensor, factor: Tensor, offset: Tensor, region: Tensor, slope: float) -> Tensor:
-    """lrelu(rows * factor[region] + offset[region]), [N, c], from tables [T, c].
-
-    On the CPU in pieces that stay in the cache, so that memory is passed through once.
-    """
+    """lrelu(rows * factor[region] + offset[region]), [N, c], from tables [T, c]; on the CPU in pieces of ``PIECE``."""
     piece = len(rows) if rows.is_cuda else max(1, PIECE // rows.shape[1])
     out = torch.empty_like(rows)
     factors = torch.empty_like(rows[:piece])

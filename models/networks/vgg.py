@@ -1,57 +1,13 @@
-"""The generator's residual block, and VGG19 for the perceptual loss."""
+"""VGG19 and the perceptual loss on it."""
+from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.networks.doubled import convolve
-from models.networks.normalization import Condition, Features, MakeNorm
-from models.networks.spectral import SpectralConv2d
 from util.errors import UserError
+from util.precision import full_precision
 from util.weights import find_weights
-
-LEAKY_SLOPE = 0.2
-
-
-class ResnetBlock(nn.Module):
-    """out = shortcut(x) + conv_1(lrelu(norm_1(conv_0(lrelu(norm_0(x)))))), every norm a modulation.
-
-    The shortcut is x itself, or conv_s(norm_s(x)) where the number of channels changes.
-    """
-
-    def __init__(self, fin: int, fout: int, make_norm: MakeNorm, spectral: bool):
-        super().__init__()
-        middle = min(fin, fout)
-        conv = SpectralConv2d if spectral else nn.Conv2d
-        self.learned_shortcut = fin != fout
-        self.conv_0 = conv(fin, middle, 3, padding=1)
-        self.conv_1 = conv(middle, fout, 3, padding=1)
-        self.norm_0 = make_norm(fin)
-        self.norm_1 = make_norm(middle)
-        if self.learned_shortcut:
-            self.conv_s = conv(fin, fout, 1, bias=False)
-            self.norm_s = make_norm(fin)
-
-    def forward(self, x: Tensor, condition: Condition, double: bool = False) -> Tensor:
-        """[B, fin, h, w] -> [B, fout, h, w], or [B, fout, 2h, 2w] where ``x`` is to be doubled first."""
-        features = Features(x, double)
-        if self.learned_shortcut:
-            shortcut = modulated(self.conv_s, self.norm_s, features, condition, slope=1.0)
-        else:
-            shortcut = features.full
-        dx = modulated(self.conv_0, self.norm_0, features, condition)
-        dx = modulated(self.conv_1, self.norm_1, Features(dx), condition)
-        return shortcut + dx
-
-
-def modulated(conv: nn.Module, norm: nn.Module, features: Features, condition: Condition,
-              slope: float = LEAKY_SLOPE) -> Tensor:
-    """conv(lrelu(norm(features))).
-
-    Spectral norm divides the weight by sigma; dividing what goes in does the same, and a modulation can do that for
-    nothing, since a leaky ReLU passes positive factors on. So no copy of the weight is made.
-    """
-    gain = conv.gain() if isinstance(conv, SpectralConv2d) else None
-    return convolve(norm(features, condition, slope, gain), conv.weight, conv.bias)
 
 
 class VGG19(nn.Module):
@@ -99,3 +55,22 @@ class VGG19(nn.Module):
             outputs.append(x)
             start = end
         return outputs
+
+
+class VGGLoss(nn.Module):
+    """Weighted L1 between VGG19 activations; images [B, 3, H, W] go in as they are, in [-1, 1].
+
+    :param layer_weights: weights of relu1_1, relu2_1, relu3_1, relu4_1, relu5_1; those of weight 0 are skipped.
+    """
+
+    def __init__(self, layer_weights: Sequence[float], weights_file: str | None = None):
+        super().__init__()
+        self.vgg = VGG19(weights_file)
+        self.layer_weights = tuple(layer_weights)
+
+    def forward(self, fake: Tensor, real: Tensor) -> Tensor:
+        with torch.no_grad():
+            targets = self.vgg(real)
+        return sum(weight * F.l1_loss(full_precision(activation), full_precision(target))
+                   for weight, activation, target in zip(self.layer_weights, self.vgg(fake), targets, strict=True)
+                   if weight)

@@ -1,101 +1,66 @@
-"""Read a whole data set and tell what is in it, what is wrong with it, and which options it needs.
-
-    python -m data.check --dataset_mode cityscapes --dataroot DATA
-
-takes the options of train.py. Both splits are read unless --phase chooses one. The exit status is 0 if training would
-run with these options (with --phase test: if testing would), and 2 if not; the test split counts with --train_eval.
-"""
-import argparse
+"""The report of check_data.py: what is in a data set, what is wrong with it, and which options it needs."""
 import functools
-import json
 import shlex
 import statistics
 from collections import Counter
-from collections.abc import Iterable
 from typing import Any
 
-from data import DATASETS, create_dataloader
-from data.inspection import GEOMETRY, OUTSIDE, Problem, Sample, find, inspect
-from data.label_colors import LabelColors, read_label_colors
-from data.pix2pix_dataset import DONT_CARE
-from options import Options, TrainOptions
-from util.errors import UserError, command
-from util.files import check_writable, write_atomically
-from util.parallel import available_cores, run_parallel
+from data.inspection import GEOMETRY, OUTSIDE, Findings, Problem, find, inspect
+from data.kinds import class_names
+from data.loading import create_dataloader
+from data.sample import DONT_CARE, SampleReader
+from options.options import Options
+from util.errors import UserError
+from util.parallel import run_parallel
 
 SHOWN = 10  # lines of a long list
 WIDTH = 110  # characters of a line of the table of classes
-Summary = dict[str, Any]
+Summary = dict[str, Any]  # what the JSON file says, too
 
 
-class CheckOptions(TrainOptions):
-    def add_options(self, parser: argparse.ArgumentParser) -> None:
-        super().add_options(parser)
-        parser.add_argument("--json", metavar="FILE", default=None, help="also write the report there, in full")
-        parser.add_argument("--workers", type=int, default=available_cores(), help="processes that read")
-        parser.set_defaults(gpu_ids="-1")
+def build_report(opt: Options) -> Summary:
+    """Read the splits ``opt.phases``. The first one decides whether training (or testing) would run.
 
-    def finish(self, opt: Options, given: set[str]) -> None:
-        super().finish(opt, given)
-        if opt.workers < 1:
-            raise UserError(f"--workers {opt.workers}: must be at least 1")
-        one_folder = getattr(opt, "label_dir", None)  # whatever the split
-        opt.phases = (opt.phase,) if "phase" in given or one_folder else ("train", "test")
-        opt.given = sorted(given - {"json", "workers", "phase"})
+    With --train_eval all of them do.
 
-
-@command
-def main() -> None:
-    opt = CheckOptions().parse()
-    if opt.json:
-        check_writable(opt.json)
-    colors = read_label_colors(opt.label_colors) if opt.label_colors else None
-    splits = [check_split(for_phase(opt, phase), colors) for phase in opt.phases]
-    for split in splits:
-        print_split(split)
+    :param opt: of check_data.py, with ``phases`` and ``given``.
+    :raises UserError: the options do not say where the files are.
+    """
+    splits = [check_split(for_phase(opt, phase)) for phase in opt.phases]
     changes = needed_options(opt, {row["id"] for split in splits for row in split["classes"]})
-    line = command_line(opt, changes)
-    decisive = [split for split in splits if split is splits[0] or opt.train_eval]
+    decisive = splits if opt.train_eval else splits[:1]
     stops = [split["stops_at"] for split in decisive if split["stops_at"]]
-    if opt.json:
-        report = {"dataset_mode": opt.dataset_mode, "dataroot": opt.dataroot, "runs": not stops,
-                  "options": changes, "command": line, "splits": splits}
-        write_atomically(opt.json, json.dumps(report, indent=1) + "\n")
-    print_advice(splits, line, bool(stops))
-    if stops:
-        what = "testing" if opt.phases[0] != "train" else "training"
-        others = sum(split["num_problems"] for split in decisive) - 1
-        more = f" ({others} more above)" if others > 0 else ""
-        raise UserError(f"{what} would stop: {stops[0]}{more}")
+    return {"dataset_mode": opt.dataset_mode, "dataroot": opt.dataroot, "runs": not stops,
+            "stops_at": stops[0] if stops else None, "num_problems": sum(split["num_problems"] for split in decisive),
+            "options": changes, "command": command_line(opt, changes), "splits": splits}
 
 
 def for_phase(opt: Options, phase: str) -> Options:
     """The options under which a split is read: the test split as evaluation during training reads it."""
     if phase == "train":
-        return opt.replace(phase="train")
+        return opt.replace(phase=phase)
     alone = len(opt.phases) == 1
-    return opt.replace(phase=phase, isTrain=False, use_vae=opt.use_vae and alone, load_size=opt.crop_size,
-                       serial_batches=True, no_flip=True)
+    return opt.for_evaluation(phase).replace(needs_photos=opt.use_vae and alone)
 
 
-def check_split(opt: Options, colors: LabelColors | None) -> Summary:
-    """Read a split; what the report and the JSON file say of it."""
+def check_split(opt: Options) -> Summary:
+    """What the report says of a split."""
+    reader = SampleReader(opt)
     stops_at, problems = None, []
     try:
         files = create_dataloader(opt).dataset.files
     except UserError as error:
         stops_at = str(error)
         files, problems = find(opt)
-    look = functools.partial(inspect, opt=opt, colors=colors)
+    look = functools.partial(inspect, reader=reader)
     samples = run_parallel(look, files, opt.workers, f"{opt.phase} split", "image")
     problems += [problem for sample in samples for problem in sample.problems]
     if stops_at is None and problems:
         stops_at = problems[0].message
-    return summarize(opt, samples, problems, stops_at, colors)
+    return summarize(opt, samples, problems, stops_at)
 
 
-def summarize(opt: Options, samples: list[Sample], problems: list[Problem], stops_at: str | None,
-              colors: LabelColors | None) -> Summary:
+def summarize(opt: Options, samples: list[Findings], problems: list[Problem], stops_at: str | None) -> Summary:
     by_kind: dict[str, list[dict[str, str]]] = {}
     for problem in problems:
         by_kind.setdefault(problem.kind, []).append({"file": problem.file, "message": problem.message})
@@ -103,7 +68,7 @@ def summarize(opt: Options, samples: list[Sample], problems: list[Problem], stop
     instances = {"median": statistics.median(counts), "max": max(counts)} if counts else None
     if instances:
         instances["max_file"] = next(s.files.instance for s in samples if s.instances == instances["max"])
-    classes = class_table(opt, samples, colors)
+    classes = class_table(opt, samples)
     return {
         "phase": opt.phase,
         "images": len([sample for sample in samples if sample.files.label]),
@@ -118,7 +83,7 @@ def summarize(opt: Options, samples: list[Sample], problems: list[Problem], stop
     }
 
 
-def forms_of(samples: list[Sample], field: str) -> Summary:
+def forms_of(samples: list[Findings], field: str) -> Summary:
     """How many files of a kind there are, and how many of each mode and size."""
     forms = [sample.forms[field] for sample in samples if field in sample.forms]
     return {"found": sum(getattr(sample.files, field) is not None for sample in samples),
@@ -127,22 +92,22 @@ def forms_of(samples: list[Sample], field: str) -> Summary:
                       in Counter(form.size for form in forms).most_common()}}
 
 
-def class_table(opt: Options, samples: list[Sample], colors: LabelColors | None) -> list[Summary]:
+def class_table(opt: Options, samples: list[Findings]) -> list[Summary]:
     """A row for every id in use, ascending."""
     pixels, images = Counter(), Counter()
     for sample in samples:
         pixels.update(dict(zip(sample.ids, sample.pixels, strict=True)))
         images.update(sample.ids)
-    names = dict(enumerate(DATASETS[opt.dataset_mode].class_names)) | (colors.names if colors else {})
+    names, inside = class_names(opt), set(range(opt.num_classes))
     if opt.contain_dontcare_label:
         names[DONT_CARE] = "don't care"
-    inside = {*range(opt.label_nc + int(opt.contain_dontcare_label)), *([DONT_CARE] * opt.contain_dontcare_label)}
+        inside.add(DONT_CARE)
     return [{"id": i, "name": names.get(i), "share": pixels[i] / pixels.total(), "images": images[i],
              "outside": i not in inside} for i in sorted(images)]
 
 
-def notes(opt: Options, samples: list[Sample], classes: list[Summary]) -> list[str]:
-    """What is no mistake, but good to know."""
+def notes(opt: Options, samples: list[Findings], classes: list[Summary]) -> list[str]:
+    """What is good to know, though nothing is wrong."""
     found = []
     modes = sorted({s.forms["photo"].mode for s in samples if "photo" in s.forms} - {"RGB"})
     if modes:
@@ -164,9 +129,8 @@ def notes(opt: Options, samples: list[Sample], classes: list[Summary]) -> list[s
     if not with_maps and opt.norm_mode == "inade" and (opt.no_instance or opt.dataset_mode == "custom"):
         found.append("without instance maps, the label maps serve: all pixels of a class share one style")
     used = sum(not row["outside"] for row in classes)
-    total = opt.label_nc + int(opt.contain_dontcare_label)
-    if classes and used < total:
-        found.append(f"{used} of the {total} classes are in use")
+    if classes and used < opt.num_classes:
+        found.append(f"{used} of the {opt.num_classes} classes are in use")
     return found
 
 
@@ -174,15 +138,15 @@ def needed_options(opt: Options, ids: set[int]) -> dict[str, Any]:
     """--label_nc and --contain_dontcare_label that take in all ``ids`` of the label files."""
     dont_care = opt.contain_dontcare_label or (DONT_CARE in ids and DONT_CARE - 1 not in ids and max(ids) == DONT_CARE)
     needed = max(ids - {DONT_CARE} if dont_care else ids, default=0) + 1
-    fits = needed <= opt.label_nc + int(opt.contain_dontcare_label)
+    fits = needed <= opt.num_classes
     own = opt.dataset_mode == "custom" and "label_nc" not in opt.given and ids  # its default says nothing
     return {"label_nc": opt.label_nc if fits and not own else needed, "contain_dontcare_label": dont_care}
 
 
 def command_line(opt: Options, changes: dict[str, Any]) -> str:
-    """Training with the options given, and with ``changes`` where they differ from what would be without them."""
+    """How to train: the options given, and those of ``changes`` that change something."""
     names = dict.fromkeys(["dataset_mode", "dataroot", *opt.given])
-    names |= dict.fromkeys(name for name, value in changes.items() if value != opt._defaults[name])
+    names |= dict.fromkeys(name for name, value in changes.items() if value != getattr(opt, name))
     words = ["python", "train.py"]
     for name in names:
         value = changes.get(name, getattr(opt, name))
@@ -190,7 +154,13 @@ def command_line(opt: Options, changes: dict[str, Any]) -> str:
     return shlex.join(words)
 
 
-# ---- the report ----
+# ---- printing ----
+
+def print_report(report: Summary) -> None:
+    for split in report["splits"]:
+        print_split(split)
+    print_advice(report)
+
 
 def print_split(split: Summary) -> None:
     print(f"\n== {split['phase']} split: {split['images']} label maps ==")
@@ -234,9 +204,10 @@ def percent(share: float) -> str:
     return "<0.01%" if share < 1e-4 else f"{share:.2%}"
 
 
-def print_advice(splits: list[Summary], line: str, stops: bool) -> None:
-    kinds = {kind for split in splits[:1] for kind in split["problems"]}
-    if not stops:
+def print_advice(report: Summary) -> None:
+    splits = report["splits"]
+    kinds = set(splits[0]["problems"])
+    if report["runs"]:
         headline = "Training would run:" if splits[0]["phase"] == "train" else "Testing would run. To train:"
     elif kinds == {OUTSIDE}:
         headline = "If all these ids are classes, this takes them in (if not, mend the label maps):"
@@ -246,7 +217,7 @@ def print_advice(splits: list[Summary], line: str, stops: bool) -> None:
         headline = "Change the options as said above, and add them to:"
     else:
         headline = "Mend what is said above; then:"
-    print(f"\n{headline}\n\n    {line}\n")
+    print(f"\n{headline}\n\n    {report['command']}\n")
     for split in splits[1:]:
         if split["stops_at"] and split["images"]:
             print(f"Testing would stop: {split['stops_at']}\n")
@@ -262,10 +233,6 @@ def shortened(names: list[str], shown: int) -> str:
     return ", ".join(names[:shown]) + more
 
 
-def head(lines: list[str]) -> Iterable[str]:
-    """The first lines of a list, and how many are left out."""
+def head(lines: list[str]) -> list[str]:
+    """The first lines of a list, and how many more there are."""
     return lines[:SHOWN] + ([f"… and {len(lines) - SHOWN} more (--json FILE has all)"] if len(lines) > SHOWN else [])
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,203 @@
+"""A gallery that shows what a trained INADE model does, and measures it:
+
+    python gallery.py --name EXP --dataset_mode custom --dataroot DATA --use_vae --gallery_dir DIR
+
+Rows of layout | samples of it | reconstruction by the encoder | real photo; and rows in which one instance alone gets
+new styles while everything else keeps its own.
+"""
+import argparse
+import json
+import os
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from tqdm import tqdm
+
+from data import create_dataset
+from data.image_files import stem
+from metrics.diversity import Change, Painter, style_change
+from metrics.looks import ColourSpread
+from metrics.perceptual import rgb_distance
+from models.networks.styles import Styles
+from models.pix2pix_model import Batch
+from models.synthesis import Synthesizer
+from options import Options
+from options.groups import Display
+from options.test_options import NetworkOptions
+from util.arguments import integer
+from util.errors import UserError, command
+from util.files import write_atomically
+from util.html import Page, Picture
+from util.images import save_image, to_pictures
+from util.palette import colorize
+from util.seed import seed_everything
+
+
+class GalleryOptions(NetworkOptions):
+    groups = (*NetworkOptions.groups, Display)
+    defaults = {**NetworkOptions.defaults, "seed": 0}  # noqa: RUF012 (read only)
+
+    def add_options(self, parser: argparse.ArgumentParser) -> None:
+        super().add_options(parser)
+        add = parser.add_argument_group("gallery").add_argument
+        add("--gallery_dir", default="./gallery", help="folder of the page and its pictures")
+        add("--layouts", type=integer(1), default=8, help="layouts on the page")
+        add("--samples", type=integer(1), default=5, help="samples of each layout")
+        add("--measured", type=integer(1), default=48, help="layouts that are measured")
+
+    def finish(self, opt: Options, given: set[str]) -> None:
+        if opt.norm_mode != "inade":
+            raise UserError(f"--norm_mode {opt.norm_mode}: the gallery shows styles of instances; use inade")
+
+
+@command
+def main() -> None:
+    opt = GalleryOptions().parse()
+    seed_everything(opt.seed)
+    dataset = create_dataset(opt)
+    synthesizer = Synthesizer.from_options(opt)
+    gallery = Gallery(synthesizer)
+    shown = [(stem(path), layout) for path, layout in synthesizer.layouts(dataset, opt.layouts)]
+    for name, layout in shown:
+        gallery.add_samples(name, layout)
+    for name, layout in shown:
+        gallery.add_single_instance(name, layout)
+    layouts = tqdm(synthesizer.layouts(dataset, opt.measured), total=min(opt.measured, len(dataset)),
+                   desc="measuring", unit="layout")
+    figures = measure(synthesizer, (layout for _, layout in layouts), opt.samples)
+    print(describe(figures))
+    print(f"gallery: {gallery.save(figures)}")
+
+
+class Gallery:
+    """The page: made row by row, then saved in ``--gallery_dir``."""
+
+    def __init__(self, synthesizer: Synthesizer):
+        self.synthesizer, self.opt = synthesizer, synthesizer.opt
+        self.page = Page(f"{self.opt.name}: one layout, many pictures", max(self.opt.display_winsize, 96))
+        self._rows: list[list[np.ndarray]] = []
+
+    def add_samples(self, name: str, layout: Batch) -> None:
+        """A row of ``--samples`` pictures of a layout (a batch of one), between the layout and the real picture."""
+        pictures = {"layout": self._label_picture(layout)}
+        for n in range(self.opt.samples):
+            pictures[f"sample {n + 1}"] = self.synthesizer.pictures(layout)[0]
+        if self.synthesizer.model.netE is not None:
+            pictures["reconstruction"] = reconstruct(self.synthesizer, layout)
+        if layout.image is not None:
+            pictures["real"] = to_pictures(layout.image)[0]
+        self._add_row(name, name, pictures)
+
+    def add_single_instance(self, name: str, layout: Batch) -> None:
+        """A row in which one instance alone is resampled, see :func:`foreground_instance`; nothing if there is none."""
+        instance = layout.layout.instance[0]
+        chosen = foreground_instance(instance)
+        if chosen is None:
+            return
+        dimmed = self._label_picture(layout)
+        dimmed[(instance != chosen).cpu().numpy()] //= 3
+        pictures = {"resampled instance": dimmed}
+        styles, drawn = self.synthesizer.draw_styles(layout), []
+        for n in range(self.opt.samples):
+            drawn.append(self.synthesizer.pictures(layout, styles)[0])
+            pictures[f"style {n + 1}"] = drawn[-1]
+            styles = styles.exchange(self.synthesizer.draw_styles(layout), [chosen])
+        change = np.abs(drawn[-1].astype(int) - drawn[0]).mean(2)
+        pictures["change, first to last"] = (255 * change / max(change.max(), 1)).astype(np.uint8)
+        self._add_row(f"{name}: instance {chosen} alone resampled", f"{name}_instance", pictures)
+
+    def save(self, figures: dict[str, Any]) -> str:
+        """Write the page with the figures of :func:`measure`, its pictures as one, and ``figures.json``.
+
+        :returns: the page's path.
+        """
+        self.page.add_text("Measured: " + describe(figures))
+        save_image(contact_sheet(self._rows), os.path.join(self.opt.gallery_dir, "gallery.png"))
+        write_atomically(os.path.join(self.opt.gallery_dir, "figures.json"), json.dumps(figures, indent=1) + "\n")
+        path = os.path.join(self.opt.gallery_dir, "index.html")
+        self.page.save(path)
+        return path
+
+    def _label_picture(self, layout: Batch) -> np.ndarray:
+        return colorize(layout.layout.label[0].cpu().numpy(), self.opt.num_classes)
+
+    def _add_row(self, heading: str, stem: str, pictures: dict[str, np.ndarray]) -> None:
+        row = []
+        for caption, picture in pictures.items():
+            path = f"images/{stem}_{caption.replace(' ', '_').replace(',', '')}.png"
+            save_image(picture, os.path.join(self.opt.gallery_dir, path))
+            row.append(Picture(path, caption))
+        self.page.add_row(heading, row)
+        self._rows.append(list(pictures.values()))
+
+
+def contact_sheet(rows: list[list[np.ndarray]], width: int = 128, gap: int = 4) -> np.ndarray:
+    """Rows of pictures [H, W(, 3)] on white, every picture ``width`` pixels wide: [h, w, 3] uint8."""
+    height = round(width * rows[0][0].shape[0] / rows[0][0].shape[1])
+    columns = max(map(len, rows))
+    sheet = Image.new("RGB", (columns * (width + gap) - gap, len(rows) * (height + gap) - gap), "white")
+    for y, row in enumerate(rows):
+        for x, picture in enumerate(row):
+            scaled = Image.fromarray(picture).resize((width, height), Image.Resampling.BICUBIC)
+            sheet.paste(scaled, (x * (width + gap), y * (height + gap)))
+    return np.asarray(sheet)
+
+
+def reconstruct(synthesizer: Synthesizer, layout: Batch) -> np.ndarray:
+    """The picture [H, W, 3] of RGB bytes in the mean styles that the encoder sees in the real one, with a random z."""
+    prior = synthesizer.draw_styles(layout)
+    styles = synthesizer.encode_styles(layout, Styles(prior.z, torch.zeros_like(prior.noise)))
+    return synthesizer.pictures(layout, styles)[0]
+
+
+def foreground_instance(instance: torch.Tensor) -> int | None:
+    """The largest id in the map [H, W] of those that touch the fewest of its sides; None if all touch three or more."""
+    sides = [set(side.tolist()) for side in (instance[0], instance[-1], instance[:, 0], instance[:, -1])]
+    sizes = torch.bincount(instance.flatten())
+    touched = {i: sum(i in side for side in sides) for i in sizes.nonzero()[:, 0].tolist()}
+    fewest = min(touched.values())
+    return max((i for i in touched if touched[i] == fewest <= 2), key=lambda i: sizes[i].item(), default=None)
+
+
+def measure(synthesizer: Synthesizer, layouts: Iterable[Batch], samples: int) -> dict[str, Any]:
+    """How far apart the colours of instances lie (:class:`~metrics.looks.ColourSpread`, of at least two samples), and
+    how local a resampling is.
+
+    ``inside_share``: the part of the absolute change of colour that lies in the one resampled instance.
+    ``area_share``: the part of the picture that the instance covers. Both are means over layouts.
+    """
+    spread, changes = ColourSpread(), []
+    for layout in layouts:
+        label, instance = (ids[0].cpu().numpy() for ids in (layout.layout.label, layout.layout.instance))
+        pictures = np.concatenate([synthesizer.pictures(layout) for _ in range(max(samples, 2))])
+        spread.add(label, instance, pictures, None if layout.image is None else to_pictures(layout.image)[0])
+        chosen = foreground_instance(layout.layout.instance[0])
+        if chosen is not None:
+            changes.append(resample(synthesizer, layout, chosen))
+    return {**spread.figures(),
+            "inside_share": float(np.mean([change.inside_share for change in changes])) if changes else None,
+            "area_share": float(np.mean([change.area for change in changes])) if changes else None}
+
+
+def resample(synthesizer: Synthesizer, layout: Batch, instance: int) -> Change:
+    """What other styles of one instance change, from one sample to another."""
+    paint, styles, others = Painter(synthesizer, layout), *(synthesizer.draw_styles(layout) for _ in range(2))
+    return style_change(paint, rgb_distance, paint(styles), styles, others, [instance])
+
+
+def describe(figures: dict[str, Any]) -> str:
+    """The figures of :func:`measure` in words."""
+    text = f"colour of an instance between samples: spread {figures['sample_spread']:.1f} of 255"
+    if figures["real_spread"] is not None:
+        text += f", between real instances of a class {figures['real_spread']:.1f} (means over classes)"
+    if figures["inside_share"] is not None:
+        text += (f"; {figures['inside_share']:.0%} of the change lies inside the one resampled instance, which covers "
+                 f"{figures['area_share']:.0%} of the picture")
+    return text + "."
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,252 @@
+"""Diversity of the pictures of one layout: between whole samples, and where one class or one instance alone takes other
+styles. docs/evaluation.md has the definitions.
+"""
+import functools
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metrics.perceptual import PairDistance
+from models.networks.layout import Layout
+from models.networks.styles import Styles
+from models.pix2pix_model import Batch
+from models.synthesis import Synthesizer, instance_classes
+from util.errors import UserError
+
+
+class Change(NamedTuple):
+    """What other styles of a region change."""
+
+    inside: float  # mean distance of the pictures in the region
+    outside: float | None  # and in the rest; None if there is no rest
+    area: float  # the part of the picture that the region covers, in 0..1
+
+    @property
+    def inside_share(self) -> float:
+        """The part of the whole change that lies in the region, in 0..1."""
+        inside = self.inside * self.area
+        return inside / max(inside + (self.outside or 0) * (1 - self.area), 1e-12)
+
+
+class LayoutDistances(NamedTuple):
+    """The distances measured on one layout."""
+
+    whole: float
+    classes: list[tuple[int, Change]]  # of each class that was measured
+    instances: list[tuple[int, Change]]  # of each instance, by its class
+
+
+class Painter:
+    """Pictures of one layout: ``paint(styles)`` makes images [N, 3, H, W] in [-1, 1] in styles [N, ...].
+
+    :param layout: a batch of one.
+    :param batch_size: how many pictures are made at once.
+    """
+
+    def __init__(self, synthesizer: Synthesizer, layout: Batch, batch_size: int = 1):
+        self.layout = layout
+        self._synthesizer, self._batch_size = synthesizer, batch_size
+        # one batch for each count, because a batch keeps what was derived from its layout
+        self._copies = functools.cache(functools.partial(copies, layout))
+
+    def __call__(self, styles: Styles) -> Tensor:
+        parts = [styles[start:start + self._batch_size] for start in range(0, len(styles), self._batch_size)]
+        return torch.cat([self._synthesizer.images(self._copies(len(part)), part) for part in parts])
+
+
+def copies(layout: Batch, count: int) -> Batch:
+    """A batch of ``count`` times the one layout, without its photo."""
+    one = layout.layout
+    label, instance = (ids.expand(count, -1, -1) for ids in (one.label, one.instance))
+    return Batch(Layout(label, instance, one.num_classes, one.with_edges))
+
+
+def style_change(paint: Painter, distance: PairDistance, before: Tensor, styles: Styles, others: Styles,
+                 instances: Sequence[int]) -> Change:
+    """What it changes in a picture if some instances take other styles and everything else keeps its own.
+
+    :param paint: the painter of the layout.
+    :param distance: over all pairs of the picture before and the M after.
+    :param before: the picture [1, 3, H, W] in ``styles``.
+    :param styles: one sample of styles, [1, ...].
+    :param others: [M, ...]; the instances take theirs from these.
+    :param instances: their ids in the painter's layout.
+    """
+    _, local = distance(torch.cat([before, paint(styles.exchange(others, instances))]))
+    ids = paint.layout.layout.instance[0]
+    inside = torch.isin(ids, torch.tensor(instances, device=ids.device))  # [H, W]
+    outside = None if inside.all() else local[~inside].mean().item()
+    return Change(local[inside].mean().item(), outside, inside.double().mean().item())
+
+
+def measure_layout(synthesizer: Synthesizer, layout: Batch, distance: PairDistance, seed: int, *,
+                   num_samples: int = 10, region_samples: int = 4, max_regions: int = 8, from_photo: bool = False,
+                   batch_size: int = 8, name: str = "layout") -> LayoutDistances:
+    """The distances on one layout. They depend on it and the seed, not on other layouts or the batch size.
+
+    :param layout: a batch of one; with its photo if styles are taken from there.
+    :param seed: of PyTorch's default generators, from which styles and the choice of regions are drawn.
+    :param num_samples: samples of the layout, 2 or more.
+    :param region_samples: pictures for each region, from 2 to ``num_samples``.
+    :param max_regions: classes, and also instances, that are resampled; chosen at random where there are more.
+    :param from_photo: draw styles from what the encoder sees in the photo instead of the prior.
+    :param batch_size: pictures that are made at once.
+    :param name: what to call the layout in errors.
+    :raises UserError: the generator makes numbers that are not finite.
+    """
+    torch.manual_seed(seed)
+    styles = synthesizer.draw_styles(copies(layout, num_samples))
+    if from_photo:
+        styles = synthesizer.encode_styles(layout, styles)
+    parts = None if styles.noise is None else Parts(layout)
+    if parts:
+        layout, styles = parts.layout, Styles(styles.z, styles.noise[:, parts.instances])
+    paint = Painter(synthesizer, layout, batch_size)
+    images = paint(styles)
+    if not images.isfinite().all():
+        raise UserError(f"{name}: the generator's picture of it has values that are not finite; choose other networks "
+                        "with --name and --which_epoch")
+    whole, _ = distance(images)
+    if not parts:
+        return LayoutDistances(whole, [], [])
+
+    @functools.cache  # the only instance of a class need not be measured twice
+    def change(region: tuple[int, ...]) -> Change:
+        return style_change(paint, distance, images[:1], styles[:1], styles[1:region_samples], region)
+
+    return LayoutDistances(
+        whole,
+        [(c, change(parts.of_class(c))) for c in _some(np.unique(parts.classes), max_regions)],
+        [(parts.owner[i], change(parts.of_instance(i))) for i in _some(np.unique(parts.instances), max_regions)],
+    )
+
+
+def _some(items: np.ndarray, most: int) -> list[int]:
+    """At most ``most`` of ``items``, chosen at random."""
+    return items[torch.randperm(len(items))[:most].numpy()].tolist()
+
+
+class Parts:
+    """The parts of a layout, each one class in one instance. Noise that has a row for each of them instead of each
+    instance lets a class change alone where an instance is of several (in COCO, all stuff is one).
+
+    ``classes`` and ``instances`` [P] are those of the parts, ``owner`` the class of most pixels of an instance, and
+    ``layout`` the layout with its parts for instances.
+    """
+
+    def __init__(self, layout: Batch):
+        one = layout.layout
+        label, instance = (ids[0].cpu().numpy() for ids in (one.label, one.instance))
+        self.owner = instance_classes(layout)
+        keys, parts = np.unique(instance * one.num_classes + label, return_inverse=True)
+        self.instances, self.classes = np.divmod(keys, one.num_classes)
+        ids = torch.from_numpy(parts.reshape(1, *label.shape)).to(one.label.device)
+        self.layout = Batch(Layout(one.label, ids, one.num_classes, one.with_edges))
+
+    def of_class(self, label: int) -> tuple[int, ...]:
+        """The parts of a class."""
+        return tuple(np.flatnonzero(self.classes == label).tolist())
+
+    def of_instance(self, instance: int) -> tuple[int, ...]:
+        """The parts of an instance."""
+        return tuple(np.flatnonzero(self.instances == instance).tolist())
+
+
+class Mean:
+    """A mean that numbers are added to, with its standard error."""
+
+    def __init__(self):
+        self.count, self._total, self._squares = 0, 0.0, 0.0
+
+    def add(self, value: float) -> None:
+        self.count += 1
+        self._total += value
+        self._squares += value * value
+
+    @property
+    def value(self) -> float | None:
+        return self._total / self.count if self.count else None
+
+    @property
+    def standard_error(self) -> float | None:
+        if self.count < 2:
+            return None
+        spread = max(self._squares - self._total**2 / self.count, 0)
+        return math.sqrt(spread / (self.count - 1) / self.count)
+
+
+class Diversity:
+    """Means over layouts; memory grows with the classes, not with the layouts."""
+
+    def __init__(self):
+        self._whole = Mean()
+        self._inside, self._outside = defaultdict(Mean), defaultdict(Mean)  # by (kind, class)
+
+    def add(self, distances: LayoutDistances) -> None:
+        self._whole.add(distances.whole)
+        for kind, found in (("class", distances.classes), ("instance", distances.instances)):
+            for label, change in found:
+                self._inside[kind, label].add(change.inside)
+                if change.outside is not None:
+                    self._outside[kind, label].add(change.outside)
+
+    def figures(self, names: dict[int, str]) -> dict[str, Any]:
+        """All figures, as plain numbers; None where nothing was measured.
+
+        :param names: class id -> name, of the classes that have one.
+        """
+        labels = sorted({label for _, label in self._inside})
+        return {
+            "layouts": self._whole.count,
+            "diversity": self._whole.value,
+            "standard_error": self._whole.standard_error,
+            "mCSD": _over_classes(self._inside, labels), "mOCD": _over_classes(self._outside, labels),
+            "mISD": _over_instances(self._inside, labels), "mOISD": _over_instances(self._outside, labels),
+            "classes": {str(label): {"name": names.get(label), **self._figures_of(label)} for label in labels},
+        }
+
+    def _figures_of(self, label: int) -> dict[str, Any]:
+        return {kind: {"inside": self._inside[kind, label].value, "outside": self._outside[kind, label].value,
+                       "count": self._inside[kind, label].count} for kind in ("class", "instance")}
+
+
+def _over_classes(means: dict[tuple[str, int], Mean], labels: list[int]) -> float | None:
+    """Every class counts once, however many layouts have it."""
+    values = [means["class", label].value for label in labels if means["class", label].count]
+    return float(np.mean(values)) if values else None
+
+
+def _over_instances(means: dict[tuple[str, int], Mean], labels: list[int]) -> float | None:
+    """Every instance counts once."""
+    found = [means["instance", label] for label in labels if means["instance", label].count]
+    return sum(mean.value * mean.count for mean in found) / sum(mean.count for mean in found) if found else None
+
+
+def describe(figures: dict[str, Any]) -> str:
+    """The figures of :meth:`Diversity.figures`, with the options ``distance`` and ``num_samples``, in words."""
+    error = "" if figures["standard_error"] is None else f" ± {figures['standard_error']:.4f} (standard error)"
+    lines = [f"{figures['distance']} diversity: {figures['diversity']:.4f}{error}; {figures['layouts']} layouts, "
+             f"{figures['num_samples']} samples each"]
+    if not figures["classes"]:
+        return lines[0]
+    lines += [f"one class resampled:     mCSD {_text(figures['mCSD'])}   mOCD {_text(figures['mOCD'])}",
+              f"one instance resampled:  mISD {_text(figures['mISD'])}   mOISD {_text(figures['mOISD'])}", ""]
+    names = {label: f"{label} {entry['name'] or ''}".rstrip() for label, entry in figures["classes"].items()}
+    width = max(len("class"), *map(len, names.values()))
+    heading = f"{'inside':>8} {'outside':>8} {'count':>6}"
+    lines += [f"{'':{width}} | {'one class resampled':24} | {'one instance resampled'}",
+              f"{'class':{width}} | {heading} | {heading}"]
+    for label, entry in figures["classes"].items():
+        cells = [f"{_text(cell['inside']):>8} {_text(cell['outside']):>8} {cell['count']:>6}"
+                 for cell in (entry["class"], entry["instance"])]
+        lines.append(f"{names[label]:{width}} | {' | '.join(cells)}")
+    return "\n".join(lines)
+
+
+def _text(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

@@ -1,0 +1,104 @@
+"""Everything that differs between the norm modes: modulation, encoder, where a picture's styles come from, and which
+losses see what. One class each; :class:`NormMode` says what a mode must have."""
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from models.networks import build_image_encoder, build_instance_encoder
+from models.networks.layout import Layout
+from models.networks.normalization import INADE, SPADE, Condition, parse_norm_name
+from models.networks.styles import Styles
+from options.options import Options
+
+
+class NormMode(Protocol):
+    """What the model asks of a norm mode."""
+
+    encoder_files: tuple[str, ...]  # names of netE's file: the first is written, any is read
+    start_is_map: bool  # the generator starts from the semantic input instead of z
+    first_matched_layer: int  # of the discriminators, for feature matching
+    vgg_layer_weights: tuple[float, ...]  # of relu1_1 ... relu5_1
+
+    def modulation(self, channels: int) -> nn.Module:
+        """A modulation layer for ``channels`` channels."""
+
+    def build_encoder(self) -> nn.Module:
+        """``netE``, called as ``netE(image, layout)`` for a :class:`~models.networks.styles.Posterior`."""
+
+    def prior(self, layout: Layout) -> Styles:
+        """Styles of the prior for a batch, drawn from PyTorch's default generator: z, then the instances' noise."""
+
+    def inputs(self, layout: Layout, styles: Styles) -> tuple[Tensor, Condition]:
+        """What the generator is called with."""
+
+
+class InadeMode:
+    """One style per instance, from the prior or remapped by the instance encoder (Sections 3.2 and 3.3)."""
+
+    encoder_files = ("IE", "E")  # published ones go by either
+    start_is_map = False
+    first_matched_layer = 3
+    vgg_layer_weights = (0.0, 0.0, 0.0, 1 / 4, 1.0)
+
+    def __init__(self, opt: Options):
+        parse_norm_name(opt.norm_G, "inade")
+        self._opt = opt
+
+    def modulation(self, channels: int) -> INADE:
+        return INADE(channels, self._opt.num_classes, self._opt.noise_nc)
+
+    def build_encoder(self) -> nn.Module:
+        return build_instance_encoder(self._opt)
+
+    def prior(self, layout: Layout) -> Styles:
+        batch, device = layout.batch_size, layout.label.device
+        z = torch.randn(batch, self._opt.z_dim, device=device)
+        return Styles(z, torch.randn(batch, layout.num_instances, 2, self._opt.noise_nc, device=device))
+
+    def inputs(self, layout: Layout, styles: Styles) -> tuple[Tensor, Condition]:
+        return styles.z, Condition(layout, styles.noise)
+
+
+class SpadeMode:
+    """SPADE without encoder: the layout alone decides the picture."""
+
+    encoder_files = ("E",)
+    start_is_map = True
+    first_matched_layer = 0
+    vgg_layer_weights = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
+
+    def __init__(self, opt: Options):
+        self._opt = opt
+        self._norm = parse_norm_name(opt.norm_G, "spade")
+
+    def modulation(self, channels: int) -> SPADE:
+        return SPADE(channels, self._opt.semantic_nc, self._norm.param_free_norm(channels), self._norm.kernel_size)
+
+    def build_encoder(self) -> nn.Module:
+        return build_image_encoder(self._opt)
+
+    def prior(self, layout: Layout) -> Styles:
+        return Styles()
+
+    def inputs(self, layout: Layout, styles: Styles) -> tuple[Tensor, Condition]:
+        return layout.semantics, Condition(layout)
+
+
+class SpadeVaeMode(SpadeMode):
+    """SPADE with one style vector per image, from the prior or the image encoder."""
+
+    start_is_map = False
+
+    def prior(self, layout: Layout) -> Styles:
+        return Styles(torch.randn(layout.batch_size, self._opt.z_dim, device=layout.label.device))
+
+    def inputs(self, layout: Layout, styles: Styles) -> tuple[Tensor, Condition]:
+        return styles.z, Condition(layout)
+
+
+def norm_mode(opt: Options) -> NormMode:
+    """The norm mode that ``--norm_mode`` and ``--use_vae`` choose."""
+    if opt.norm_mode == "inade":
+        return InadeMode(opt)
+    return SpadeVaeMode(opt) if opt.use_vae else SpadeMode(opt)

@@ -1,0 +1,168 @@
+"""The Python API: pictures from layouts with trained networks.
+
+    synthesizer = Synthesizer.load("checkpoints/EXP")
+    layout = synthesizer.read("label.png", "instances.png")
+    styles = synthesizer.draw_styles(layout)
+    picture = synthesizer.pictures(layout, styles)[0]
+"""
+import math
+import os
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data import collate
+from data.sample import Files, SampleReader
+from models.networks.styles import Styles
+from models.pix2pix_model import Batch, Pix2PixModel
+from options import Options, TestOptions
+from util.errors import UserError
+from util.images import to_pictures
+from util.memory import keep_freed_memory
+from util.precision import autocast
+
+
+class Synthesizer:
+    """Draws pictures of layouts, in styles that are drawn from the prior, taken from photos, or exchanged for some
+    instances. Nothing is recorded for gradients; mixed precision, device and memory settings are those of the options.
+
+    A *layout* is a :class:`~models.pix2pix_model.Batch` of one or more; :meth:`layout`, :meth:`read` and
+    :meth:`prepare` make one. All its pictures are made with the networks in evaluation mode.
+    """
+
+    def __init__(self, model: Pix2PixModel):
+        self.model, self.opt = model, model.opt
+        self._reader: SampleReader | None = None
+
+    @classmethod
+    def from_options(cls, opt: Options) -> "Synthesizer":
+        """The networks of ``--which_epoch``.
+
+        :raises UserError: a file is missing or belongs to another architecture.
+        """
+        keep_freed_memory()
+        model = Pix2PixModel(opt)
+        model.load(opt.which_epoch)
+        return cls(model)
+
+    @classmethod
+    def load(cls, folder: str, epoch: str | int = "latest", gpu_ids: str = "-1",
+             use_amp: bool = False) -> "Synthesizer":
+        """The networks of a folder of train.py, e.g. ``checkpoints/EXP``, built as its ``opt.txt`` says.
+
+        :param epoch: a number, latest or best.
+        :param gpu_ids: a CUDA device; -1 is the CPU.
+        :raises UserError: a file is missing, or they do not belong together.
+        """
+        parent, name = os.path.split(os.path.normpath(folder))
+        args = ["--checkpoints_dir", parent or ".", "--name", name, "--load_from_opt_file", "--which_epoch", str(epoch),
+                "--gpu_ids", gpu_ids]
+        opt = TestOptions().parse([*args, *(["--use_amp"] if use_amp else [])])
+        return cls.from_options(opt.replace(needs_photos=False))
+
+    # ---- layouts ----
+
+    def prepare(self, data) -> Batch:
+        """A layout of a batch of the data loader."""
+        return self.model.prepare(data)
+
+    def layouts(self, dataset, most: float = math.inf) -> Iterator[tuple[str, Batch]]:
+        """The layouts of a data set one by one: the path of each, and a batch of it alone.
+
+        :param dataset: as :func:`data.create_dataset` makes it.
+        :param most: how many at most, from the first.
+        """
+        for index in range(int(min(most, len(dataset)))):
+            sample = dataset[index]
+            yield sample["path"], self.prepare(collate([sample]))
+
+    def read(self, label: str, instance: str | None = None, photo: str | None = None) -> Batch:
+        """A layout from files, brought to the network's size by ``--preprocess_mode`` as test.py does.
+
+        :param label: label map.
+        :param instance: instance map; without one, the label map serves.
+        :param photo: the photo that belongs to it, for :meth:`encode_styles`.
+        :raises UserError: a file that cannot be used.
+        """
+        return self.prepare(collate([self._sample_reader().read(Files(label, photo, instance))]))
+
+    def layout(self, label: np.ndarray, instance: np.ndarray | None = None, photo: np.ndarray | None = None) -> Batch:
+        """A layout from arrays, as :meth:`read` makes it from files.
+
+        :param label: [H, W] class ids as in label files; 255 is "don't care" where the networks know it.
+        :param instance: [H, W] instance ids.
+        :param photo: [H, W, 3] uint8.
+        :raises UserError: arrays that are no such maps.
+        """
+        return self.prepare(collate([self._sample_reader().assemble(label, instance, photo)]))
+
+    def _sample_reader(self) -> SampleReader:
+        if self._reader is None:
+            self._reader = SampleReader(self.opt)
+        return self._reader
+
+    # ---- styles ----
+
+    def draw_styles(self, layout: Batch) -> Styles:
+        """Styles of the prior, newly drawn for every layout of the batch."""
+        return self.model.mode.prior(layout.layout)
+
+    @torch.no_grad()
+    def encode_styles(self, layout: Batch, prior: Styles | None = None) -> Styles:
+        """Styles of the posterior that the encoder sees in the photos of ``layout``.
+
+        :param prior: styles [N, ...] of the prior to be remapped, for one layout or for N; drawn if None;
+            ``prior.zeros()`` gives the mean.
+        :raises UserError: no encoder, or no photos.
+        """
+        if self.model.netE is None:
+            raise UserError("styles of a photo need the encoder of a network that was trained with --use_vae")
+        if layout.image is None:
+            raise UserError("styles of a photo need the photo: give it with the layout")
+        with self._settings():
+            posterior = self.model.netE(layout.image, layout.layout)
+        return posterior.remap(self.draw_styles(layout) if prior is None else prior)
+
+    def exchange(self, layout: Batch, styles: Styles, others: Styles, instances: Sequence[int] = (),
+                 classes: Sequence[int] = ()) -> Styles:
+        """``styles`` with those of ``others`` for these instances of ``layout`` (one), and for all instances that are
+        mostly of these classes.
+
+        :raises UserError: the networks know no styles of instances, or the layout has no such instance.
+        """
+        if styles.noise is None:
+            raise UserError(f"--norm_mode {self.opt.norm_mode}: has no styles of single instances; use inade")
+        owners = instance_classes(layout)
+        missing = sorted(set(instances) - owners.keys())
+        if missing:
+            raise UserError(f"the layout has no instance {missing[0]}; its instances are {', '.join(map(str, owners))}")
+        chosen = {*instances, *(i for i, label in owners.items() if label in set(classes))}
+        return styles.exchange(others, sorted(chosen))
+
+    # ---- pictures ----
+
+    @torch.no_grad()
+    def images(self, layout: Batch, styles: Styles | None = None) -> Tensor:
+        """Images [B, 3, H, W] in [-1, 1], on the device; in newly drawn styles of the prior if None."""
+        with self._settings():
+            return self.model.synthesize(layout, self.draw_styles(layout) if styles is None else styles)
+
+    def pictures(self, layout: Batch, styles: Styles | None = None) -> np.ndarray:
+        """Pictures [B, H, W, 3] of RGB bytes, as test.py writes them."""
+        return to_pictures(self.images(layout, styles))
+
+    def _settings(self) -> torch.autocast:
+        self.model.eval()
+        return autocast(self.opt.device, self.opt.use_amp)
+
+
+def instance_classes(layout: Batch) -> dict[int, int]:
+    """Instance id -> the class of most of its pixels, for one layout; ids in ascending order."""
+    return main_classes(*(ids[0].cpu().numpy() for ids in (layout.layout.label, layout.layout.instance)))
+
+
+def main_classes(label: np.ndarray, instance: np.ndarray) -> dict[int, int]:
+    """As :func:`instance_classes`, for maps [H, W] of class and instance ids."""
+    return {int(i): int(np.bincount(label[instance == i]).argmax()) for i in np.unique(instance)}

@@ -1,0 +1,108 @@
+"""How a command's options are parsed: groups, defaults of the data set, a saved ``opt.txt``, and derived values."""
+import argparse
+import os
+import re
+import sys
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from options.dataset_defaults import DATASET_DEFAULTS, dataset_defaults
+from options.groups import Architecture, Group
+from options.options import Options
+from util.arguments import ArgumentParser
+from util.errors import UserError
+
+# what ``opt.txt`` says and another command decides anew: which run, where results go, and how it goes on
+_NOT_FROM_FILE = frozenset({"name", "checkpoints_dir", "load_from_opt_file", "results_dir", "phase", "gpu_ids",
+                            "continue_train", "which_epoch", "dataset_mode", "dry_run"})
+
+
+class CommandOptions:
+    """The options of one command; a subclass lists its groups and, in :meth:`add_options`, what it alone has."""
+
+    is_train = False
+    groups: ClassVar[Sequence[type[Group]]] = ()
+    defaults: ClassVar[dict[str, Any]] = {}  # of this command, instead of those of the groups
+
+    def add_options(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the options that only this command has."""
+
+    def finish(self, opt: Options, given: set[str]) -> None:
+        """Derive values that depend on others; ``given`` are the names that the user set.
+
+        :raises UserError: values that do not go together.
+        """
+
+    def parser_for(self, args: Sequence[str]) -> argparse.ArgumentParser:
+        """The parser with the defaults of the data set that ``args`` choose."""
+        parser = ArgumentParser(formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        for group in self.groups:
+            group.add(parser.add_argument_group(group.title).add_argument, self.is_train)
+        self.add_options(parser)
+        choice = ArgumentParser(add_help=False)
+        choice.add_argument("--dataset_mode", default=parser.get_default("dataset_mode"))
+        mode = choice.parse_known_args(args)[0].dataset_mode
+        if mode in DATASET_DEFAULTS:  # an unknown one is refused by the parser itself
+            known = {action.dest for action in parser._actions}
+            parser.set_defaults(**{name: value for name, value in dataset_defaults(mode, self.is_train).items()
+                                   if name in known})
+        parser.set_defaults(**self.defaults)
+        return parser
+
+    def parse(self, args: Sequence[str] | None = None) -> Options:
+        """Parse ``args`` (default: the command line) into frozen options.
+
+        :raises UserError: values that do not go together, or a device that does not exist.
+        :raises SystemExit: status 2 with one line, for options that argparse refuses.
+        """
+        args = sys.argv[1:] if args is None else list(args)
+        if "--load_from_opt_file" in args:
+            args = self._saved_arguments(args) + args
+        parser = self.parser_for(args)
+        given = _given_names(parser, args)
+        opt = parser.parse_args(args, Options())
+        opt.isTrain = self.is_train
+        for group in self.groups:
+            group.finish(opt, given)
+        self.finish(opt, given)
+        opt.needs_photos = opt.isTrain or opt.use_vae
+        return opt.freeze({action.dest: action.default for action in parser._actions})
+
+    def _saved_arguments(self, args: list[str]) -> list[str]:
+        """Arguments for what a run's ``opt.txt`` says: of the networks all, of the rest what differs from its default.
+
+        The file is text, and nothing in it runs.
+        """
+        known = self.parser_for(args).parse_known_args(args)[0]
+        path = os.path.join(known.checkpoints_dir, known.name, "opt.txt")
+        try:
+            with open(path, encoding="utf-8") as file:
+                lines = file.read().splitlines()
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or "not a text file"
+            raise UserError(f"--load_from_opt_file: cannot read {path} ({reason}); check --name") from error
+        matches = [match for line in lines if (match := re.fullmatch(r"\s*(\w+): (.*?)\s*(\t\[default: .*)?", line))]
+        mode = [f"--dataset_mode={match[2]}" for match in matches if match[1] == "dataset_mode"]
+        architecture = _names(Architecture)
+        values = {match[1]: match[2] for match in matches if match[3] or match[1] in architecture}
+        arguments = mode
+        for action in self.parser_for(mode + args)._actions:
+            value = values.get(action.dest)
+            if value in (None, "None") or action.dest in _NOT_FROM_FILE or not action.option_strings:
+                continue
+            if action.nargs == 0:  # a switch
+                arguments += [action.option_strings[0]] if value == "True" else []
+            else:
+                arguments.append(f"{action.option_strings[0]}={value}")
+        return arguments
+
+
+def _names(group: type[Group]) -> set[str]:
+    parser = argparse.ArgumentParser(add_help=False)
+    group.add(parser.add_argument, is_train=True)
+    return {action.dest for action in parser._actions}
+
+
+def _given_names(parser: argparse.ArgumentParser, args: Sequence[str]) -> set[str]:
+    options = {arg.split("=", 1)[0] for arg in args if arg.startswith("--")}
+    return {action.dest for action in parser._actions if options & set(action.option_strings)}

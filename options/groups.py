@@ -1,0 +1,266 @@
+"""Groups of options. A command lists the groups that it consumes; see :mod:`options.command_options`.
+
+Ranges are checked by the types of :mod:`util.arguments`. Whether values fit together is checked by what they are for:
+:mod:`models.networks` and :mod:`data`.
+"""
+import argparse
+import os
+import sys
+from collections.abc import Callable
+
+from options.dataset_defaults import DATASET_DEFAULTS
+from options.options import UPSAMPLINGS, Options
+from util.arguments import integer, number
+from util.device import find_device
+from util.errors import UserError
+
+PREPROCESS_MODES = (
+    "resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "scale_shortside",
+    "scale_shortside_and_crop", "fixed", "none",
+)
+NORMS = ("spectralinstance", "instance", "spectralnone", "none")
+COMPATIBILITY = "accepted for compatibility"
+_PIXELS = integer(1, 2**15)
+_CHANNELS = integer(1, 2**14)
+_FREQUENCY = integer(1)
+
+
+class Group:
+    """Options that belong together; ``title`` is their heading in the help."""
+
+    title: str
+
+    @staticmethod
+    def add(add: Callable, is_train: bool) -> None:
+        """Declare the options: ``add`` is the parser's ``add_argument``."""
+
+    @staticmethod
+    def finish(opt: Options, given: set[str]) -> None:
+        """Derive values that depend on others; ``given`` are the names that the user set.
+
+        :raises UserError: values that do not go together.
+        """
+
+
+class Experiment(Group):
+    title = "experiment"
+
+    @staticmethod
+    def add(add: Callable, is_train: bool) -> None:
+        add("--name", default="label2coco", help="name of the experiment: a folder under --checkpoints_dir")
+        add("--checkpoints_dir", default="./checkpoints", help="folder of all experiments")
+        add("--load_from_opt_file", action="store_true",
+            help="take options from checkpoints_dir/name/opt.txt unless they are given here")
+        add("--model", default="pix2pix", choices=["pix2pix"], help=COMPATIBILITY)
+
+    @staticmethod
+    def finish(opt: Options, given: set[str]) -> None:
+        if not opt.name.strip("./") or os.path.isabs(opt.name) or ".." in opt.name.split("/"):
+            raise UserError(f"--name {opt.name}: must be a folder name under --checkpoints_dir")
+
+
+class Device(Group):
+    title = "device"
+
+    @staticmethod
+    def add(add: Callable, is_train: bool) -> None:
+        add("--gpu_ids", default="0", help="CUDA device to use, e.g. 0; -1 uses the CPU")
+        add("--use_amp", action="store_true",
+            help="mixed precision: float16 with gradient scaling on CUDA, bfloat16 on the CPU")
+        add("--seed", type=integer(0, 2**63 - 1), default=None, help="seed of all random draws; makes a run repeatable")
+
+    @staticmethod
+    def finish(opt: Options, given: set[str]) -> None:
+        try:
+            opt.device = find_device("--gpu_ids", opt.gpu_ids)
+        except UserError:
+            if "gpu_ids" in given:
+                raise
+            print("no CUDA device found: using the CPU (--gpu_ids -1)", file=sys.stderr)
+            opt.device = find_device("--gpu_ids", "-1")
+
+
+class Architecture(Group):
+    """What a checkpoint fits; its ``opt.txt`` says these."""
+
+    title = "networks"
+
+    @staticmethod
+    def add(add: Callable, is_train: bool) -> None:
+        add("--norm_mode", default="inade", choices=["inade", "spade"], help="modulation of the generator")
+        add("--norm_G", default="spectralspadesyncbatch3x3",
+            help="[spectral]{spade,inade}{syncbatch,batch,instance}KxK: spectral norm of the generator's convolutions, "
+                 "normalisation under the modulation, kernel size of SPADE's modulation")
+        add("--norm_E", default="spectralinstance", choices=NORMS, help="normalisation of SPADE's image encoder")
+        add("--ngf", type=_CHANNELS, default=64, help="channels of the generator's and encoder's first width")
+        add("--z_dim", type=_CHANNELS, default=256, help="length of the image-level vector z that the generator starts "
+            "from")
+        add("--noise_nc", type=_CHANNELS, default=64, help="length of an instance's noise vector (inade)")
+        add("--num_upsampling_layers", default="normal", choices=sorted(UPSAMPLINGS),
+            help="how often the resolution is doubled: normal 5 times, more 6, most 7")
+        add("--use_vae", action="store_true", help="use the (instance) encoder")
+        add("--no_instance", action="store_true", help="no instance edge channel in the semantic input")
+        add("--label_nc", type=integer(1, 2**16), default=182, help="number of classes, without don't care")
+        add("--contain_dontcare_label", action="store_true", help="value 255 of a label map is one more class")
+        add("--crop_size", type=_PIXELS, default=512, help="pixels: width of the network's images")
+        add("--aspect_ratio", type=number(0, exclusive=True), default=1.0, help="width / height of the images")
+        add("--netG", default="spade", choices=["spade"], help=COMPATIBILITY + ": SPADE's generator")
+        add("--nef", type=int, default=16, help=COMPATIBILITY + ": the encoder's width is --ngf")
+        add("--output_nc", type=int, default=3, choices=[3], help=COMPATIBILITY + ": images are RGB")
+        unused = "" if is_train else COMPATIBILITY + "; "
+        add("--init_type", default="xavier", help=unused + "initial distribution of weights",
+            choices=["kaiming", "none", "normal", "orthogonal", "xavier", "xavier_uniform"])
+        add("--init_variance", type=number(0, exclusive=True), default=0.02,
+            help=unused + "gain (std for normal) of the initial distribution")
+
+
+class Data(Group):
+    title = "data"
+
+    @staticmethod
+    def add(add: Callable, is_train: bool) -> None:
+        add("--dataset_mode", default="coco", choices=sorted(DATASET_DEFAULTS), help="kind of data set")
+        add("--dataroot", default="./datasets/cityscapes", help="folder of the data set")
+        add("--phase", default="train", choices=["train", "val", "test"],
+            help="split to read: train, or the one to test on (val and test mean the same)")
+        add("--label_dir", help="custom: folder of label maps; default: {train,val}_label under --dataroot")
+        add("--image_dir", help="custom: folder of photos that belong to --label_dir")
+        add("--instance_dir", help="custom: folder of instance maps that belong to --label_dir")
+        add("--label_colors", default=None, metavar="FILE",
+            help="text table of label maps that are drawn in colours: lines `r g b id [name]`")
+        add("--preprocess_mode", default="scale_width_and_crop", choices=PREPROCESS_MODES,
+            help="how images are brought to size")
+        add("--load_size", type=_PIXELS, default=1024, help="pixels: size that images are scaled to")
+        add("--no_pairing_check", action="store_true", help="do not check that file names pair up")
+        add("--max_dataset_size", type=integer(1, sys.maxsize), default=sys.maxsize, help="use only this many images")
+        add("--cache_filelist_write", action="store_true", help="save the list of files for --cache_filelist_read")
+        add("--cache_filelist_read", action="store_true", help="read the saved list of files instead of the folders")
+
+    @staticmethod
+    def finish(opt: Options, given: set[str]) -> None:
+        for name in ("label_dir", "image_dir", "instance_dir"):
+            if getattr(opt, name) and opt.dataset_mode != "custom":
+                raise UserError(f"--{name}: only --dataset_mode custom reads single folders; give --dataroot, or "
+                                "--dataset_mode custom")
+
+
+class Loading(Group):
+    title = "loading"
+
+    @staticmethod
+    def add(add: Callable, is_train: bool) -> None:
+        add("--batchSize", type=integer(1, 2**16), default=1, help="images per step")
+        add("--nThreads", type=integer(0, 2**10), default=0,
+            help="data-loading processes; 0 loads in the main process")
+        add("--serial_batches", action="store_true", help="take images in order instead of at random")
+        unused = "" if is_train else COMPATIBILITY + "; "
+        add("--no_flip", action="store_true", help=unused + "no random horizontal flips in training")
+
+
+class Display(Group):
+    title = "pages"
+
+    @staticmethod
+    def add(add: Callable, is_train: bool) -> None:
+        add("--display_winsize", type=_PIXELS, default=400, help="pixels: width of images on the web pages")
+
+
+class Logging(Group):
+    """Frequencies count training images, as published."""
+
+    title = "logs and checkpoints"
+
+    @staticmethod
+    def add(add: Callable, is_train: bool) -> None:
+        add("--display_freq", type=_FREQUENCY, default=100, help="images between pictures on the training page")
+        add("--print_freq", type=_FREQUENCY, default=100, help="images between lines of loss_log.txt")
+        add("--save_latest_freq", type=_FREQUENCY, default=5000, help="images between savings of the latest networks")
+        add("--save_epoch_freq", type=_FREQUENCY, default=10, help="epochs between savings of numbered networks")
+        add("--no_html", action="store_true", help="do not write the training page")
+        add("--tf_log", action="store_true", help="also log to TensorBoard")
+        add("--debug", action="store_true", help="one epoch of at most 10 images, all of it displayed and printed")
+        add("--dry_run", action="store_true",
+            help="build everything, say what was built and found, and stop before the first step; nothing is written")
+        add("--results_dir", default="./results/", help=COMPATIBILITY)
+
+    @staticmethod
+    def finish(opt: Options, given: set[str]) -> None:
+        if opt.debug:
+            opt.niter, opt.niter_decay, opt.display_freq, opt.print_freq = 1, 0, 1, 1
+            opt.max_dataset_size = min(opt.max_dataset_size, 10)
+
+
+class Schedule(Group):
+    title = "schedule and optimisers"
+
+    @staticmethod
+    def add(add: Callable, is_train: bool) -> None:
+        add("--continue_train", action="store_true", help="resume from the networks of --which_epoch")
+        add("--which_epoch", default="latest", help="what to resume from: a number, latest or best")
+        add("--niter", type=integer(0), default=50, help="epochs at the full learning rate")
+        add("--niter_decay", type=integer(0), default=0, help="further epochs, in which the learning rate falls to 0")
+        add("--lr", type=number(0, exclusive=True), default=0.0002, help="learning rate of Adam")
+        add("--beta1", type=number(0, 1), default=0.0, help="first momentum of Adam (0.5 with --no_TTUR)")
+        add("--beta2", type=number(0, 1), default=0.9, help="second momentum of Adam (0.999 with --no_TTUR)")
+        add("--no_TTUR", action="store_true", help="the same learning rate for both sides, instead of lr/2 and 2*lr")
+        add("--D_steps_per_G", type=_FREQUENCY, default=1, help="discriminator steps per generator step")
+        add("--optimizer", default="adam", choices=["adam"], help=COMPATIBILITY + ": Adam")
+
+    @staticmethod
+    def finish(opt: Options, given: set[str]) -> None:
+        if opt.no_TTUR:
+            opt.beta1 = opt.beta1 if "beta1" in given else 0.5
+            opt.beta2 = opt.beta2 if "beta2" in given else 0.999
+        if opt.niter + opt.niter_decay < 1:
+            raise UserError(f"--niter {opt.niter} --niter_decay {opt.niter_decay}: there must be at least one epoch")
+
+
+class Losses(Group):
+    title = "losses and discriminators"
+
+    @staticmethod
+    def add(add: Callable, is_train: bool) -> None:
+        weight = number(0)
+        add("--gan_mode", default="hinge", choices=["hinge", "ls", "original", "w"], help="adversarial loss")
+        add("--lambda_feat", type=weight, default=10.0, help="weight of the feature matching loss")
+        add("--lambda_vgg", type=weight, default=10.0, help="weight of the VGG perceptual loss")
+        add("--lambda_kld", type=weight, default=0.05, help="weight of the KL divergence")
+        add("--no_ganFeat_loss", action="store_true", help="no feature matching loss")
+        add("--no_vgg_loss", action="store_true", help="no VGG perceptual loss")
+        add("--vgg_weights", default=None, help="file of torchvision's VGG19 weights; default: torch hub cache")
+        add("--ndf", type=_CHANNELS, default=64, help="channels of the discriminators' first layer")
+        add("--num_D", type=integer(1, 16), default=2,
+            help="number of discriminators, each at half the resolution of the last")
+        add("--n_layers_D", type=integer(1, 16), default=4, help="layers of each discriminator, without the last")
+        add("--norm_D", default="spectralinstance", choices=NORMS, help="normalisation of the discriminators")
+        add("--netD", default="multiscale", choices=["multiscale"], help=COMPATIBILITY + ": multiscale PatchGANs")
+        add("--netD_subarch", default="n_layer", choices=["n_layer"], help=COMPATIBILITY + ": PatchGAN")
+
+
+class Evaluation(Group):
+    title = "evaluation during training"
+
+    @staticmethod
+    def add(add: Callable, is_train: bool) -> None:
+        add("--train_eval", action="store_true", help="evaluate FID on the test split during training")
+        add("--eval_dims", type=int, default=2048, choices=[64, 192, 768, 2048], help="Inception features for FID")
+        add("--eval_epoch_freq", type=_FREQUENCY, default=10, help="epochs between evaluations")
+        add("--eval_statistics", default="",
+            help="statistics of real images, as fid_score.py's --load_np_name; '': those of --dataset_mode")
+        add("--eval_precision", default="float32", choices=["bfloat16", "float32"],
+            help="precision of Inception: the one that the statistics were made in")
+        add("--inception_weights", default=None, help="file of the FID Inception's weights; default: torch hub cache")
+
+
+class Published(Group):
+    """What published command lines of test.py may contain and testing has no use for: accepted for compatibility,
+    and left out of the help."""
+
+    title = "accepted for compatibility"
+
+    @staticmethod
+    def add(add: Callable, is_train: bool) -> None:
+        add("--norm_D", help=argparse.SUPPRESS)
+        add("--train_eval", action="store_true", help=argparse.SUPPRESS)
+        add("--eval_dims", type=int, help=argparse.SUPPRESS)
+        add("--eval_epoch_freq", type=int, help=argparse.SUPPRESS)

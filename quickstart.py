@@ -1,0 +1,76 @@
+"""The whole job in one go, on a CPU and without downloads: draw the example world, train on it, render a gallery.
+
+Every command is printed before it runs, as it can be given from the project's root.
+"""
+import argparse
+import os
+import shlex
+import subprocess
+import sys
+import time
+
+import torch
+
+from util.arguments import ArgumentParser, integer
+from util.errors import command
+
+ROOT = os.path.dirname(os.path.abspath(__file__))
+
+
+def parse() -> argparse.Namespace:
+    parser = ArgumentParser(description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--out", default="quickstart", help="folder for everything that is made")
+    parser.add_argument("--scenes", type=integer(2), default=1600, help="training scenes")
+    parser.add_argument("--size", type=integer(1), default=64, help="pixels: sides of the scenes")
+    parser.add_argument("--epochs", type=integer(1), default=7,
+                        help="epochs, in the last half with falling learning rate")
+    parser.add_argument("--width", type=integer(1), default=16,
+                        help="channels of the networks' first width (ngf and ndf)")
+    parser.add_argument("--seed", type=integer(0, 2**63 - 1), default=0, help="seed of the world and of training")
+    return parser.parse_args()
+
+
+@command
+def main() -> None:
+    args = parse()
+    start = time.perf_counter()
+    # commands run in the project's root: a path that is relative to another folder would mean another place there
+    out = args.out if os.path.samefile(os.getcwd(), ROOT) else os.path.abspath(args.out)
+    world, gallery = os.path.join(out, "world"), os.path.join(out, "gallery")
+    # such small networks gain little from a second thread, and lose all of it when another program wants the core
+    threads = os.environ.setdefault("OMP_NUM_THREADS", "1")
+    print(f"$ export OMP_NUM_THREADS={threads}")
+    run("-m", "datasets.make_scenes", "--out", world, "--num", args.scenes, "--size", args.size, "--seed", args.seed)
+    with open(os.path.join(ROOT, world, "classes.txt"), encoding="utf-8") as file:
+        classes = sum(1 for line in file if line.strip())
+    network = [
+        "--name", "scenes", "--checkpoints_dir", os.path.join(out, "checkpoints"), "--dataset_mode", "custom",
+        "--dataroot", world, "--label_nc", classes, "--load_size", args.size, "--crop_size", args.size,
+        "--ngf", args.width, "--noise_nc", 16, "--z_dim", 64, "--use_vae", "--gpu_ids", "-1", "--seed", args.seed,
+    ]
+    decay = args.epochs // 2
+    # the KL divergence is a sum over instances, so few steps want a small weight; and a high rate: docs/results.md
+    run("train.py", *network, *mixed_precision(), "--ndf", args.width, "--no_vgg_loss", "--lambda_kld", 0.002,
+        "--lr", 0.001, "--batchSize", 8, "--nThreads", 1, "--niter", args.epochs - decay, "--niter_decay", decay,
+        "--display_freq", args.scenes // 2, "--print_freq", 400, "--save_epoch_freq", args.epochs)
+    run("gallery.py", *network, "--gallery_dir", gallery, "--display_winsize", 128)
+    print(f"done in {(time.perf_counter() - start) / 60:.1f} minutes; look at {os.path.join(gallery, 'index.html')}")
+
+
+def mixed_precision() -> list[str]:
+    """``--use_amp`` where the processor has bfloat16 arithmetic, which about doubles the speed; elsewhere it costs."""
+    supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    return ["--use_amp"] if supported() else []
+
+
+def run(*arguments: object) -> None:
+    """Run ``python`` with these arguments in the project's root; end with its status if it fails."""
+    words = [str(argument) for argument in arguments]
+    print("$", shlex.join(["python", *words]), flush=True)
+    status = subprocess.run([sys.executable, *words], cwd=ROOT).returncode
+    if status:
+        sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()
