@@ -10,19 +10,19 @@ import argparse
 import json
 import math
 
-import numpy as np
 from tqdm import tqdm
 
 from data import class_names, create_dataset
-from metrics.diversity import Diversity, describe, measure_layout
+from metrics.diversity import Diversity, LayoutDistances, describe, measure_layout
 from metrics.perceptual import LPIPS, rgb_distance
 from models.synthesis import Synthesizer
 from options import Options
 from options.test_options import NetworkOptions
+from util import distributed
 from util.arguments import count, integer
 from util.errors import UserError, command
 from util.files import check_writable, write_atomically
-from util.seed import seed_everything
+from util.seed import seed_everything, seed_of
 
 # what the figures depend on, besides the networks and the data
 _PROTOCOL = ("name", "which_epoch", "norm_mode", "dataset_mode", "phase", "crop_size", "distance", "styles",
@@ -55,6 +55,7 @@ class DiversityOptions(NetworkOptions):
         add("--json", metavar="FILE", default=None, help="also write the figures to this file")
 
     def finish(self, opt: Options, given: set[str]) -> None:
+        super().finish(opt, given)
         if opt.region_samples > opt.num_samples:
             raise UserError(f"--region_samples {opt.region_samples}: must be at most --num_samples {opt.num_samples}, "
                             "whose styles they take")
@@ -72,27 +73,39 @@ class DiversityOptions(NetworkOptions):
 @command
 def main() -> None:
     opt = DiversityOptions().parse()
+    distributed.launch(opt.num_processes)
+    with distributed.processes(opt.device):
+        work(opt)
+
+
+def work(opt: Options) -> None:
+    """What each process does: its share of the layouts. The first one also puts all figures together."""
     seed_everything(opt.seed)
     distance = LPIPS(opt.perceptual_weights, opt.device) if opt.distance == "lpips" else rgb_distance
     dataset = create_dataset(opt)
     synthesizer = Synthesizer.from_options(opt)
-    diversity = Diversity()
-    layouts = synthesizer.layouts(dataset, opt.how_many)
-    total = int(min(len(dataset), opt.how_many))
-    for index, (path, layout) in enumerate(tqdm(layouts, total=total, unit="layout")):
-        diversity.add(measure_layout(
-            synthesizer, layout, distance, layout_seed(opt.seed, index), num_samples=opt.num_samples,
+    own = range(distributed.rank(), int(min(len(dataset), opt.how_many)), distributed.world_size())
+    layouts = synthesizer.layouts(dataset, own.stop, own.start, own.step)
+    found: dict[int, LayoutDistances] = {}
+    for index, (path, layout) in zip(own, tqdm(layouts, total=len(own), unit="layout",
+                                               disable=not distributed.is_main()), strict=True):
+        found[index] = measure_layout(
+            synthesizer, layout, distance, seed_of(opt.seed, index), num_samples=opt.num_samples,
             region_samples=opt.region_samples, max_regions=opt.max_regions, from_photo=opt.styles == "encoder",
-            batch_size=opt.batchSize, name=path))
+            batch_size=opt.batchSize, name=path)
+    if parts := distributed.gather(found):
+        report(opt, [distances for _, distances in sorted(item for part in parts for item in part.items())])
+
+
+def report(opt: Options, found: list[LayoutDistances]) -> None:
+    """Print, and write, the figures of all layouts."""
+    diversity = Diversity()
+    for distances in found:
+        diversity.add(distances)
     figures = {**{name: getattr(opt, name) for name in _PROTOCOL}, **diversity.figures(class_names(opt))}
     print(describe(figures))
     if opt.json:
         write_atomically(opt.json, json.dumps(figures, indent=1) + "\n")
-
-
-def layout_seed(seed: int, index: int) -> int:
-    """The seed of one layout, so that its figures do not depend on how many there are."""
-    return int(np.random.SeedSequence((seed, index)).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 if __name__ == "__main__":

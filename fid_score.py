@@ -12,13 +12,16 @@ import json
 import os
 from typing import Any
 
+import torch
+
 from metrics.distances import KID_MIN_IMAGES, fid, kid
 from metrics.images import ImageFolder
 from metrics.inception import FEATURE_DIMS, PRECISIONS, FIDInception, load_inception
 from metrics.protocol import Measured, Protocol, check_comparable, measure_folder
 from metrics.statistics_files import load_statistics, save_statistics, statistics_path
+from util import distributed
 from util.arguments import ArgumentParser, integer
-from util.device import find_device
+from util.device import device_ids, find_device
 from util.errors import UserError, command
 from util.files import check_writable, write_atomically
 
@@ -26,7 +29,15 @@ from util.files import check_writable, write_atomically
 @command
 def main() -> None:
     args = parse()
-    device, size = find_device("--gpu", args.gpu), pick_size(args)
+    device = find_device("--gpu", args.gpu)
+    distributed.launch(len(device_ids("--gpu", args.gpu)))
+    with distributed.processes(device):
+        work(args, device)
+
+
+def work(args: argparse.Namespace, device: torch.device) -> None:
+    """What each process does: its share of the images. The first one also does the rest."""
+    size = pick_size(args)
     if args.json:
         check_writable(args.json)
     if args.save_np_name:
@@ -51,9 +62,11 @@ def main() -> None:
         return measure_folder(side, inception, args.batch_size, args.num_workers, keep_features="kid" in args.metrics)
 
     real = measure(real)
-    if args.save_np_name:
+    if args.save_np_name and distributed.is_main():
         print(f"statistics saved in {save_statistics(args.save_np_name, real)}")
     fake = fake and measure(fake)
+    if not distributed.is_main():
+        return
     result = score(real, fake, args) if fake else {}
     if args.json:
         sides = {name: side and {"path": side.source, "protocol": side.protocol and side.protocol.record()}
@@ -94,7 +107,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--precision", default="float32", choices=sorted(PRECISIONS),
                         help="of the network (default float32); bfloat16 is faster, and moves the features: use it on "
                              "both sides or on neither")
-    parser.add_argument("-c", "--gpu", default="", help="CUDA device to use, e.g. 0; '' or -1 uses the CPU")
+    parser.add_argument("-c", "--gpu", default="", help="CUDA device to use, e.g. 0; '' or -1 uses the CPU. "
+                        "Several, e.g. 0,1: a process on each")
     parser.add_argument("--load_np_name", metavar="NAME", default="",
                         help="real statistics from datasets/train_mu_si/NAME/{m,s}.npy (or a path, also of an .npz)")
     parser.add_argument("--save_np_name", metavar="NAME", default="",

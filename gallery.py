@@ -49,6 +49,7 @@ class GalleryOptions(NetworkOptions):
         add("--measured", type=integer(1), default=48, help="layouts that are measured")
 
     def finish(self, opt: Options, given: set[str]) -> None:
+        super().finish(opt, given)
         if opt.norm_mode != "inade":
             raise UserError(f"--norm_mode {opt.norm_mode}: the gallery shows styles of instances; use inade")
 
@@ -60,14 +61,14 @@ def main() -> None:
     dataset = create_dataset(opt)
     synthesizer = Synthesizer.from_options(opt)
     gallery = Gallery(synthesizer)
-    shown = [(stem(path), layout) for path, layout in synthesizer.layouts(dataset, opt.layouts)]
-    for name, layout in shown:
-        gallery.add_samples(name, layout)
-    for name, layout in shown:
-        gallery.add_single_instance(name, layout)
+    shown = [(stem(path), batch) for path, batch in synthesizer.layouts(dataset, opt.layouts)]
+    for name, batch in shown:
+        gallery.add_samples(name, batch)
+    for name, batch in shown:
+        gallery.add_single_instance(name, batch)
     layouts = tqdm(synthesizer.layouts(dataset, opt.measured), total=min(opt.measured, len(dataset)),
                    desc="measuring", unit="layout")
-    figures = measure(synthesizer, (layout for _, layout in layouts), opt.samples)
+    figures = measure(synthesizer, (batch for _, batch in layouts), opt.samples)
     print(describe(figures))
     print(f"gallery: {gallery.save(figures)}")
 
@@ -80,31 +81,31 @@ class Gallery:
         self.page = Page(f"{self.opt.name}: one layout, many pictures", max(self.opt.display_winsize, 96))
         self._rows: list[list[np.ndarray]] = []
 
-    def add_samples(self, name: str, layout: Batch) -> None:
+    def add_samples(self, name: str, batch: Batch) -> None:
         """A row of ``--samples`` pictures of a layout (a batch of one), between the layout and the real picture."""
-        pictures = {"layout": self._label_picture(layout)}
+        pictures = {"layout": self._label_picture(batch)}
         for n in range(self.opt.samples):
-            pictures[f"sample {n + 1}"] = self.synthesizer.pictures(layout)[0]
+            pictures[f"sample {n + 1}"] = self.synthesizer.pictures(batch)[0]
         if self.synthesizer.model.netE is not None:
-            pictures["reconstruction"] = reconstruct(self.synthesizer, layout)
-        if layout.image is not None:
-            pictures["real"] = to_pictures(layout.image)[0]
+            pictures["reconstruction"] = reconstruct(self.synthesizer, batch)
+        if batch.image is not None:
+            pictures["real"] = to_pictures(batch.image)[0]
         self._add_row(name, name, pictures)
 
-    def add_single_instance(self, name: str, layout: Batch) -> None:
+    def add_single_instance(self, name: str, batch: Batch) -> None:
         """A row in which one instance alone is resampled, see :func:`foreground_instance`; nothing if there is none."""
-        instance = layout.layout.instance[0]
+        instance = batch.layout.instance[0]
         chosen = foreground_instance(instance)
         if chosen is None:
             return
-        dimmed = self._label_picture(layout)
+        dimmed = self._label_picture(batch)
         dimmed[(instance != chosen).cpu().numpy()] //= 3
         pictures = {"resampled instance": dimmed}
-        styles, drawn = self.synthesizer.draw_styles(layout), []
+        styles, drawn = self.synthesizer.draw_styles(batch), []
         for n in range(self.opt.samples):
-            drawn.append(self.synthesizer.pictures(layout, styles)[0])
+            drawn.append(self.synthesizer.pictures(batch, styles)[0])
             pictures[f"style {n + 1}"] = drawn[-1]
-            styles = styles.exchange(self.synthesizer.draw_styles(layout), [chosen])
+            styles = styles.exchange(self.synthesizer.draw_styles(batch), [chosen])
         change = np.abs(drawn[-1].astype(int) - drawn[0]).mean(2)
         pictures["change, first to last"] = (255 * change / max(change.max(), 1)).astype(np.uint8)
         self._add_row(f"{name}: instance {chosen} alone resampled", f"{name}_instance", pictures)
@@ -121,8 +122,8 @@ class Gallery:
         self.page.save(path)
         return path
 
-    def _label_picture(self, layout: Batch) -> np.ndarray:
-        return colorize(layout.layout.label[0].cpu().numpy(), self.opt.num_classes)
+    def _label_picture(self, batch: Batch) -> np.ndarray:
+        return colorize(batch.layout.label[0].cpu().numpy(), self.opt.num_classes)
 
     def _add_row(self, heading: str, stem: str, pictures: dict[str, np.ndarray]) -> None:
         row = []
@@ -146,11 +147,11 @@ def contact_sheet(rows: list[list[np.ndarray]], width: int = 128, gap: int = 4) 
     return np.asarray(sheet)
 
 
-def reconstruct(synthesizer: Synthesizer, layout: Batch) -> np.ndarray:
+def reconstruct(synthesizer: Synthesizer, batch: Batch) -> np.ndarray:
     """The picture [H, W, 3] of RGB bytes in the mean styles that the encoder sees in the real one, with a random z."""
-    prior = synthesizer.draw_styles(layout)
-    styles = synthesizer.encode_styles(layout, Styles(prior.z, torch.zeros_like(prior.noise)))
-    return synthesizer.pictures(layout, styles)[0]
+    prior = synthesizer.draw_styles(batch)
+    styles = synthesizer.encode_styles(batch, Styles(prior.z, torch.zeros_like(prior.noise)))
+    return synthesizer.pictures(batch, styles)[0]
 
 
 def foreground_instance(instance: torch.Tensor) -> int | None:
@@ -170,21 +171,21 @@ def measure(synthesizer: Synthesizer, layouts: Iterable[Batch], samples: int) ->
     ``area_share``: the part of the picture that the instance covers. Both are means over layouts.
     """
     spread, changes = ColourSpread(), []
-    for layout in layouts:
-        label, instance = (ids[0].cpu().numpy() for ids in (layout.layout.label, layout.layout.instance))
-        pictures = np.concatenate([synthesizer.pictures(layout) for _ in range(max(samples, 2))])
-        spread.add(label, instance, pictures, None if layout.image is None else to_pictures(layout.image)[0])
-        chosen = foreground_instance(layout.layout.instance[0])
+    for batch in layouts:
+        label, instance = (ids[0].cpu().numpy() for ids in (batch.layout.label, batch.layout.instance))
+        pictures = np.concatenate([synthesizer.pictures(batch) for _ in range(max(samples, 2))])
+        spread.add(label, instance, pictures, None if batch.image is None else to_pictures(batch.image)[0])
+        chosen = foreground_instance(batch.layout.instance[0])
         if chosen is not None:
-            changes.append(resample(synthesizer, layout, chosen))
+            changes.append(resample(synthesizer, batch, chosen))
     return {**spread.figures(),
             "inside_share": float(np.mean([change.inside_share for change in changes])) if changes else None,
             "area_share": float(np.mean([change.area for change in changes])) if changes else None}
 
 
-def resample(synthesizer: Synthesizer, layout: Batch, instance: int) -> Change:
+def resample(synthesizer: Synthesizer, batch: Batch, instance: int) -> Change:
     """What other styles of one instance change, from one sample to another."""
-    paint, styles, others = Painter(synthesizer, layout), *(synthesizer.draw_styles(layout) for _ in range(2))
+    paint, styles, others = Painter(synthesizer, batch), *(synthesizer.draw_styles(batch) for _ in range(2))
     return style_change(paint, rgb_distance, paint(styles), styles, others, [instance])
 
 

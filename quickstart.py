@@ -39,7 +39,7 @@ def main() -> None:
     world, gallery = os.path.join(out, "world"), os.path.join(out, "gallery")
     # such small networks gain little from a second thread, and lose all of it when another program wants the core
     threads = os.environ.setdefault("OMP_NUM_THREADS", "1")
-    print(f"$ export OMP_NUM_THREADS={threads}")
+    print(f"export OMP_NUM_THREADS={threads}")
     run("-m", "datasets.make_scenes", "--out", world, "--num", args.scenes, "--size", args.size, "--seed", args.seed)
     with open(os.path.join(ROOT, world, "classes.txt"), encoding="utf-8") as file:
         classes = sum(1 for line in file if line.strip())
@@ -66,7 +66,7 @@ def mixed_precision() -> list[str]:
 def run(*arguments: object) -> None:
     """Run ``python`` with these arguments in the project's root; end with its status if it fails."""
     words = [str(argument) for argument in arguments]
-    print("$", shlex.join(["python", *words]), flush=True)
+    print(shlex.join([os.path.relpath(sys.executable, ROOT), *words]), flush=True)
     status = subprocess.run([sys.executable, *words], cwd=ROOT).returncode
     if status:
         sys.exit(status)

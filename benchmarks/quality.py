@@ -51,6 +51,7 @@ class QualityOptions(NetworkOptions):
         add("--json", metavar="FILE", default=None, help="also write the figures to this file")
 
     def finish(self, opt: Options, given: set[str]) -> None:
+        super().finish(opt, given)
         if opt.norm_mode != "inade":
             raise UserError(f"--norm_mode {opt.norm_mode}: the yardstick resamples instances; use inade")
         opt.use_vae = False  # styles are those of the prior

@@ -11,7 +11,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from util.errors import UserError
-from util.files import atomic_path
+from util.files import atomic_path, regular
 
 _KEY = "comment"  # of the text chunk that holds the note
 _PNG_END = b"IEND\xaeB`\x82"
@@ -38,7 +38,7 @@ def make_note(recipe: str, sources: Iterable[str]) -> str:
 def read_note(path: str) -> str | None:
     """The note of a whole PNG that :func:`write_ids` wrote. None for other files."""
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=regular) as file:
             with Image.open(file, formats=["PNG"]) as image:  # reads no further than to the pixels
                 note = image.info.get(_KEY)
             file.seek(-len(_PNG_END), os.SEEK_END)

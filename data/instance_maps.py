@@ -87,3 +87,8 @@ def split_components(classes: np.ndarray, min_area: int = 1, only: Collection[in
         instances[window][mask] = count + ids[regions[mask] - 1]
         count += ids.max() + 1
     return renumber(instances)
+
+
+def main_classes(label: np.ndarray, instance: np.ndarray) -> dict[int, int]:
+    """Instance id -> the class of most of its pixels, for maps [H, W] of class and instance ids; ids ascending."""
+    return {int(i): int(np.bincount(label[instance == i]).argmax()) for i in np.unique(instance)}

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from util.errors import UserError
+from util.files import read_text
 
 _HIGHEST_ID = 2**16 - 1
 
@@ -43,13 +44,7 @@ def read_label_colors(path: str) -> LabelColors:
 
     :raises UserError: the file cannot be read, a line is not of that form, or a colour has two ids.
     """
-    try:
-        with open(path, encoding="utf-8") as file:
-            lines = file.read().splitlines()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "not a text file"
-        raise UserError(f"--label_colors {path}: cannot be read ({reason}); give a text file of lines `r g b id name`"
-                        ) from error
+    lines = read_text(path, "--label_colors", "give a text file of lines `r g b id name`").splitlines()
     id_of: dict[int, int] = {}
     names: dict[int, str] = {}
     for number, line in enumerate(lines, 1):

@@ -9,7 +9,7 @@ from data.kinds import DATASETS
 from data.sample import Files
 from options.options import Options
 from util.errors import UserError
-from util.files import write_atomically
+from util.files import read_text, write_atomically
 
 # what a saved list of files depends on, besides the split
 _LIST_OPTIONS = ("norm_mode", "no_instance", "needs_photos", "no_pairing_check", "image_dir", "instance_dir")
@@ -120,12 +120,11 @@ def _check_all_paired(files: dict[str, str], others: Collection[str], problem: s
 
 
 def _read_list(path: str, folder: str, options: dict[str, Any]) -> list[Files]:
-    """The files of a saved list. None if it was written with other options."""
+    """The files of a saved list. empty if it was written with other options."""
     try:
-        with open(path, encoding="utf-8") as file:
-            written_for, *rows = [json.loads(line) for line in file]
+        written_for, *rows = map(json.loads, read_text(path, "--cache_filelist_read", "remove it").splitlines())
         files = [Files._make(name and os.path.join(folder, name) for name in row) for row in rows]
-    except (OSError, ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise UserError(f"--cache_filelist_read: cannot read {path} ({error}); remove it") from error
     return files if written_for == options else []
 

@@ -1,5 +1,7 @@
 """The loader that feeds the networks: batches, and the order of the samples."""
-from collections.abc import Iterator
+import atexit
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,11 @@ from data.kinds import DATASETS
 from data.pix2pix_dataset import Pix2pixDataset
 from data.transforms import check_sizes
 from options.options import Options
+from util import distributed
 from util.errors import UserError
+from util.signals import leave_signals_to_the_parent
+
+Indices = Sequence[int]
 
 
 def create_dataset(opt: Options) -> Pix2pixDataset:
@@ -25,7 +31,11 @@ def create_dataset(opt: Options) -> Pix2pixDataset:
 
 
 def create_dataloader(opt: Options) -> "EpochDataLoader":
-    """Batches of --batchSize, shuffled unless --serial_batches. Training leaves out the last incomplete one.
+    """Batches of --batchSize, shuffled unless --serial_batches. Training leaves out the last incomplete one, and splits
+    batches into --accumulate parts.
+
+    Several processes share the batches. In training each gets its rows of every one; elsewhere every N-th batch, so
+    that batches are the same however many there are.
 
     :raises UserError: as :func:`create_dataset`, or fewer images than --batchSize in training. While loading, in this
         process or in a worker: a bad file, or images of different sizes in one batch.
@@ -33,43 +43,74 @@ def create_dataloader(opt: Options) -> "EpochDataLoader":
     dataset = create_dataset(opt)
     if opt.isTrain and len(dataset) < opt.batchSize:
         raise UserError(f"--batchSize {opt.batchSize}: there are only {len(dataset)} images; give at most that many")
-    return EpochDataLoader(
+    batch, share = opt.batchSize, functools.partial(every_nth_batch, batch=opt.batchSize)
+    if opt.isTrain:
+        batch //= opt.accumulate * distributed.world_size()
+        share = functools.partial(rows_of_batches, rows=batch, step=opt.batchSize)
+    loader = EpochDataLoader(
         dataset,
-        batch_size=opt.batchSize,
-        sampler=EpochSampler(len(dataset), dataset.seed, shuffle=not opt.serial_batches),
+        batch_size=batch,
+        sampler=EpochSampler(len(dataset), dataset.seed, shuffle=not opt.serial_batches, share=share),
         drop_last=opt.isTrain,
         num_workers=opt.nThreads,
         persistent_workers=opt.nThreads > 0,
         pin_memory=opt.device.type == "cuda",
         collate_fn=collate,
+        worker_init_fn=_start_worker,
         # its draws are for workers' seeds; left to the default generator, they would shift the networks' noise
         generator=torch.Generator(),
     )
+    atexit.register(loader.close)
+    return loader
+
+
+def _start_worker(number: int) -> None:
+    leave_signals_to_the_parent()
+
+
+def rows_of_batches(order: Indices, rows: int, step: int) -> Indices:
+    """This process's samples in training: of all batches of N times ``rows`` samples its ``rows``. What is left after
+    whole steps of ``step`` samples is left out."""
+    first, batch = distributed.rank() * rows, distributed.world_size() * rows
+    starts = range(first, len(order) // step * step, batch)
+    return [index for start in starts for index in order[start:start + rows]]
+
+
+def every_nth_batch(order: Indices, batch: int) -> Indices:
+    """This process's samples elsewhere: every N-th batch of ``batch`` samples."""
+    starts = range(distributed.rank() * batch, len(order), distributed.world_size() * batch)
+    return [index for start in starts for index in order[start:start + batch]]
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
     """Yields ``(epoch, index)`` of every sample, in an order that only ``seed`` and ``epoch`` determine.
 
+    :param share: what this process takes of an order; all of it by default.
+
     The epoch travels with the index, so that workers, persistent or not, augment for the right one. It advances with
     every pass. Assign ``epoch`` to start elsewhere, and ``start`` to leave out that many samples of the next pass.
     """
 
-    def __init__(self, length: int, seed: int, shuffle: bool):
-        self.length, self.seed, self.shuffle = length, seed, shuffle
+    def __init__(self, length: int, seed: int, shuffle: bool, share: Callable[[Indices], Indices] = list):
+        self.length, self.seed, self.shuffle, self.share = length, seed, shuffle, share
         self.epoch = 0
         self.start = 0
 
     def __len__(self) -> int:
-        return self.length
+        return len(self.share(range(self.length)))
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        epoch, self.epoch = self.epoch, self.epoch + 1
-        start, self.start = self.start, 0
+        epoch, indices = self.epoch, self.next_pass()
+        self.epoch, self.start = epoch + 1, 0
+        return iter([(epoch, index) for index in indices])
+
+    def next_pass(self) -> Indices:
+        """What the next pass will yield, without the epoch."""
         order = range(self.length)
         if self.shuffle:
-            seed = np.random.SeedSequence((self.seed, epoch)).generate_state(2).view(np.int64)[0]
+            seed = np.random.SeedSequence((self.seed, self.epoch)).generate_state(2).view(np.int64)[0]
             order = torch.randperm(self.length, generator=torch.Generator().manual_seed(int(seed))).tolist()
-        return iter([(epoch, index) for index in order[start:]])
+        return self.share(order[self.start:])
 
 
 class EpochDataLoader(DataLoader):
@@ -84,9 +125,24 @@ class EpochDataLoader(DataLoader):
     def seed(self, seed: int) -> None:
         self.dataset.seed = self.sampler.seed = seed
 
+    def close(self) -> None:
+        """End the data-loading processes.
+
+        Python would send them SIGTERM in the end and wait for them, but they leave signals to this process.
+        """
+        if self._iterator is not None:
+            self._iterator._shutdown_workers()
+            self._iterator = None
+
+    def numbered(self) -> Iterator[tuple[Indices, dict[str, Any]]]:
+        """Batches, each with the indices of its samples in the data set."""
+        indices = self.sampler.next_pass()
+        for start, data in zip(range(0, len(indices), self.batch_size), self, strict=True):
+            yield indices[start:start + self.batch_size], data
+
     def set_epoch(self, epoch: int, start: int = 0) -> None:
-        """Make the next pass draw the order, crops and flips of ``epoch`` (≥ 0), from its sample ``start`` on. Later
-        passes go on from there."""
+        """Make the next pass draw the order, crops and flips of ``epoch`` (≥ 0), from its sample ``start`` on, counted
+        over all processes. Later passes go on from there."""
         self.sampler.epoch, self.sampler.start = epoch, start
 
 

@@ -150,7 +150,10 @@ def command_line(opt: Options, changes: dict[str, Any]) -> str:
     words = ["python", "train.py"]
     for name in names:
         value = changes.get(name, getattr(opt, name))
-        words += [f"--{name}"] if value is True else [] if value is False else [f"--{name}", str(value)]
+        if value is True:
+            words.append(f"--{name}")
+        elif value is not False:  # with "=", since a value may begin with "-"
+            words += [f"--{name}={value}"] if str(value).startswith("-") else [f"--{name}", str(value)]
     return shlex.join(words)
 
 

@@ -44,24 +44,24 @@ class LayoutDistances(NamedTuple):
 class Painter:
     """Pictures of one layout: ``paint(styles)`` makes images [N, 3, H, W] in [-1, 1] in styles [N, ...].
 
-    :param layout: a batch of one.
+    :param batch: a batch of one.
     :param batch_size: how many pictures are made at once.
     """
 
-    def __init__(self, synthesizer: Synthesizer, layout: Batch, batch_size: int = 1):
-        self.layout = layout
+    def __init__(self, synthesizer: Synthesizer, batch: Batch, batch_size: int = 1):
+        self.layout = batch
         self._synthesizer, self._batch_size = synthesizer, batch_size
         # one batch for each count, because a batch keeps what was derived from its layout
-        self._copies = functools.cache(functools.partial(copies, layout))
+        self._copies = functools.cache(functools.partial(copies, batch))
 
     def __call__(self, styles: Styles) -> Tensor:
         parts = [styles[start:start + self._batch_size] for start in range(0, len(styles), self._batch_size)]
         return torch.cat([self._synthesizer.images(self._copies(len(part)), part) for part in parts])
 
 
-def copies(layout: Batch, count: int) -> Batch:
+def copies(batch: Batch, count: int) -> Batch:
     """A batch of ``count`` times the one layout, without its photo."""
-    one = layout.layout
+    one = batch.layout
     label, instance = (ids.expand(count, -1, -1) for ids in (one.label, one.instance))
     return Batch(Layout(label, instance, one.num_classes, one.with_edges))
 
@@ -84,12 +84,12 @@ def style_change(paint: Painter, distance: PairDistance, before: Tensor, styles:
     return Change(local[inside].mean().item(), outside, inside.double().mean().item())
 
 
-def measure_layout(synthesizer: Synthesizer, layout: Batch, distance: PairDistance, seed: int, *,
+def measure_layout(synthesizer: Synthesizer, batch: Batch, distance: PairDistance, seed: int, *,
                    num_samples: int = 10, region_samples: int = 4, max_regions: int = 8, from_photo: bool = False,
                    batch_size: int = 8, name: str = "layout") -> LayoutDistances:
     """The distances on one layout. They depend on it and the seed, not on other layouts or the batch size.
 
-    :param layout: a batch of one; with its photo if styles are taken from there.
+    :param batch: a batch of one; with its photo if styles are taken from there.
     :param seed: of PyTorch's default generators, from which styles and the choice of regions are drawn.
     :param num_samples: samples of the layout, 2 or more.
     :param region_samples: pictures for each region, from 2 to ``num_samples``.
@@ -100,13 +100,13 @@ def measure_layout(synthesizer: Synthesizer, layout: Batch, distance: PairDistan
     :raises UserError: the generator makes numbers that are not finite.
     """
     torch.manual_seed(seed)
-    styles = synthesizer.draw_styles(copies(layout, num_samples))
+    styles = synthesizer.draw_styles(copies(batch, num_samples))
     if from_photo:
-        styles = synthesizer.encode_styles(layout, styles)
-    parts = None if styles.noise is None else Parts(layout)
+        styles = synthesizer.encode_styles(batch, styles)
+    parts = None if styles.noise is None else Parts(batch)
     if parts:
-        layout, styles = parts.layout, Styles(styles.z, styles.noise[:, parts.instances])
-    paint = Painter(synthesizer, layout, batch_size)
+        batch, styles = parts.layout, Styles(styles.z, styles.noise[:, parts.instances])
+    paint = Painter(synthesizer, batch, batch_size)
     images = paint(styles)
     if not images.isfinite().all():
         raise UserError(f"{name}: the generator's picture of it has values that are not finite; choose other networks "
@@ -139,10 +139,10 @@ class Parts:
     ``layout`` the layout with its parts for instances.
     """
 
-    def __init__(self, layout: Batch):
-        one = layout.layout
+    def __init__(self, batch: Batch):
+        one = batch.layout
         label, instance = (ids[0].cpu().numpy() for ids in (one.label, one.instance))
-        self.owner = instance_classes(layout)
+        self.owner = instance_classes(batch)
         keys, parts = np.unique(instance * one.num_classes + label, return_inverse=True)
         self.instances, self.classes = np.divmod(keys, one.num_classes)
         ids = torch.from_numpy(parts.reshape(1, *label.shape)).to(one.label.device)

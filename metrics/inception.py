@@ -6,7 +6,6 @@ average pools leave the zero padding out of the mean, and the last block takes a
 classes, whose scores FID does not use.
 """
 import hashlib
-import pickle
 import sys
 
 import torch
@@ -15,6 +14,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models import inception as tv
 
+from util.checkpoints import load_tensors
 from util.errors import UserError
 from util.weights import find_weights
 
@@ -176,13 +176,13 @@ def load_inception(
     :raises UserError: the file is missing, damaged, or of another network.
     """
     file = find_weights(path, "Inception", WEIGHTS_URL, "give the file with --inception_weights FILE")
+    with torch.device("meta"):  # the weights come from the file; do not draw any here
+        network = FIDInception(dims)
+    network.load_state_dict(_read_weights(file, network), strict=True, assign=True)
     digest = _sha256(file)
     if path is None and not digest.startswith(_HASH_START):
         print(f"warning: {file} is not the published file (its SHA-256 does not begin with {_HASH_START}); "
               "the FID will not compare with published figures", file=sys.stderr)
-    with torch.device("meta"):  # the weights come from the file; do not draw any here
-        network = FIDInception(dims)
-    network.load_state_dict(_read_weights(file, network), strict=True, assign=True)
     network.eval().requires_grad_(False).fold_batch_norm()
     network.weights, network.precision = digest, precision
     return network.to(device=device, dtype=PRECISIONS[precision]).to(memory_format=torch.channels_last)
@@ -203,14 +203,14 @@ def _read_weights(path: str, network: FIDInception) -> dict[str, torch.Tensor]:
     """A state dict that fits ``network`` exactly: float32, batch counters (unused, not in all files) put in."""
     remedy = f"use {WEIGHTS_FILE} from {WEIGHTS_URL}"
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        state = load_tensors(path)
+    except UserError as error:
         raise UserError(f"{path}: cannot be read as PyTorch weights; {remedy}") from error
     if not isinstance(state, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
         raise UserError(f"{path}: holds no state dict; {remedy}")
 
     counters = {key: torch.zeros((), dtype=torch.long) for key in network.state_dict() if key.endswith("_tracked")}
-    state = {key: tensor for key, tensor in state.items() if key not in counters}
+    state = {str(key): tensor for key, tensor in state.items() if key not in counters}
     expected = {key: tensor for key, tensor in network.state_dict().items() if key not in counters}
     differences = {
         "missing": sorted(expected.keys() - state.keys()),

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor
 
-from models.synthesis import main_classes
+from data.instance_maps import main_classes
 
 LEAST_PIXELS = 16  # of an instance whose looks are compared
 LEAST_INSTANCES = 8  # of a class whose looks are compared

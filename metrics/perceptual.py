@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from util.checkpoints import load_tensors
 from util.errors import UserError
 from util.weights import find_weights
 
@@ -77,7 +78,7 @@ def _load(path: str) -> nn.Module:
                         map_location="cpu", weights_only=True)
     network.load_state_dict(linear, strict=False, assign=True)
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = load_tensors(path)
         # slice1.0.weight of the package is features.0.weight of torchvision
         backbone = {key: state["features." + key.partition(".")[2]].float() for key in network.net.state_dict()}
         network.net.load_state_dict(backbone, assign=True)

@@ -7,16 +7,18 @@ in where the pixels come from.
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
+from data.loading import every_nth_batch
 from metrics.images import ImageFolder
 from metrics.inception import FIDInception
-from metrics.statistics import FeatureStatistics, Gaussian
+from metrics.statistics import FeatureStatistics, Gaussian, joined
+from util import distributed
 from util.errors import UserError
 
 _CPU_BATCH = 8  # where the network is fastest on a CPU: activations stay in its caches
@@ -79,7 +81,7 @@ class Meter:
         self.inception = inception
         self.statistics = FeatureStatistics(inception.dims)
         on_cpu = inception.fc.weight.device.type == "cpu"
-        self._batch_size = min(batch_size, _CPU_BATCH) if on_cpu else batch_size
+        self.batch_size = min(batch_size, _CPU_BATCH) if on_cpu else batch_size
         self._waiting: list[tuple[torch.Tensor, str]] = []
         self._features: list[np.ndarray] | None = [] if keep_features else None
 
@@ -91,14 +93,17 @@ class Meter:
         if pixels.dtype != torch.uint8:
             raise ValueError(f"pixels of type {pixels.dtype}: the protocol is of 8-bit images")
         self._waiting += zip(pixels, names, strict=True)
-        while len(self._waiting) >= self._batch_size:
-            self._measure(self._batch_size)
+        while len(self._waiting) >= self.batch_size:
+            self._measure(self.batch_size)
 
     def finish(self) -> tuple[FeatureStatistics, np.ndarray | None]:
         """Statistics of all images, and their features if they were to be kept."""
         if self._waiting:
             self._measure(len(self._waiting))
-        return self.statistics, None if self._features is None else np.concatenate(self._features)
+        return self.statistics, None if self._features is None else self._kept()
+
+    def _kept(self) -> np.ndarray:
+        return np.concatenate([np.empty((0, self.inception.dims), np.float32), *self._features])
 
     def _measure(self, count: int) -> None:
         (pixels, names), self._waiting = zip(*self._waiting[:count], strict=True), self._waiting[count:]
@@ -119,7 +124,8 @@ def measure_folder(
     threads: int | None = None,
     keep_features: bool = False,
 ) -> Measured:
-    """Measure image files, with a progress bar (on a terminal).
+    """Measure image files, with a progress bar (on a terminal). Several processes share the batches; what the first one
+    returns is of all images.
 
     :param threads: that decode images; None: one beside a network on the CPU, else up to eight.
     :raises UserError: an image that cannot be read, has another size, or whose features are not finite.
@@ -127,11 +133,19 @@ def measure_folder(
     if threads is None:
         threads = 1 if inception.fc.weight.device.type == "cpu" else min(8, os.cpu_count() or 1)
     meter = Meter(inception, batch_size, keep_features)
-    with tqdm(total=len(folder.files), desc=folder.source, unit="img", disable=None) as progress:
-        for path, image in zip(folder.files, folder.pixels(threads), strict=True):
+    indices = every_nth_batch(range(len(folder.files)), meter.batch_size)
+    own = replace(folder, files=[folder.files[index] for index in indices])
+    quiet = None if distributed.is_main() else True
+    with tqdm(total=len(own.files), desc=folder.source, unit="img", disable=quiet) as progress:
+        for path, image in zip(own.files, own.pixels(threads), strict=True):
             meter.add(torch.from_numpy(image).permute(2, 0, 1)[None], [path])
             progress.update()
     statistics, features = meter.finish()
+    if parts := distributed.gather((indices, statistics, features)):
+        statistics = joined([part[1] for part in parts])
+        if keep_features:
+            order = np.argsort(np.concatenate([part[0] for part in parts]).astype(int))
+            features = np.concatenate([part[2] for part in parts])[order]
     protocol = Protocol.of(folder.size, folder.resize, statistics.count, inception)
     return Measured(folder.source, statistics, protocol, features)
 

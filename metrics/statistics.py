@@ -1,4 +1,5 @@
 """Gaussian statistics of features: mean and unbiased covariance in float64, gathered batch by batch."""
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -108,6 +109,14 @@ class FeatureStatistics:
     def _require(self, least: int) -> None:
         if self.count < least:
             raise UserError(f"statistics of {self.count} images: a mean needs 1, a covariance 2 of them")
+
+
+def joined(parts: Sequence[FeatureStatistics]) -> FeatureStatistics:
+    """The statistics of all parts together; the first takes in the others."""
+    whole, *others = parts
+    for part in others:
+        whole.merge(part)
+    return whole
 
 
 def _join(first: tuple, second: tuple) -> tuple[int, np.ndarray, np.ndarray]:

@@ -6,19 +6,16 @@ look at. Files from elsewhere have none.
 import contextlib
 import json
 import os
-import zipfile
-import zlib
 
 import numpy as np
 
 from metrics.protocol import Measured, Protocol
 from metrics.statistics import checked_gaussian
 from util.errors import UserError
-from util.files import atomic_path
+from util.files import atomic_path, regular
 
 STATISTICS_DIR = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "datasets", "train_mu_si")
 _ARRAYS, _RECORD = ("m.npy", "s.npy"), "protocol.json"
-_UNREADABLE = (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error)
 
 
 def statistics_path(name_or_path: str) -> str:
@@ -42,7 +39,7 @@ def load_statistics(name_or_path: str, dims: int) -> Measured:
                         "fid_score.py FOLDER --save_np_name NAME (see datasets/train_mu_si/README.md)") from error
     except KeyError as error:
         raise UserError(f"{path}: has no arrays mu and sigma; make it with pytorch-fid or --save_np_name") from error
-    except _UNREADABLE as error:
+    except Exception as error:  # zip, NumPy and JSON fail in many ways, which all mean that it cannot be used
         raise UserError(f"{path}: cannot be read as FID statistics; make them anew with --save_np_name") from error
     gaussian = checked_gaussian(mean, covariance, dims, path)
     if protocol and protocol.dims != dims:
@@ -52,15 +49,19 @@ def load_statistics(name_or_path: str, dims: int) -> Measured:
 
 
 def _read_npz(path: str) -> tuple[np.ndarray, np.ndarray, str | None]:
-    with np.load(path, allow_pickle=False) as file:
+    with open(path, "rb", opener=regular) as source, np.load(source, allow_pickle=False) as file:
         return file["mu"], file["sigma"], str(file["protocol"]) if "protocol" in file else None
 
 
 def _read_folder(path: str) -> tuple[np.ndarray, np.ndarray, str | None]:
-    mean, covariance = (np.load(os.path.join(path, name), allow_pickle=False) for name in _ARRAYS)
-    with contextlib.suppress(FileNotFoundError), open(os.path.join(path, _RECORD), encoding="utf-8") as file:
-        return mean, covariance, file.read()
-    return mean, covariance, None
+    arrays = []
+    for name in _ARRAYS:
+        with open(os.path.join(path, name), "rb", opener=regular) as file:
+            arrays.append(np.load(file, allow_pickle=False))
+    with (contextlib.suppress(FileNotFoundError),
+          open(os.path.join(path, _RECORD), encoding="utf-8", opener=regular) as file):
+        return *arrays, file.read()
+    return *arrays, None
 
 
 def save_statistics(name_or_path: str, measured: Measured) -> str:

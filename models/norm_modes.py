@@ -2,13 +2,12 @@
 losses see what. One class each; :class:`NormMode` says what a mode must have."""
 from typing import Protocol
 
-import torch
 from torch import Tensor, nn
 
 from models.networks import build_image_encoder, build_instance_encoder
 from models.networks.layout import Layout
 from models.networks.normalization import INADE, SPADE, Condition, parse_norm_name
-from models.networks.styles import Styles
+from models.networks.styles import Normal, Styles, noise_of_batch
 from options.options import Options
 
 
@@ -26,8 +25,11 @@ class NormMode(Protocol):
     def build_encoder(self) -> nn.Module:
         """``netE``, called as ``netE(image, layout)`` for a :class:`~models.networks.styles.Posterior`."""
 
-    def prior(self, layout: Layout) -> Styles:
-        """Styles of the prior for a batch, drawn from PyTorch's default generator: z, then the instances' noise."""
+    def prior(self, layout: Layout, normal: Normal | None = None) -> Styles:
+        """Styles of the prior for a batch: z, then the instances' noise.
+
+        :param normal: where they are drawn from; None: PyTorch's default generator.
+        """
 
     def inputs(self, layout: Layout, styles: Styles) -> tuple[Tensor, Condition]:
         """What the generator is called with."""
@@ -51,10 +53,10 @@ class InadeMode:
     def build_encoder(self) -> nn.Module:
         return build_instance_encoder(self._opt)
 
-    def prior(self, layout: Layout) -> Styles:
-        batch, device = layout.batch_size, layout.label.device
-        z = torch.randn(batch, self._opt.z_dim, device=device)
-        return Styles(z, torch.randn(batch, layout.num_instances, 2, self._opt.noise_nc, device=device))
+    def prior(self, layout: Layout, normal: Normal | None = None) -> Styles:
+        normal = normal or noise_of_batch(layout)
+        z = normal(self._opt.z_dim)
+        return Styles(z, normal(layout.num_instances, 2, self._opt.noise_nc))
 
     def inputs(self, layout: Layout, styles: Styles) -> tuple[Tensor, Condition]:
         return styles.z, Condition(layout, styles.noise)
@@ -78,7 +80,7 @@ class SpadeMode:
     def build_encoder(self) -> nn.Module:
         return build_image_encoder(self._opt)
 
-    def prior(self, layout: Layout) -> Styles:
+    def prior(self, layout: Layout, normal: Normal | None = None) -> Styles:
         return Styles()
 
     def inputs(self, layout: Layout, styles: Styles) -> tuple[Tensor, Condition]:
@@ -90,8 +92,8 @@ class SpadeVaeMode(SpadeMode):
 
     start_is_map = False
 
-    def prior(self, layout: Layout) -> Styles:
-        return Styles(torch.randn(layout.batch_size, self._opt.z_dim, device=layout.label.device))
+    def prior(self, layout: Layout, normal: Normal | None = None) -> Styles:
+        return Styles((normal or noise_of_batch(layout))(self._opt.z_dim))
 
     def inputs(self, layout: Layout, styles: Styles) -> tuple[Tensor, Condition]:
         return styles.z, Condition(layout)

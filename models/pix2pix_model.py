@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from models.networks import build_discriminator, build_generator
-from models.networks.layout import Layout
+from models.networks.layout import WHOLE, Layout, Part
 from models.networks.loss import Scores, feature_matching_loss, gan_loss
 from models.networks.styles import Posterior, Styles
 from models.networks.vgg import VGGLoss
 from models.norm_modes import norm_mode
 from options.options import Options
-from util.checkpoints import load_network, network_path, save_network
+from util.checkpoints import load_state_dict, network_path, read_networks, save_tensors, tensors_of
 from util.errors import UserError
 
 Losses = dict[str, Tensor]
@@ -46,6 +46,7 @@ class Pix2PixModel(nn.Module):
         self.opt = opt
         self.mode = norm_mode(opt)
         self.netG = build_generator(opt, self.mode.modulation, self.mode.start_is_map)
+        self.netG.recomputes = opt.isTrain and opt.checkpoint_activations
         self.netD = build_discriminator(opt) if opt.isTrain else None
         self.netE = self.mode.build_encoder() if opt.use_vae else None
         self.vgg_loss = None
@@ -57,18 +58,19 @@ class Pix2PixModel(nn.Module):
 
     # ---- batches ----
 
-    def prepare(self, data: "Mapping[str, Any] | Batch") -> Batch:
+    def prepare(self, data: "Mapping[str, Any] | Batch", part: Part = WHOLE) -> Batch:
         """What the other methods take. Prepare a batch once and use it for as many steps as you like.
 
         :param data: as the data loader gives it: ``label`` and ``instance`` [B, 1, H, W] integers, ``image``
             [B, 3, H, W] in [-1, 1] (where photos are needed). A batch that is prepared already comes back as it is.
+        :param part: which part of a batch it is, where several processes share one.
         :raises UserError: layouts of another size than the generator's.
         """
         if isinstance(data, Batch):
             return data
         device = self.opt.device
         layout = Layout(data["label"].to(device), data["instance"].to(device), self.opt.num_classes,
-                        with_edges=not self.opt.no_instance)
+                        with_edges=not self.opt.no_instance, part=part)
         if layout.size != self.netG.output_size:
             raise UserError("layouts come as {}x{}, but the generator makes {}x{}: change --preprocess_mode, "
                             "--crop_size or --aspect_ratio".format(*layout.size[::-1], *self.netG.output_size[::-1]))
@@ -143,23 +145,25 @@ class Pix2PixModel(nn.Module):
     # ---- checkpoints ----
 
     def networks(self) -> dict[str, nn.Module]:
-        """File label -> network, of those that there are."""
-        found = {"G": self.netG, "D": self.netD, self.mode.encoder_files[0]: self.netE}
+        """File label -> network, of the networks that exist; those that test.py needs come first."""
+        found = {"G": self.netG, self.mode.encoder_files[0]: self.netE, "D": self.netD}
         return {label: network for label, network in found.items() if network is not None}
 
     def save(self, epoch: str | int) -> None:
-        """Write ``<epoch>_net_*.pth``."""
+        """Write ``<epoch>_net_*.pth``, state dicts in the published layout."""
         for label, network in self.networks().items():
-            save_network(network, network_path(self.opt.folder, label, epoch))
+            save_tensors(tensors_of(network), network_path(self.opt.folder, label, epoch))
 
     def load(self, epoch: str | int) -> None:
         """Read ``<epoch>_net_*.pth``.
 
-        :raises UserError: a file is missing or belongs to another architecture.
+        :raises UserError: a file is missing, damaged, or belongs to another architecture.
         """
-        for label, network in self.networks().items():
-            labels = self.mode.encoder_files if network is self.netE else (label,)
-            load_network(network, [network_path(self.opt.folder, name, epoch) for name in labels])
+        networks = self.networks()
+        names = {label: self.mode.encoder_files if network is self.netE else (label,)
+                 for label, network in networks.items()}
+        for label, (path, tensors) in read_networks(self.opt.folder, epoch, names).items():
+            load_state_dict(networks[label], tensors, path)
 
 
 def learning_rates(opt: Options, lr: float) -> tuple[float, float]:

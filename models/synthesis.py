@@ -14,13 +14,14 @@ import torch
 from torch import Tensor
 
 from data import collate
+from data.instance_maps import main_classes
 from data.sample import Files, SampleReader
-from models.networks.styles import Styles
+from models.networks.styles import Styles, noise_of_samples
 from models.pix2pix_model import Batch, Pix2PixModel
 from options import Options, TestOptions
 from util.errors import UserError
 from util.images import to_pictures
-from util.memory import keep_freed_memory
+from util.memory import keep_freed_memory, limit_memory
 from util.precision import autocast
 
 
@@ -28,8 +29,8 @@ class Synthesizer:
     """Draws pictures of layouts, in styles that are drawn from the prior, taken from photos, or exchanged for some
     instances. Nothing is recorded for gradients; mixed precision, device and memory settings are those of the options.
 
-    A *layout* is a :class:`~models.pix2pix_model.Batch` of one or more; :meth:`layout`, :meth:`read` and
-    :meth:`prepare` make one. All its pictures are made with the networks in evaluation mode.
+    Layouts come as a :class:`~models.pix2pix_model.Batch` of one or more; :meth:`layout`, :meth:`read` and
+    :meth:`prepare` make one. All pictures are made with the networks in evaluation mode.
     """
 
     def __init__(self, model: Pix2PixModel):
@@ -43,6 +44,7 @@ class Synthesizer:
         :raises UserError: a file is missing or belongs to another architecture.
         """
         keep_freed_memory()
+        limit_memory(opt.device)
         model = Pix2PixModel(opt)
         model.load(opt.which_epoch)
         return cls(model)
@@ -60,7 +62,7 @@ class Synthesizer:
         args = ["--checkpoints_dir", parent or ".", "--name", name, "--load_from_opt_file", "--which_epoch", str(epoch),
                 "--gpu_ids", gpu_ids]
         opt = TestOptions().parse([*args, *(["--use_amp"] if use_amp else [])])
-        return cls.from_options(opt.replace(needs_photos=False))
+        return cls.from_options(opt.for_evaluation().replace(use_amp=use_amp))
 
     # ---- layouts ----
 
@@ -68,13 +70,15 @@ class Synthesizer:
         """A layout of a batch of the data loader."""
         return self.model.prepare(data)
 
-    def layouts(self, dataset, most: float = math.inf) -> Iterator[tuple[str, Batch]]:
+    def layouts(self, dataset, most: float = math.inf, first: int = 0, step: int = 1) -> Iterator[tuple[str, Batch]]:
         """The layouts of a data set one by one: the path of each, and a batch of it alone.
 
         :param dataset: as :func:`data.create_dataset` makes it.
-        :param most: how many at most, from the first.
+        :param most: of no more than so many, from the first of the data set, ...
+        :param first: ... this one ...
+        :param step: ... and every so many-th after it.
         """
-        for index in range(int(min(most, len(dataset)))):
+        for index in range(first, int(min(most, len(dataset))), step):
             sample = dataset[index]
             yield sample["path"], self.prepare(collate([sample]))
 
@@ -92,7 +96,7 @@ class Synthesizer:
         """A layout from arrays, as :meth:`read` makes it from files.
 
         :param label: [H, W] class ids as in label files; 255 is "don't care" where the networks know it.
-        :param instance: [H, W] instance ids.
+        :param instance: [H, W] instance ids; if one is above 255, they become 0..n-1 in ascending order.
         :param photo: [H, W, 3] uint8.
         :raises UserError: arrays that are no such maps.
         """
@@ -105,13 +109,18 @@ class Synthesizer:
 
     # ---- styles ----
 
-    def draw_styles(self, layout: Batch) -> Styles:
-        """Styles of the prior, newly drawn for every layout of the batch."""
-        return self.model.mode.prior(layout.layout)
+    def draw_styles(self, batch: Batch, seeds: Sequence[int] | None = None) -> Styles:
+        """Styles of the prior, newly drawn for every layout of the batch.
+
+        :param seeds: one for each layout, on which alone its styles then depend; without them, PyTorch's default
+            generator draws.
+        """
+        normal = None if seeds is None else noise_of_samples(batch.layout, seeds)
+        return self.model.mode.prior(batch.layout, normal)
 
     @torch.no_grad()
-    def encode_styles(self, layout: Batch, prior: Styles | None = None) -> Styles:
-        """Styles of the posterior that the encoder sees in the photos of ``layout``.
+    def encode_styles(self, batch: Batch, prior: Styles | None = None) -> Styles:
+        """Styles of the posterior that the encoder sees in the photos of ``batch``.
 
         :param prior: styles [N, ...] of the prior to be remapped, for one layout or for N; drawn if None;
             ``prior.zeros()`` gives the mean.
@@ -119,22 +128,22 @@ class Synthesizer:
         """
         if self.model.netE is None:
             raise UserError("styles of a photo need the encoder of a network that was trained with --use_vae")
-        if layout.image is None:
+        if batch.image is None:
             raise UserError("styles of a photo need the photo: give it with the layout")
         with self._settings():
-            posterior = self.model.netE(layout.image, layout.layout)
-        return posterior.remap(self.draw_styles(layout) if prior is None else prior)
+            posterior = self.model.netE(batch.image, batch.layout)
+        return posterior.remap(self.draw_styles(batch) if prior is None else prior)
 
-    def exchange(self, layout: Batch, styles: Styles, others: Styles, instances: Sequence[int] = (),
+    def exchange(self, batch: Batch, styles: Styles, others: Styles, instances: Sequence[int] = (),
                  classes: Sequence[int] = ()) -> Styles:
-        """``styles`` with those of ``others`` for these instances of ``layout`` (one), and for all instances that are
-        mostly of these classes.
+        """``styles`` with those of ``others`` for these instances of ``batch`` (one layout), and for all instances
+        that are mostly of these classes.
 
         :raises UserError: the networks know no styles of instances, or the layout has no such instance.
         """
         if styles.noise is None:
             raise UserError(f"--norm_mode {self.opt.norm_mode}: has no styles of single instances; use inade")
-        owners = instance_classes(layout)
+        owners = instance_classes(batch)
         missing = sorted(set(instances) - owners.keys())
         if missing:
             raise UserError(f"the layout has no instance {missing[0]}; its instances are {', '.join(map(str, owners))}")
@@ -144,25 +153,20 @@ class Synthesizer:
     # ---- pictures ----
 
     @torch.no_grad()
-    def images(self, layout: Batch, styles: Styles | None = None) -> Tensor:
+    def images(self, batch: Batch, styles: Styles | None = None) -> Tensor:
         """Images [B, 3, H, W] in [-1, 1], on the device; in newly drawn styles of the prior if None."""
         with self._settings():
-            return self.model.synthesize(layout, self.draw_styles(layout) if styles is None else styles)
+            return self.model.synthesize(batch, self.draw_styles(batch) if styles is None else styles)
 
-    def pictures(self, layout: Batch, styles: Styles | None = None) -> np.ndarray:
+    def pictures(self, batch: Batch, styles: Styles | None = None) -> np.ndarray:
         """Pictures [B, H, W, 3] of RGB bytes, as test.py writes them."""
-        return to_pictures(self.images(layout, styles))
+        return to_pictures(self.images(batch, styles))
 
     def _settings(self) -> torch.autocast:
         self.model.eval()
         return autocast(self.opt.device, self.opt.use_amp)
 
 
-def instance_classes(layout: Batch) -> dict[int, int]:
+def instance_classes(batch: Batch) -> dict[int, int]:
     """Instance id -> the class of most of its pixels, for one layout; ids in ascending order."""
-    return main_classes(*(ids[0].cpu().numpy() for ids in (layout.layout.label, layout.layout.instance)))
-
-
-def main_classes(label: np.ndarray, instance: np.ndarray) -> dict[int, int]:
-    """As :func:`instance_classes`, for maps [H, W] of class and instance ids."""
-    return {int(i): int(np.bincount(label[instance == i]).argmax()) for i in np.unique(instance)}
+    return main_classes(*(ids[0].cpu().numpy() for ids in (batch.layout.label, batch.layout.instance)))

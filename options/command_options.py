@@ -1,7 +1,6 @@
 """How a command's options are parsed: groups, defaults of the data set, a saved ``opt.txt``, and derived values."""
 import argparse
 import os
-import re
 import sys
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -10,11 +9,11 @@ from options.dataset_defaults import DATASET_DEFAULTS, dataset_defaults
 from options.groups import Architecture, Group
 from options.options import Options
 from util.arguments import ArgumentParser
-from util.errors import UserError
+from util.files import read_text
 
 # what ``opt.txt`` says and another command decides anew: which run, where results go, and how it goes on
 _NOT_FROM_FILE = frozenset({"name", "checkpoints_dir", "load_from_opt_file", "results_dir", "phase", "gpu_ids",
-                            "continue_train", "which_epoch", "dataset_mode", "dry_run"})
+                            "continue_train", "which_epoch", "dataset_mode", "dry_run", "cache_filelist_write"})
 
 
 class CommandOptions:
@@ -75,31 +74,34 @@ class CommandOptions:
         """
         known = self.parser_for(args).parse_known_args(args)[0]
         path = os.path.join(known.checkpoints_dir, known.name, "opt.txt")
-        try:
-            with open(path, encoding="utf-8") as file:
-                lines = file.read().splitlines()
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or "not a text file"
-            raise UserError(f"--load_from_opt_file: cannot read {path} ({reason}); check --name") from error
-        matches = [match for line in lines if (match := re.fullmatch(r"\s*(\w+): (.*?)\s*(\t\[default: .*)?", line))]
-        mode = [f"--dataset_mode={match[2]}" for match in matches if match[1] == "dataset_mode"]
-        architecture = _names(Architecture)
-        values = {match[1]: match[2] for match in matches if match[3] or match[1] in architecture}
-        arguments = mode
-        for action in self.parser_for(mode + args)._actions:
+        lines = read_text(path, "--load_from_opt_file", "check --name").splitlines()
+        architecture, known = _names([Architecture]), _names(self.groups) - _NOT_FROM_FILE
+        values, mode = {}, []
+        for line in lines:
+            name, _, rest = line.strip().partition(": ")
+            value, changed, _ = rest.partition("\t[default: ")
+            if name == "dataset_mode":
+                mode = [f"--dataset_mode={value.strip()}"]
+            elif name in known and (changed or name in architecture):
+                values[name] = value.strip()
+        arguments, parser = list(mode), self.parser_for(mode + args)
+        for action in parser._actions:
             value = values.get(action.dest)
-            if value in (None, "None") or action.dest in _NOT_FROM_FILE or not action.option_strings:
+            if value in (None, "None"):
                 continue
             if action.nargs == 0:  # a switch
                 arguments += [action.option_strings[0]] if value == "True" else []
             else:
                 arguments.append(f"{action.option_strings[0]}={value}")
+        parser.source = path  # what is wrong with these is said of the file
+        parser.parse_known_args(arguments)
         return arguments
 
 
-def _names(group: type[Group]) -> set[str]:
+def _names(groups: Sequence[type[Group]]) -> set[str]:
     parser = argparse.ArgumentParser(add_help=False)
-    group.add(parser.add_argument, is_train=True)
+    for group in groups:
+        group.add(parser.add_argument, is_train=True)
     return {action.dest for action in parser._actions}
 
 

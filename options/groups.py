@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from options.dataset_defaults import DATASET_DEFAULTS
 from options.options import UPSAMPLINGS, Options
+from util import distributed
 from util.arguments import integer, number
 from util.device import find_device
 from util.errors import UserError
@@ -64,20 +65,32 @@ class Device(Group):
 
     @staticmethod
     def add(add: Callable, is_train: bool) -> None:
-        add("--gpu_ids", default="0", help="CUDA device to use, e.g. 0; -1 uses the CPU")
+        add("--gpu_ids", default="0",
+            help="CUDA device to use, e.g. 0; -1 uses the CPU. Several, e.g. 0,1,2: train.py, test.py and "
+                 "diversity_score.py run a process on each. Under torchrun, 0 means a device for each process")
         add("--use_amp", action="store_true",
             help="mixed precision: float16 with gradient scaling on CUDA, bfloat16 on the CPU")
         add("--seed", type=integer(0, 2**63 - 1), default=None, help="seed of all random draws; makes a run repeatable")
 
     @staticmethod
     def finish(opt: Options, given: set[str]) -> None:
+        if opt.isTrain:
+            _check_batch(opt)
         try:
             opt.device = find_device("--gpu_ids", opt.gpu_ids)
         except UserError:
             if "gpu_ids" in given:
                 raise
-            print("no CUDA device found: using the CPU (--gpu_ids -1)", file=sys.stderr)
+            if distributed.number() == 0:
+                print("no CUDA device found: using the CPU (--gpu_ids -1)", file=sys.stderr)
             opt.device = find_device("--gpu_ids", "-1")
+
+
+def _check_batch(opt: Options) -> None:
+    processes = distributed.launched() or opt.num_processes  # which refuses what names no devices
+    if opt.batchSize % (processes * opt.accumulate):
+        raise UserError(f"--batchSize {opt.batchSize}: must be a multiple of {processes * opt.accumulate}, the number "
+                        f"of processes ({processes}) times --accumulate ({opt.accumulate})")
 
 
 class Architecture(Group):
@@ -149,8 +162,9 @@ class Loading(Group):
 
     @staticmethod
     def add(add: Callable, is_train: bool) -> None:
-        add("--batchSize", type=integer(1, 2**16), default=1, help="images per step")
-        add("--nThreads", type=integer(0, 2**10), default=0,
+        add("--batchSize", type=integer(1, 2**16), default=1,
+            help="images per step, of all processes together" if is_train else "images at a time, of each process")
+        add("--nThreads", type=integer(0, 2**7), default=0,
             help="data-loading processes; 0 loads in the main process")
         add("--serial_batches", action="store_true", help="take images in order instead of at random")
         unused = "" if is_train else COMPATIBILITY + "; "
@@ -176,6 +190,8 @@ class Logging(Group):
         add("--print_freq", type=_FREQUENCY, default=100, help="images between lines of loss_log.txt")
         add("--save_latest_freq", type=_FREQUENCY, default=5000, help="images between savings of the latest networks")
         add("--save_epoch_freq", type=_FREQUENCY, default=10, help="epochs between savings of numbered networks")
+        add("--keep_last", type=integer(1), default=None, metavar="N",
+            help="keep only the newest N numbered checkpoints; default: all")
         add("--no_html", action="store_true", help="do not write the training page")
         add("--tf_log", action="store_true", help="also log to TensorBoard")
         add("--debug", action="store_true", help="one epoch of at most 10 images, all of it displayed and printed")
@@ -195,8 +211,9 @@ class Schedule(Group):
 
     @staticmethod
     def add(add: Callable, is_train: bool) -> None:
-        add("--continue_train", action="store_true", help="resume from the networks of --which_epoch")
-        add("--which_epoch", default="latest", help="what to resume from: a number, latest or best")
+        add("--continue_train", action="store_true",
+            help="go on with the run of this name, or start it if nothing was saved yet; may be given again and again")
+        add("--which_epoch", default="latest", help="what to go on from: a number, latest or best")
         add("--niter", type=integer(0), default=50, help="epochs at the full learning rate")
         add("--niter_decay", type=integer(0), default=0, help="further epochs, in which the learning rate falls to 0")
         add("--lr", type=number(0, exclusive=True), default=0.0002, help="learning rate of Adam")
@@ -204,6 +221,12 @@ class Schedule(Group):
         add("--beta2", type=number(0, 1), default=0.9, help="second momentum of Adam (0.999 with --no_TTUR)")
         add("--no_TTUR", action="store_true", help="the same learning rate for both sides, instead of lr/2 and 2*lr")
         add("--D_steps_per_G", type=_FREQUENCY, default=1, help="discriminator steps per generator step")
+        add("--accumulate", type=integer(1, 2**16), default=1, metavar="N",
+            help="compute a step's gradients on N parts of the batch, one after the other, which takes less memory; "
+                 "batch statistics are then those of a part, and there are N power iterations a step")
+        add("--checkpoint_activations", action="store_true",
+            help="compute the generator's activations once more in the backward pass instead of keeping them: the same "
+                 "numbers with less memory, and more slowly")
         add("--optimizer", default="adam", choices=["adam"], help=COMPATIBILITY + ": Adam")
 
     @staticmethod

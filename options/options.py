@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from util.device import device_ids
 from util.files import write_atomically
 
 # --num_upsampling_layers: how often the generator doubles the resolution
@@ -53,6 +54,11 @@ class Options(argparse.Namespace):
                             load_size=self.crop_size)
 
     # ---- what follows from the options ----
+
+    @property
+    def num_processes(self) -> int:
+        """How many processes ``--gpu_ids`` asks for, one for each device."""
+        return len(device_ids("--gpu_ids", self.gpu_ids))
 
     @property
     def folder(self) -> str:

@@ -4,6 +4,7 @@ import math
 
 from options.command_options import CommandOptions
 from options.groups import Architecture, Data, Device, Display, Experiment, Loading, Published
+from options.options import Options
 from util.arguments import count
 
 
@@ -15,6 +16,11 @@ class NetworkOptions(CommandOptions):
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--which_epoch", default="latest", help="networks to load: a number, latest or best")
+
+
+    def finish(self, opt: Options, given: set[str]) -> None:
+        if "load_size" not in given:  # so that nothing is cropped, see options/dataset_defaults.py
+            opt.load_size = opt.crop_size
 
 
 class TestOptions(NetworkOptions):

@@ -236,7 +236,7 @@ def test_label_colors(tmp_path, check):
     ("0 0 0 70000\n", "line 1"),
     ("sky 0 0 0\n", "line 1"),
     ("0 0 0 0\n0 0 0 1\n", "has the id 0 already"),
-    ("\0\udcff", "not a text file"),
+    ("\0\udcff", "not UTF-8 text"),
 ])
 def test_bad_label_colors(tmp_path, text, expected):
     path = tmp_path / "table.txt"

@@ -15,7 +15,6 @@ import torchvision
 
 import diversity_score
 from data import create_dataset
-from diversity_score import layout_seed
 from metrics.diversity import (
     Change,
     Diversity,
@@ -38,6 +37,7 @@ from options import Options
 from tests.fill import fill_
 from tests.worlds import CLASSES, NETWORK, SIZE, build_model, draw_world, succeed
 from util.errors import UserError
+from util.seed import seed_of
 
 
 def pairs(items):
@@ -244,7 +244,7 @@ def test_numbers_that_are_not_finite_are_refused(monkeypatch):
 
 
 def test_layout_seeds_differ():
-    assert len({layout_seed(seed, index) for seed in (0, 1, 2**63 - 1) for index in range(50)}) == 150
+    assert len({seed_of(seed, index) for seed in (0, 1, 2**63 - 1) for index in range(50)}) == 150
 
 
 # ---- a model
@@ -383,7 +383,7 @@ def test_command(world, checkpoints, tmp_path, run, monkeypatch):
     synthesizer = Synthesizer.from_options(opt)
     alone, together = Diversity(), Diversity()
     for index, (_, layout) in enumerate(synthesizer.layouts(create_dataset(opt))):
-        found = measure_layout(synthesizer, layout, rgb_distance, layout_seed(3, index), num_samples=4,
+        found = measure_layout(synthesizer, layout, rgb_distance, seed_of(3, index), num_samples=4,
                                region_samples=3)
         for diversity in (alone, together)[index > 1:]:
             diversity.add(found)

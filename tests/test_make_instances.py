@@ -15,6 +15,7 @@ import make_instances
 from data.image_files import renumber
 from data.instance_maps import split_components
 from tests.conftest import ROOT
+from tests.processes import end_by, start, wait_until_gone
 from util.errors import UserError
 from util.parallel import run_parallel
 
@@ -192,13 +193,13 @@ def test_components(settings, expected, dtype):
 def flooded(classes: np.ndarray) -> np.ndarray:
     """The components, in the order in which they are first met, by filling each from its first pixel."""
     out = np.full(classes.shape, -1)
-    for start in np.ndindex(classes.shape):
-        if out[start] < 0:
-            number, edge = out.max() + 1, [start]
+    for first in np.ndindex(classes.shape):
+        if out[first] < 0:
+            number, edge = out.max() + 1, [first]
             while edge:
                 y, x = edge.pop()
                 inside = 0 <= y < classes.shape[0] and 0 <= x < classes.shape[1]
-                if inside and out[y, x] < 0 and classes[y, x] == classes[start]:
+                if inside and out[y, x] < 0 and classes[y, x] == classes[first]:
                     out[y, x] = number
                     edge += [(y + dy, x + dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
     return out
@@ -412,6 +413,7 @@ def _interrupted(folder: Path, number: int) -> None:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_signals_are_handled_as_before_in_the_end(workers, tmp_path):
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells let what runs in the background ignore it
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     try:
         run_parallel(functools.partial(pow, 2), range(9), workers, "powers", "power")
@@ -426,41 +428,6 @@ def test_signals_are_handled_as_before_in_the_end(workers, tmp_path):
     finally:
         for number, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
             signal.signal(number, handler)
-
-
-def start(*args: object) -> subprocess.Popen:
-    """Run a command of the project as a terminal does: in a process group of its own, which Ctrl-C reaches."""
-    return subprocess.Popen([sys.executable, *map(str, args)], cwd=ROOT, start_new_session=True, text=True,
-                            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
-
-
-def wait_until_gone(group: int, seconds: float = 20) -> None:
-    """Wait for the workers of a killed command to end by themselves."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        try:
-            os.killpg(group, 0)
-        except ProcessLookupError:
-            return
-        time.sleep(0.02)
-    os.killpg(group, signal.SIGKILL)
-    raise AssertionError("workers outlive the command")
-
-
-def end_by(process: subprocess.Popen, number: int, times: int, group: bool, random: np.random.Generator) -> str:
-    """Send a signal, at random moments if several times; what the command, which must end soon, says on stderr."""
-    for _ in range(times):
-        if process.poll() is None:
-            (os.killpg if group else os.kill)(process.pid, number)
-            time.sleep(random.choice([0, 0.0005, 0.005, 0.05]) * random.random())
-    try:
-        said = process.communicate(timeout=10)[1]
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        raise
-    wait_until_gone(process.pid, seconds=5)
-    return said
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -23,7 +23,7 @@ from datasets.example_world.classes import (
     draw_style,
 )
 from datasets.example_world.rendering import Scene, draw_scene
-from tests.test_make_instances import end_by, start
+from tests.processes import end_by, start
 from util.errors import UserError
 
 COMMAND = "-m datasets.make_scenes"

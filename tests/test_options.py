@@ -5,6 +5,11 @@ import importlib
 
 import pytest
 
+from data import DATASETS
+from data.transforms import SCALED_SIZE
+from metrics.inception import FEATURE_DIMS, PRECISIONS
+from models.networks.init import INIT_TYPES
+from models.networks.loss import GAN_MODES
 from models.pix2pix_model import Pix2PixModel
 from options import TestOptions, TrainOptions
 from options.groups import COMPATIBILITY
@@ -61,7 +66,7 @@ def test_saved_options_come_back_unless_given_anew(tmp_path):
 
 
 @pytest.mark.parametrize("args", [
-    ["--niter", "0"], ["--gpu_ids", "x"], ["--gpu_ids", "0,1"], ["--name", "../up"], ["--name", "."],
+    ["--niter", "0"], ["--gpu_ids", "x"], ["--gpu_ids", "0,0"], ["--name", "../up"], ["--name", "."],
     ["--label_dir", "labels"],
 ], ids=" ".join)
 def test_what_does_not_go_together_is_named(args):
@@ -148,6 +153,14 @@ def test_every_option_has_a_consumer_and_a_help(command):
         if action.dest not in ("help", "load_from_opt_file") and action.help != argparse.SUPPRESS:
             assert action.help
             assert action.help.startswith(COMPATIBILITY) or action.dest in read, f"nothing reads --{action.dest}"
+
+
+def test_choices_are_what_there_is():
+    """Options lie below what they choose from, and so name the choices themselves."""
+    choices = {action.dest: set(action.choices) for action in TrainOptions().parser_for([])._actions if action.choices}
+    assert choices["gan_mode"] == GAN_MODES.keys() and choices["init_type"] == INIT_TYPES.keys()
+    assert choices["eval_dims"] == set(FEATURE_DIMS) and choices["eval_precision"] == PRECISIONS.keys()
+    assert choices["preprocess_mode"] == SCALED_SIZE.keys() and choices["dataset_mode"] == DATASETS.keys()
 
 
 def test_published_command_lines_are_accepted(capsys):

@@ -1,5 +1,6 @@
 """A small world, networks filled by name, and options that fit both, for tests of several commands."""
 import numpy as np
+import torch
 from PIL import Image
 
 from models.pix2pix_model import Pix2PixModel
@@ -38,3 +39,15 @@ def build_model(*args):
     for label, network in model.networks().items():
         fill_(network, f"net{label}.")
     return model
+
+
+def networks(folder, epoch="latest"):
+    return {path.name: torch.load(path, weights_only=True) for path in sorted(folder.glob(f"{epoch}_net_*.pth"))}
+
+
+def assert_equal_networks(first, second):
+    assert first.keys() == second.keys() and first
+    for name in first:
+        assert first[name].keys() == second[name].keys()
+        for key in first[name]:
+            assert torch.equal(first[name][key], second[name][key]), (name, key)

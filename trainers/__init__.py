@@ -1,1 +1,2 @@
-"""Training steps, evaluation during training, and what a run shows. Read :mod:`trainers.pix2pix_trainer` first."""
+"""A training run: its steps, evaluation, what it saves and shows. Read :mod:`trainers.pix2pix_trainer` first, then
+:mod:`trainers.run`."""

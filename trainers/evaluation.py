@@ -1,21 +1,24 @@
 """FID of the test split during training."""
 import sys
+from collections.abc import Callable
 
-import torch
 from tqdm import tqdm
 
 from data import create_dataloader
 from metrics.distances import fid
 from metrics.inception import load_inception
 from metrics.protocol import Meter, Protocol, check_comparable
+from metrics.statistics import joined
 from metrics.statistics_files import load_statistics
 from models.pix2pix_model import Pix2PixModel
 from models.synthesis import Synthesizer
 from options.options import Options
+from util import distributed
 from util.errors import UserError
 from util.images import to_uint8
+from util.seed import seed_of
 
-NOISE_SEED = 0  # every evaluation draws the same styles
+NOISE_SEED = 0  # every evaluation gives every layout the same styles
 
 
 class Evaluator:
@@ -32,7 +35,6 @@ class Evaluator:
         if opt.label_dir:
             raise UserError("--train_eval: --label_dir names one folder of layouts, but evaluation needs a test split; "
                             "give --dataroot with train_* and val_* folders instead")
-        self.device = opt.device
         real = load_statistics(opt.eval_statistics or opt.dataset_mode, opt.eval_dims)
         self.real = real.statistics
         self.inception = load_inception(opt.eval_dims, opt.device, opt.inception_weights, opt.eval_precision)
@@ -40,15 +42,28 @@ class Evaluator:
         generated = Protocol.of(opt.image_size, None, len(self.loader.dataset), self.inception)
         check_comparable((real.source, real.protocol), ("--train_eval", generated))
 
-    def fid(self, model: Pix2PixModel) -> float:
-        """The FID of ``model``, which is put back into training mode; the random state of training is not touched."""
+    def fid(self, model: Pix2PixModel, after_batch: Callable[[], None] = lambda: None) -> float:
+        """The FID of ``model``, which is put back into training mode; the random state of training is not touched.
+
+        Several processes share the split, and get the same number.
+
+        :param after_batch: called after every batch, in all processes equally often; it may end the evaluation with an
+            exception.
+        """
         meter = Meter(self.inception)
-        devices = [self.device] if self.device.type == "cuda" else []
         synthesizer = Synthesizer(model)
-        with torch.random.fork_rng(devices):
-            torch.manual_seed(NOISE_SEED)
-            for data in tqdm(self.loader, desc="evaluating", unit="batch"):
-                images = synthesizer.images(synthesizer.prepare(data))
-                meter.add(to_uint8(images), data["path"])
-        model.train()
-        return fid(self.real, meter.finish()[0])
+        batches = self.loader.numbered()
+        rounds = distributed.largest(len(self.loader))  # the last one may have no batch for some
+        try:
+            for _ in tqdm(range(rounds), desc="evaluating", unit="batch", disable=not distributed.is_main()):
+                if batch := next(batches, None):
+                    indices, data = batch
+                    layout = synthesizer.prepare(data)
+                    seeds = [seed_of(NOISE_SEED, index) for index in indices]
+                    images = synthesizer.images(layout, synthesizer.draw_styles(layout, seeds))
+                    meter.add(to_uint8(images), data["path"])
+                after_batch()
+        finally:
+            model.train()
+        parts = distributed.gather(meter.finish()[0])
+        return distributed.from_main(fid(self.real, joined(parts)) if parts else None)

@@ -1,20 +1,25 @@
-"""One generator step and one discriminator step, the schedule, and everything a run needs to go on."""
+"""One generator step and one discriminator step, the schedule, and where a run stands."""
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from models.pix2pix_model import Batch, Pix2PixModel, learning_rates
+from models.networks.layout import Part
+from models.pix2pix_model import Batch, Losses, Pix2PixModel, learning_rates
 from options.options import Options
-from util.checkpoints import load_tensors, save_tensors
+from trainers import run_state
+from util import distributed
+from util.checkpoints import network_path, state_path
 from util.errors import UserError
-from util.precision import autocast, gradient_scaler
+from util.precision import SkippedSteps, autocast, gradient_scaler
+
+Data = Mapping[str, Any] | Batch
 
 
 class Pix2PixTrainer:
-    """Model, optimisers and mixed precision of a training run.
+    """Model, optimisers and mixed precision of a training run; with ``--continue_train`` as it was saved.
 
     :raises UserError: missing pretrained weights, or a checkpoint that cannot be continued.
     """
@@ -23,46 +28,66 @@ class Pix2PixTrainer:
         self.opt = opt
         self.model = Pix2PixModel(opt)
         self.optimizer_G, self.optimizer_D = self.model.create_optimizers(opt)
-        self.autocast, self.scaler = autocast(opt.device, opt.use_amp), gradient_scaler(opt.device, opt.use_amp)
+        self.autocast = autocast(opt.device, opt.use_amp)
+        self.scaler = gradient_scaler(opt.device, opt.use_amp)
+        self.skipped = SkippedSteps(self.optimizer_G, self.optimizer_D)  # by the scaler, since the command began
         self.epoch, self.epoch_iter = 1, 0  # where the run stands: epoch from 1, images of it that are done
-        self.best_fid = None
+        self.best_fid: float | None = None
         self.data_seed: int | None = None  # of the loader's order, crops and flips
+        self.data_digest: str | None = None  # of the names of the data set's files
         self._losses_G: dict[str, Tensor] = {}
         self._losses_D: dict[str, Tensor] = {}
         self._generated: Tensor | None = None
+        self.resumed_from: str | None = None  # the checkpoint, e.g. latest
         if opt.continue_train:
-            self._resume(opt.which_epoch)
+            print(self._resume(opt.which_epoch))
+        distributed.copy_from_main(tensor for network in self.model.networks().values()
+                                   for tensor in network.state_dict().values())
 
-    def prepare(self, data: Mapping[str, Any]) -> Batch:
-        """A batch for both steps, see :meth:`Pix2PixModel.prepare`."""
-        return self.model.prepare(data)
+    def prepare(self, data: Data) -> Batch:
+        """A batch for both steps, see :meth:`Pix2PixModel.prepare`; of several processes, each prepares its part."""
+        if isinstance(data, Batch) or distributed.world_size() == 1:
+            return self.model.prepare(data)
+        num_instances = distributed.largest(int(data["instance"].max()) + 1)
+        return self.model.prepare(data, Part(distributed.rank(), distributed.world_size(), num_instances))
 
-    def run_generator_one_step(self, data: Mapping[str, Any] | Batch) -> None:
-        """Update generator and encoder on a batch; ``data`` as the loader gives it, or prepared."""
-        batch = self.prepare(data)
-        self.optimizer_G.zero_grad(set_to_none=True)
-        with self.autocast:
+    def run_generator_one_step(self, data: Data | Sequence[Data]) -> None:
+        """Update generator and encoder on a batch; ``data`` as the loader gives it, or prepared, or the parts of a
+        batch."""
+
+        def losses_of(batch: Batch) -> Losses:
             losses, generated = self.model.generator_losses(batch)
-        self._step(sum(losses.values()), self.optimizer_G)
-        self._losses_G = {name: loss.detach() for name, loss in losses.items()}
-        self._generated = generated.detach()
+            self._generated = generated.detach()
+            return losses
 
-    def run_discriminator_one_step(self, data: Mapping[str, Any] | Batch) -> None:
+        self._losses_G = self._step(self.optimizer_G, losses_of, data)
+
+    def run_discriminator_one_step(self, data: Data | Sequence[Data]) -> None:
         """Update the discriminators on a batch and newly drawn fakes; ``data`` as for the generator's step."""
-        batch = self.prepare(data)
-        self.optimizer_D.zero_grad(set_to_none=True)
-        with self.autocast:
-            losses = self.model.discriminator_losses(batch)
-        self._step(sum(losses.values()), self.optimizer_D)
-        self._losses_D = {name: loss.detach() for name, loss in losses.items()}
+        self._losses_D = self._step(self.optimizer_D, self.model.discriminator_losses, data)
 
-    def _step(self, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
-        self.scaler.scale(loss).backward()
+    def _step(self, optimizer: torch.optim.Optimizer, losses_of: Callable[[Batch], Losses],
+              data: Data | Sequence[Data]) -> Losses:
+        """One step on the whole batch, of all parts and processes; its losses."""
+        parts = data if isinstance(data, Sequence) else [data]
+        optimizer.zero_grad(set_to_none=True)
+        total: Losses = {}
+        for part in parts:
+            batch = self.prepare(part)
+            with self.autocast:
+                losses = _shares(losses_of(batch), len(parts))
+            self.scaler.scale(sum(losses.values())).backward()
+            total = {name: total.get(name, 0) + loss.detach() for name, loss in losses.items()}
+        # while the gradients are scaled: what is not finite anywhere makes all processes skip the step
+        gradients = [parameter.grad for group in optimizer.param_groups for parameter in group["params"]
+                     if parameter.grad is not None]
+        distributed.average_([*gradients, *total.values()])
         self.scaler.step(optimizer)
         self.scaler.update()
+        return total
 
     def get_latest_losses(self) -> dict[str, Tensor]:
-        """Name -> scalar, of the last generator and the last discriminator step."""
+        """Name -> scalar, of the last generator and the last discriminator step, in all processes the same."""
         return {**self._losses_G, **self._losses_D}
 
     def get_latest_generated(self) -> Tensor:
@@ -81,10 +106,14 @@ class Pix2PixTrainer:
             for group in optimizer.param_groups:
                 group["lr"] = rate
 
+    # ---- saving and going on ----
+
     def save(self, epoch: str | int) -> None:
-        """Write the networks as ``<epoch>_net_*.pth`` and, beside them, the state of the run."""
-        self.model.save(epoch)
-        save_tensors({
+        """Write ``<epoch>_state.pth`` and ``<epoch>_net_*.pth``.
+
+        :raises UserError: see :func:`trainers.run_state.save`.
+        """
+        run_state.save(self.model, {
             "optimizer_G": self.optimizer_G.state_dict(),
             "optimizer_D": self.optimizer_D.state_dict(),
             "scaler": self.scaler.state_dict(),
@@ -92,37 +121,73 @@ class Pix2PixTrainer:
             "epoch_iter": self.epoch_iter,
             "best_fid": self.best_fid,
             "data_seed": self.data_seed,
+            "data_digest": self.data_digest,
+            "losses": {name: value.cpu() for name, value in self.get_latest_losses().items()},
             "rng": torch.get_rng_state(),
             "rng_cuda": torch.cuda.get_rng_state(self.opt.device) if self.opt.device.type == "cuda" else None,
-        }, self._state_path(epoch))
+        }, epoch)
 
-    def _state_path(self, epoch: str | int) -> str:
-        return os.path.join(self.opt.folder, f"{epoch}_state.pth")
-
-    def _resume(self, epoch: str | int) -> None:
-        self.model.load(epoch)
-        path = self._state_path(epoch)
-        if not os.path.exists(path):
-            self._resume_from_networks_alone(epoch, path)
-            return
-        state = load_tensors(path)
+    def _resume(self, epoch: str) -> str:
+        """Go on from what was saved as ``epoch`` ("latest": the newest whole checkpoint). Says what was done."""
+        folder = self.opt.folder
+        path = state_path(folder, epoch)
+        found = None
+        if distributed.is_main():
+            if epoch == "latest":
+                found = run_state.newest_whole(folder)
+            elif os.path.exists(path):
+                found = epoch, run_state.load(path)
+        chosen = distributed.from_main(found and found[0])
+        if chosen and not found:
+            found = chosen, run_state.load(state_path(folder, chosen))
+        if found is None:
+            return self._start_from_networks(epoch, path)
+        name, state = found
+        path = state_path(folder, name)
+        run_state.check_options(self.opt, state["options"], path)
+        run_state.apply(self.model, {"optimizer_G": self.optimizer_G, "optimizer_D": self.optimizer_D}, state, path)
         try:
-            self.optimizer_G.load_state_dict(state["optimizer_G"])
-            self.optimizer_D.load_state_dict(state["optimizer_D"])
             if state["scaler"]:  # empty when that run had none
                 self.scaler.load_state_dict(state["scaler"])
-            self.epoch, self.epoch_iter = state["epoch"], state["epoch_iter"]
-            self.best_fid, self.data_seed = state["best_fid"], state["data_seed"]
+            self.epoch, self.epoch_iter = int(state["epoch"]), int(state["epoch_iter"])
+            self.best_fid, self.data_seed = state["best_fid"], int(state["data_seed"])
+            self.data_digest = state["data_digest"]
+            losses = {key: value.to(self.opt.device) for key, value in state["losses"].items()}
             torch.set_rng_state(state["rng"])
             if self.opt.device.type == "cuda" and state["rng_cuda"] is not None:
                 torch.cuda.set_rng_state(state["rng_cuda"], self.opt.device)
-        except (ValueError, KeyError, TypeError, RuntimeError) as error:
-            raise UserError(f"{path}: not the state of a run of these networks ({error!r}); give that run's options, "
-                            "or remove the file to continue from the networks alone") from error
+        except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+            raise UserError(f"{path}: not the state of a run of this project ({error}); remove the file to continue "
+                            "from the networks alone") from error
+        if any(state["options"].get(name) != getattr(self.opt, name) for name in run_state.FID_OPTIONS):
+            self.best_fid = None  # of another scale
+        self._losses_D = {key: value for key, value in losses.items() if key.startswith("D_")}
+        self._losses_G = {key: value for key, value in losses.items() if key not in self._losses_D}
         self.update_learning_rate(self.epoch - 1)
+        self.resumed_from = name
+        return f"continuing from {path}: epoch {self.epoch}, image {self.epoch_iter}"
 
-    def _resume_from_networks_alone(self, epoch: str | int, path: str) -> None:
-        if str(epoch).isdigit():
+    def _start_from_networks(self, epoch: str, path: str) -> str:
+        """Networks without a state, such as published ones: new optimisers. Nothing at all: a new run."""
+        if not any(os.path.exists(network_path(self.opt.folder, label, epoch)) for label in "GD"):
+            if epoch != "latest":
+                raise UserError(f"--continue_train --which_epoch {epoch}: {path} is not there; name a checkpoint of "
+                                f"{self.opt.folder}, or leave out --which_epoch")
+            return f"--continue_train: nothing was saved in {self.opt.folder} yet; starting"
+        self.model.load(epoch)
+        if epoch.isdecimal():
             self.epoch = int(epoch) + 1
-        print(f"{path} not found: continuing at epoch {self.epoch} with new optimisers")
         self.update_learning_rate(self.epoch - 1)
+        return f"{path} not found: continuing from the networks alone at epoch {self.epoch}, with new optimisers"
+
+
+def _shares(losses: Losses, parts: int) -> Losses:
+    """What the losses of one part of a process's share contribute to those of the whole batch: the sum over parts, and
+    the mean over processes, are its losses.
+
+    They are means over samples, except for the KL divergence, which is a sum.
+    """
+    processes = distributed.world_size()
+    if parts == processes == 1:
+        return losses
+    return {name: loss * processes if name == "KLD" else loss / parts for name, loss in losses.items()}

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from options.options import Options
 from util.errors import UserError
+from util.files import append_line, read_text, write_atomically
 from util.html import Page, Picture
 from util.images import save_image, to_pictures
 from util.palette import colorize
@@ -22,21 +23,22 @@ _KINDS = ("input_label", "synthesized_image", "real_image")
 class Visualizer:
     """Writes ``loss_log.txt``, ``fid.txt`` and ``web/index.html`` into the experiment's folder.
 
+    A run that goes on from ``epoch``, after ``images`` of it (and ``step`` since the start), writes once more what it
+    wrote after that: those lines are removed first.
+
     :raises UserError: ``--tf_log`` without TensorBoard.
     """
 
-    def __init__(self, opt: Options):
+    def __init__(self, opt: Options, epoch: int = 1, images: int = 0, step: int = 0):
         self.opt = opt
         self._log_path = os.path.join(opt.folder, "loss_log.txt")
         self._fid_path = os.path.join(opt.folder, "fid.txt")
         self._web = os.path.join(opt.folder, "web")
-        try:
-            os.makedirs(opt.folder, exist_ok=True)
-            self._board = _summary_writer(os.path.join(opt.folder, "logs")) if opt.tf_log else None
-        except OSError as error:
-            raise UserError(f"{opt.folder}: cannot be written to ({error.strerror}); check --checkpoints_dir and its "
-                            "permissions") from error
-        self._log(f"================ Training Loss ({time.strftime('%c')}) ================")
+        self._board = _summary_writer(os.path.join(opt.folder, "logs"), step) if opt.tf_log else None
+        _keep_lines(self._log_path, r"\(epoch: (\d{1,15}), iters: (\d{1,15}),", (epoch, images))
+        _keep_lines(self._fid_path, r"epoch (\d{1,15}): FID", (epoch - 1,))
+        if not os.path.exists(self._log_path):
+            append_line(self._log_path, f"================ Training Loss ({time.strftime('%c')}) ================")
 
     def log_losses(self, epoch: int, images: int, seconds: float, losses: Mapping[str, float], step: int) -> None:
         """One line of losses.
@@ -46,22 +48,18 @@ class Visualizer:
         :param step: images since the start.
         """
         values = " ".join(f"{name}: {value:.3f}" for name, value in losses.items())
-        self._log(f"(epoch: {epoch}, iters: {images}, time: {seconds:.3f}) {values}")
+        append_line(self._log_path, f"(epoch: {epoch}, iters: {images}, time: {seconds:.3f}) {values}")
         if self._board:
             for name, value in losses.items():
                 self._board.add_scalar(name, value, step)
 
     def log_fid(self, epoch: int, fid: float) -> None:
         """A line of ``fid.txt``, and the curve of all its lines on the page."""
-        with open(self._fid_path, "a", encoding="utf-8") as file:
-            file.write(f"epoch {epoch}: FID {fid:.4f}\n")
+        append_line(self._fid_path, f"epoch {epoch}: FID {fid:.4f}")
         if self._board:
             self._board.add_scalar("FID", fid, epoch)
         if not self.opt.no_html:
             self._write_page()
-
-    def log_text(self, text: str) -> None:
-        self._log(text)
 
     def show(self, epoch: int, images: int, data: Mapping[str, Any], generated: Tensor, step: int) -> None:
         """Put the first picture of a batch on the page: layout, synthesized, real."""
@@ -80,9 +78,9 @@ class Visualizer:
         self._write_page()
 
     def _write_page(self) -> None:
-        names = sorted(map(os.path.basename, glob.glob(os.path.join(self._web, "images", "epoch*_*.png"))))
-        moments = {tuple(map(int, re.findall(r"\d+", name))): name.removesuffix(f"_{_KINDS[0]}.png")
-                   for name in names if name.endswith(f"_{_KINDS[0]}.png")}
+        names = glob.glob("epoch*_*.png", root_dir=os.path.join(self._web, "images"))
+        moments = {(int(match[2]), int(match[3])): match[1] for name in names
+                   if (match := re.fullmatch(rf"(epoch(\d+)_iter(\d+))_{_KINDS[0]}\.png", name))}
         page = Page(f"Training of {self.opt.name}", self.opt.display_winsize, refresh=60)
         if fids := self._logged_fids():
             page.add_curve("FID of the test split", "epoch", fids)
@@ -95,22 +93,28 @@ class Visualizer:
         """(epoch, FID) of ``fid.txt``, of earlier parts of the run too; of an epoch that was repeated, the last."""
         if not os.path.exists(self._fid_path):
             return []
-        with open(self._fid_path, encoding="utf-8") as file:
-            lines = re.findall(r"^epoch (\d+): FID (\d[\d.]*)$", file.read(), re.MULTILINE)
+        lines = re.findall(r"^epoch (\d{1,15}): FID (\d{1,15}\.\d+)$", read_text(self._fid_path), re.MULTILINE)
         return sorted({float(epoch): float(fid) for epoch, fid in lines}.items())
-
-    def _log(self, line: str) -> None:
-        with open(self._log_path, "a", encoding="utf-8") as file:
-            file.write(line + "\n")
 
     def close(self) -> None:
         if self._board:
             self._board.close()
 
 
-def _summary_writer(folder: str) -> Any:
+def _keep_lines(path: str, pattern: str, last: tuple[int, ...]) -> None:
+    """Remove the lines of a log whose numbers, as ``pattern`` finds them, come after ``last``; and a line that was
+    cut short."""
+    if not os.path.exists(path):
+        return
+    whole = [line for line in read_text(path).splitlines(keepends=True) if line.endswith("\n")]
+    kept = [line for line in whole
+            if not (match := re.match(pattern, line)) or tuple(map(int, match.groups())) <= last]
+    write_atomically(path, "".join(kept))
+
+
+def _summary_writer(folder: str, step: int) -> Any:
     with contextlib.suppress(ImportError):
         from torch.utils.tensorboard import SummaryWriter
 
-        return SummaryWriter(folder)
-    raise UserError("--tf_log: TensorBoard is not installed; run `pip install tensorboard`, or leave the option out")
+        return SummaryWriter(folder, purge_step=step + 1)
+    raise UserError("--tf_log: TensorBoard is not installed; run `pip install tensorboard`, or leave out the option")

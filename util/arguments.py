@@ -1,18 +1,34 @@
 """Argument parsing whose errors are one line, and types of numbers that name their range."""
 import argparse
 import math
+import sys
 from collections.abc import Callable
 from typing import NoReturn
 
+from util.errors import printable, reports
+
 
 class ArgumentParser(argparse.ArgumentParser):
-    """argparse, with errors as one line and exit status 2; options cannot be abbreviated."""
+    """argparse, with errors as one line and exit status 2; options cannot be abbreviated.
+
+    ``source`` may name the file that the arguments come from.
+    """
+
+    source = ""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, allow_abbrev=False, **kwargs)
 
+    def parse_known_args(self, args=None, namespace=None):
+        args = sys.argv[1:] if args is None else args
+        if bad := next((arg for arg in args if "\0" in arg), None):  # no path has them: the system would refuse it
+            self.error(f"{bad!r}: has a NUL byte; mend it")
+        return super().parse_known_args(args, namespace)
+
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {' '.join(message.split())} (see {self.prog} --help)\n")
+        source = f"{self.source}: " if self.source else ""
+        line = f"{source}{printable(message)} (see {self.prog} --help)"
+        self.exit(2, f"error: {' '.join(line.split())}\n" if reports() else None)
 
 
 def integer(least: int, most: int = 2**31 - 1) -> Callable[[str], int]:

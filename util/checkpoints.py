@@ -1,14 +1,21 @@
-"""Network files ``<epoch>_net_<label>.pth``: plain state dicts, written whole and loaded strictly."""
+"""Files of tensors: networks (``<epoch>_net_<label>.pth``, plain state dicts) and states of runs; written whole, read
+with their checksums compared, loaded strictly."""
+import contextlib
 import os
-from collections.abc import Sequence
+import re
+import zipfile
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from util.errors import UserError
-from util.files import atomic_path
+from util.files import atomic_path, regular
 
+# of the tensors in files; quantized ones, among others, cannot be looked at like these
+_TYPES = frozenset({torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.float16,
+                    torch.bfloat16, torch.float32, torch.float64})
 # parts of a key or of its shape -> the options that decide them, for the message about a checkpoint that does not fit
 _HINTS = (
     ("mlp_shared", "--norm_mode, --norm_G"),
@@ -30,45 +37,144 @@ def network_path(folder: str, label: str, epoch: str | int) -> str:
     return os.path.join(folder, f"{epoch}_net_{label}.pth")
 
 
-def save_network(network: nn.Module, path: str) -> None:
-    """Write the state dict of ``network``, on the CPU, to ``path``."""
-    save_tensors({key: value.detach().cpu() for key, value in network.state_dict().items()}, path)
+def state_path(folder: str, epoch: str | int) -> str:
+    """Where the state of a run lies in ``folder``: all that it needs to go on, its networks first."""
+    return os.path.join(folder, f"{epoch}_state.pth")
+
+
+def tensors_of(network: nn.Module) -> dict[str, Tensor]:
+    """The state dict of ``network``, on the CPU."""
+    return {key: value.detach().cpu() for key, value in network.state_dict().items()}
 
 
 def save_tensors(content: Any, path: str) -> None:
-    """``torch.save``, atomically."""
-    with atomic_path(path) as temporary:
-        torch.save(content, temporary)
+    """``torch.save``, whole or not at all, and on the disk when this returns."""
+    with atomic_path(path, sync=True) as temporary:
+        try:
+            torch.save(content, temporary)
+        except RuntimeError as error:  # what PyTorch makes of a full disk
+            raise UserError(f"cannot write {path} ({str(error).splitlines()[0]}); is the disk full?") from error
 
 
 def load_tensors(path: str) -> Any:
     """What :func:`save_tensors` wrote; code in a file is never run.
 
-    :raises UserError: no such file, or no file of tensors.
+    :raises UserError: no such file, no file of tensors, or one that was damaged since it was written.
     """
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
+    if not os.path.exists(path):
         raise UserError(f"{path}: no such checkpoint; check --checkpoints_dir, --name and --which_epoch, or train "
-                        "first") from error
+                        "first")
+    try:
+        if not os.path.isfile(path):
+            raise UserError(f"{path}: not a regular file; name a checkpoint")
+        if damaged := _damaged_record(path):
+            raise UserError(f"{path}: damaged: {damaged} fails its checksum; save or download the file again")
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        _check_plain(content, path)
+        return content
+    except UserError:
+        raise
     except Exception as error:
         raise UserError(f"{path}: not a readable checkpoint of tensors ({type(error).__name__}); save or download it "
                         "again") from error
 
 
-def load_network(network: nn.Module, paths: str | Sequence[str]) -> None:
-    """Load the first of ``paths`` that exists into ``network``, strictly.
+def _check_plain(content: Any, path: str) -> None:
+    """:raises UserError: one of the tensors has no values to look at, or lies in memory in some other way."""
+    if isinstance(content, Tensor):
+        if content.dtype not in _TYPES or content.layout != torch.strided or content.device.type != "cpu":
+            raise UserError(f"{path}: has a tensor of the kind {content.dtype}, {content.layout}, {content.device}, "
+                            "which is never saved here; name a file written by train.py")
+    elif isinstance(content, Mapping | list | tuple):
+        for part in content.values() if isinstance(content, Mapping) else content:
+            _check_plain(part, path)
 
-    Published files may carry a ``module.`` prefix, lack ``num_batches_tracked``, and call INADE's encoder IE or E.
 
-    :raises UserError: no file, or one of another architecture; the message lists what differs and which options to try.
+def _damaged_record(path: str) -> str | None:
+    """The first record of a zip file whose bytes are not those that were written. PyTorch writes the checksums but
+    does not compare them. (Files from before PyTorch 1.6 have none.)"""
+    if not zipfile.is_zipfile(path):
+        return None
+    with zipfile.ZipFile(path) as archive:
+        return archive.testzip()
+
+
+def tensor_checksums(path: str) -> list[tuple[int, int]]:
+    """Checksum and size of every tensor in a file of :func:`save_tensors`, in the order in which they were saved; from
+    the file's directory, without reading the tensors. Empty if the file has none."""
+    try:
+        with open(path, "rb", opener=regular) as file, zipfile.ZipFile(file) as archive:
+            records = {int(match[1]): (info.CRC, info.file_size) for info in archive.infolist()
+                       if (match := re.search(r"/data/(\d+)$", info.filename))}
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return []
+    return [records[number] for number in sorted(records)]
+
+
+def check_finite(tensors: Mapping[str, Any], what: str) -> None:
+    """:raises UserError: one of the tensors, by name, has a value that is not finite."""
+    for name, value in tensors.items():
+        # a sum is quick, and finite only if all values are, unless it overflows
+        if isinstance(value, Tensor) and value.is_floating_point() and not value.sum().isfinite() \
+                and not value.isfinite().all():
+            raise UserError(f"{what}: {name} has values that are not finite; use an earlier checkpoint")
+
+
+def read_networks(folder: str, epoch: str | int, names: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, Any]]:
+    """The state dicts of some networks of one checkpoint, each with the file that it came from.
+
+    They are read from ``<epoch>_net_*.pth``. Where a run left its state beside them, its networks count if the files
+    are of another moment, damaged or missing: a save was cut short.
+
+    :param names: of every network, those that its file may have, in the order in which a state holds the networks.
+    :raises UserError: a file is missing or damaged.
     """
-    paths = [paths] if isinstance(paths, str) else list(paths)
-    path = next((p for p in paths if os.path.isfile(p)), paths[0])
-    state = load_tensors(path)
+    paths = {label: _first_existing([network_path(folder, name, epoch) for name in files])
+             for label, files in names.items()}
+    state = state_path(folder, epoch)
+    if os.path.exists(state):
+        if of_one_moment(state, list(paths.values())):
+            with contextlib.suppress(UserError):
+                return {label: (path, load_tensors(path)) for label, path in paths.items()}
+        try:
+            content = load_tensors(state)
+        except UserError as error:
+            print(f"{error}. Using the network files beside it")
+            content = None
+        networks = content.get("networks") if isinstance(content, dict) else None
+        if isinstance(networks, dict) and names.keys() <= networks.keys():
+            print(f"{state}: the network files beside it are damaged or of another moment; using the networks in it "
+                  "(remove it to use those files)")
+            return {label: (state, networks[label]) for label in names}
+    return {label: (path, load_tensors(path)) for label, path in paths.items()}
+
+
+def of_one_moment(state: str, paths: Sequence[str]) -> bool:
+    """Whether files of networks, in the order in which a state holds them, hold the same tensors as the state."""
+    checksums = [pair for path in paths for pair in tensor_checksums(path)]
+    return tensor_checksums(state)[:len(checksums)] == checksums and all(map(os.path.exists, paths))
+
+
+def _first_existing(paths: Sequence[str]) -> str:
+    return next((path for path in paths if os.path.exists(path)), paths[0])
+
+
+def load_network(network: nn.Module, path: str) -> None:
+    """:func:`load_state_dict` of a file of one network."""
+    load_state_dict(network, load_tensors(path), path)
+
+
+def load_state_dict(network: nn.Module, state: Any, path: str) -> None:
+    """Load the state dict that ``path`` holds into ``network``, strictly.
+
+    Published files may carry a ``module.`` prefix and lack ``num_batches_tracked``.
+
+    :raises UserError: it is of another architecture; the message lists what differs and which options to try. Or it
+        has values that are not finite.
+    """
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise UserError(f"{path}: not a state dict of tensors; name a file written by train.py")
-    state = {key.removeprefix("module."): value for key, value in state.items()}
+    state = {str(key).removeprefix("module."): value for key, value in state.items()}
     expected = network.state_dict()
     for key, value in expected.items():
         if key.endswith("num_batches_tracked"):
@@ -80,6 +186,7 @@ def load_network(network: nn.Module, paths: str | Sequence[str]) -> None:
         shown = "; ".join(lines[:4]) + (f"; and {len(lines) - 4} more" if len(lines) > 4 else "")
         raise UserError(f"{path} does not fit the network that the options describe: {shown}. "
                         f"Options that decide this: {'; '.join(hints[:3])}")
+    check_finite(state, path)
     network.load_state_dict(state)
 
 
@@ -89,6 +196,8 @@ def _differences(state: dict[str, Tensor], expected: dict[str, Tensor]) -> list[
         found, wanted = tuple(state[key].shape), tuple(expected[key].shape)
         if found != wanted:
             lines.append((key, f"{key} is {list(found)}, not {list(wanted)}"))
+        elif state[key].is_floating_point() != expected[key].is_floating_point():
+            lines.append((key, f"{key} is {state[key].dtype}, not {expected[key].dtype}"))
     lines += [(key, f"{key} is missing") for key in expected if key not in state]
     lines += [(key, f"{key} is unknown") for key in state if key not in expected]
     return lines

@@ -1,26 +1,39 @@
 """The device that a command computes on."""
 import torch
 
+from util import distributed
 from util.errors import UserError
 
 
 def find_device(option: str, text: str) -> torch.device:
-    """The device that the ``text`` of ``option`` (``--gpu_ids``, ``--gpu``) names: one CUDA device, or the CPU for
-    nothing and for -1.
+    """The device of this process among those that the ``text`` of ``option`` (``--gpu_ids``, ``--gpu``) names.
 
     :raises UserError: no such device.
     """
-    try:
-        ids = [int(part) for part in text.split(",") if part.strip()]
-    except ValueError as error:
-        raise UserError(f"{option} {text}: not the number of a CUDA device; use e.g. 0, or -1 for the CPU") from error
-    ids = [i for i in ids if i >= 0]
-    if not ids:
+    ids = device_ids(option, text)
+    number = distributed.local_rank()
+    if len(ids) == 1 and ids[0] == 0:  # under torchrun: as many as there are processes
+        ids = list(range(number + 1))
+    if max(ids) < 0:
         return torch.device("cpu")
-    if len(ids) > 1:
-        raise UserError(f"{option} {text}: one device per run is supported; name one of them")
+    if number >= len(ids):
+        raise UserError(f"{option} {text}: there are more processes on this machine than devices; name one for each")
     if not torch.cuda.is_available():
         raise UserError(f"{option} {text}: no CUDA device was found; use {option} -1 for the CPU")
-    if ids[0] >= torch.cuda.device_count():
+    if max(ids) >= torch.cuda.device_count():
         raise UserError(f"{option} {text}: there are {torch.cuda.device_count()} CUDA devices, numbered from 0")
-    return torch.device("cuda", ids[0])
+    return torch.device("cuda", ids[number])
+
+
+def device_ids(option: str, text: str) -> list[int]:
+    """The numbers of the CUDA devices that a text names, a process for each; -1, or nothing at all, is the CPU.
+
+    :raises UserError: not such numbers.
+    """
+    try:
+        ids = [max(int(part), -1) for part in text.split(",") if part.strip()] or [-1]
+    except ValueError as error:
+        raise UserError(f"{option} {text}: not the number of a CUDA device; use e.g. 0, or -1 for the CPU") from error
+    if set(ids) != {-1} and (-1 in ids or len(set(ids)) < len(ids)):
+        raise UserError(f"{option} {text}: name different CUDA devices, a process for each; or -1 for the CPU")
+    return ids

@@ -1,24 +1,32 @@
 """Files that are either whole or not there."""
 import contextlib
+import errno
 import os
+import shutil
+import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from util.errors import UserError
 
+_TEMPORARY = ".writing-"  # how names of temporary files begin
+
 
 @contextlib.contextmanager
-def atomic_path(path: str, suffix: str | None = None) -> Iterator[str]:
+def atomic_path(path: str, suffix: str | None = None, sync: bool = False) -> Iterator[str]:
     """Yield a temporary path beside ``path`` that replaces it when the block ends without an error.
 
     :param suffix: of the temporary path; default: that of ``path``.
-    :raises UserError: the folder cannot be made or written to.
+    :param sync: wait until the disk has it, so that it survives a loss of power.
+    :raises UserError: the folder cannot be made or written to, or the disk is full.
     """
     folder = os.path.dirname(os.path.abspath(path))
+    if _is_special(path):
+        raise UserError(f"cannot write {path}: a device or a pipe; name a file")
     try:
         os.makedirs(folder, exist_ok=True)
         suffix = os.path.splitext(path)[1] if suffix is None else suffix
-        handle, temporary = tempfile.mkstemp(dir=folder, prefix=".", suffix=suffix)
+        handle, temporary = tempfile.mkstemp(dir=folder, prefix=_TEMPORARY, suffix=suffix)
         os.close(handle)
     except OSError as error:
         raise UserError(f"cannot write {path} ({error.strerror}); check the folder and its permissions") from error
@@ -27,18 +35,92 @@ def atomic_path(path: str, suffix: str | None = None) -> Iterator[str]:
         umask = os.umask(0)
         os.umask(umask)
         os.chmod(temporary, 0o666 & ~umask)
+        if sync:
+            _sync(temporary)
         os.replace(temporary, path)
+        if sync:
+            _sync(folder)
     except OSError as error:
-        raise UserError(f"cannot write {path} ({error.strerror or error}); check the disk and permissions") from error
+        raise _cannot_write(path, error) from error
     finally:
-        if os.path.exists(temporary):
+        with contextlib.suppress(OSError):
             os.remove(temporary)
 
 
+def _cannot_write(path: str, error: OSError) -> UserError:
+    return UserError(f"cannot write {path} ({error.strerror or error}); check the disk and permissions")
+
+
+def _is_special(path: str) -> bool:
+    """A device or pipe: root could replace /dev/null."""
+    return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
+
+
+def regular(path: str, flags: int) -> int:
+    """An ``opener`` for :func:`open` that takes regular files alone: a pipe would be waited for, and a device may have
+    no end."""
+    handle = os.open(path, flags | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "not a regular file", path)
+    return handle
+
+
+def _sync(path: str) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def write_atomically(path: str, text: str) -> None:
-    """Write ``text`` (UTF-8) to ``path``, replacing it as a whole."""
-    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+    """Write ``text`` (UTF-8, with escapes for what is none) to ``path``, replacing it as a whole."""
+    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(text)
+
+
+def append_line(path: str, line: str) -> None:
+    """Add ``line`` to a text file.
+
+    :raises UserError: it cannot be written.
+    """
+    try:
+        with open(path, "a", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(line + "\n")
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+
+
+def copy_atomically(source: str, path: str) -> None:
+    """Let ``path`` be a copy of the file ``source``, on the disk when this returns. (A second name for it would be
+    damaged along with it.)"""
+    with atomic_path(path, sync=True) as temporary:
+        shutil.copyfile(source, temporary)
+
+
+def remove_leftovers(folders: Iterable[str]) -> None:
+    """Remove the temporary files of runs that were killed while they wrote to ``folders``."""
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            for entry in os.scandir(folder):
+                if entry.name.startswith(_TEMPORARY):
+                    with contextlib.suppress(OSError):  # gone already, or not ours to remove: it does no harm
+                        os.remove(entry.path)
+
+
+def read_text(path: str, option: str = "", remedy: str = "name a text file") -> str:
+    """The text of a UTF-8 file.
+
+    :param option: what named the file, for the message; and ``remedy``, what to do.
+    :raises UserError: it cannot be read, is no regular file or no text.
+    """
+    try:
+        with open(path, encoding="utf-8", opener=regular) as file:
+            return file.read()
+    except (OSError, ValueError, MemoryError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text, or too large"
+        raise UserError(f"{option} {path}".lstrip() + f": cannot be read ({reason}); {remedy}") from error
 
 
 def check_writable(path: str) -> None:
@@ -49,5 +131,6 @@ def check_writable(path: str) -> None:
     folder = os.path.dirname(os.path.abspath(path))
     while not os.path.exists(folder):
         folder = os.path.dirname(folder)  # it will be made
-    if os.path.isdir(path) or not os.path.isdir(folder) or not os.access(folder, os.W_OK):
-        raise UserError(f"cannot write {path}: it is a folder, or lies where no file can be written; name another file")
+    if _is_special(path) or os.path.isdir(path) or not os.path.isdir(folder) or not os.access(folder, os.W_OK):
+        raise UserError(f"cannot write {path}: it is a folder or device, or lies where no file can be written; name "
+                        "another file")

@@ -1,8 +1,29 @@
 """Memory on the CPU."""
 import contextlib
 import ctypes
+import os
+import resource
+
+import torch
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
+
+
+def limit_memory(device: torch.device) -> None:
+    """Let the system refuse memory that the machine does not have, which is an error that can be reported. Otherwise it
+    grants it, and kills this process, or another one, when it is used.
+
+    With a GPU nothing is limited: its driver reserves more than it uses, and reports itself what it cannot have.
+    """
+    if device.type != "cpu":
+        return
+    with contextlib.suppress(OSError, ValueError):
+        limit = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        with contextlib.suppress(OSError, ValueError), open("/sys/fs/cgroup/memory.max", encoding="ascii") as file:
+            limit = min(limit, int(file.read()))  # of a container; it may also be "max"
+        soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        least = min(value for value in (soft, hard, limit * 19 // 20) if value != resource.RLIM_INFINITY)
+        resource.setrlimit(resource.RLIMIT_DATA, (least, hard))
 
 
 def keep_freed_memory() -> None:

@@ -134,7 +134,7 @@ def _share_out(work: Callable[[Item], Result], items: Sequence[Item], workers: i
                 check()
     except (EOFError, OSError) as error:
         check()  # a signal can have been the cause
-        raise UserError(f"--workers {workers}: a process was killed, perhaps for want of memory; "
+        raise UserError(f"--workers {workers}: a process was killed, perhaps because memory ran out; "
                         f"try --workers {max(1, workers // 2)}") from error
     finally:
         _end(pool)

@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.networks.layout import Layout
+from models.networks.layout import Layout, halve
 from models.networks.normalization import LEAKY_SLOPE, normalized_conv
 from models.networks.spectral import power_iteration
 
@@ -54,8 +54,8 @@ class MultiscaleDiscriminator(nn.Module):
         return [self.get_submodule(f"discriminator_{i}") for i in range(self.num_D)]
 
     def forward(self, x: Tensor) -> list[list[Tensor]]:
-        """[B, semantic_nc + 3, H, W] -> per discriminator the outputs of its layers; in training with a power
-        iteration."""
+        """[B, semantic_nc + 3, H, W] -> per discriminator the outputs of its layers, in training with a power
+        iteration: the plain form, for inputs of any kind. Training uses :meth:`judge`."""
         if self.training:
             power_iteration(self)
         outputs = []
@@ -100,11 +100,6 @@ class MultiscaleDiscriminator(nn.Module):
             first = F.conv2d(x, conv.weight[:, layout.num_classes:], conv.bias, stride=2, padding=2) + response
             outputs.append(discriminator.later_layers(activation(first)))
         return outputs
-
-
-def halve(x: Tensor) -> Tensor:
-    """[B, c, H, W] -> [B, c, ceil(H/2), ceil(W/2)]: means of 3x3 pixels, of those that lie in the image."""
-    return F.avg_pool2d(x, 3, stride=2, padding=1, count_include_pad=False)
 
 
 def _look_up(label: Tensor, weight: Tensor) -> Tensor:

@@ -1,9 +1,13 @@
 """The generator: a start at low resolution, then modulated residual blocks with upsampling between them."""
+import contextlib
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from models.networks.normalization import LEAKY_SLOPE, Condition, MakeNorm
+from models.networks.normalization import LEAKY_SLOPE, BatchNorm, Condition, MakeNorm
 from models.networks.resnet_block import ResnetBlock
 from models.networks.spectral import power_iteration
 from util.precision import full_precision
@@ -16,12 +20,15 @@ class Generator(nn.Module):
     :param size: height and width of the first feature map.
     :param upsamplings: how often the resolution is doubled, 5 to 7.
     :param make_norm: channels -> modulation layer.
+
+    With ``recomputes``, the backward pass computes the blocks' activations once more instead of keeping them.
     """
 
     def __init__(self, *, start_channels: int, start_is_map: bool, size: tuple[int, int], ngf: int,
                  upsamplings: int, make_norm: MakeNorm, spectral: bool):
         super().__init__()
         self.size = size
+        self.recomputes = False
         self.output_size = tuple(side * 2**upsamplings for side in size)
         self.up_after_first_middle = upsamplings >= 6
 
@@ -58,15 +65,40 @@ class Generator(nn.Module):
         """
         if self.training:
             power_iteration(self)
+        run = _recomputed if self.recomputes and torch.is_grad_enabled() else _run
         x = self._start(start)  # [B, 16nf, sh, sw]
-        x = self.head_0(x, condition)
-        x = self.G_middle_0(x, condition, upsample=True)  # [B, 16nf, 2sh, 2sw]
-        x = self.G_middle_1(x, condition, upsample=self.up_after_first_middle)
-        x = self.up_0(x, condition, upsample=True)  # [B, 8nf, ...]
-        x = self.up_1(x, condition, upsample=True)  # [B, 4nf, ...]
-        x = self.up_2(x, condition, upsample=True)  # [B, 2nf, ...]
-        x = self.up_3(x, condition, upsample=True)  # [B, nf, H, W]; H/2, W/2 where up_4 follows
+        x = run(self.head_0, x, condition)
+        x = run(self.G_middle_0, x, condition, upsample=True)  # [B, 16nf, 2sh, 2sw]
+        x = run(self.G_middle_1, x, condition, upsample=self.up_after_first_middle)
+        x = run(self.up_0, x, condition, upsample=True)  # [B, 8nf, ...]
+        x = run(self.up_1, x, condition, upsample=True)  # [B, 4nf, ...]
+        x = run(self.up_2, x, condition, upsample=True)  # [B, 2nf, ...]
+        x = run(self.up_3, x, condition, upsample=True)  # [B, nf, H, W]; H/2, W/2 where up_4 follows
         if self.up_4:
-            x = self.up_4(x, condition, upsample=True)  # [B, nf/2, H, W]
+            x = run(self.up_4, x, condition, upsample=True)  # [B, nf/2, H, W]
         x = self.conv_img(F.leaky_relu(x, LEAKY_SLOPE))  # [B, 3, H, W]
         return full_precision(x).tanh()
+
+
+def _run(block: ResnetBlock, x: Tensor, condition: Condition, upsample: bool = False) -> Tensor:
+    return block(x, condition, upsample)
+
+
+def _recomputed(block: ResnetBlock, x: Tensor, condition: Condition, upsample: bool = False) -> Tensor:
+    # nothing in a block is random, and power iterations happen outside of it: the second time gives the same numbers
+    return checkpoint(block, x, condition, upsample, use_reentrant=False, preserve_rng_state=False,
+                      context_fn=lambda: (contextlib.nullcontext(), _running_statistics_kept(block)))
+
+
+@contextlib.contextmanager
+def _running_statistics_kept(block: ResnetBlock) -> Iterator[None]:
+    """The batch norms of ``block`` do not count what they see in this block of code once more."""
+    norms = [layer for layer in block.modules() if isinstance(layer, BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum

@@ -1,4 +1,5 @@
 """The semantic layout of a batch: classes, instances, and the regions that they make."""
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -9,6 +10,23 @@ from models.ops.instance_convolution import InstanceGrid
 from models.ops.regions import Regions
 
 
+@dataclass(frozen=True)
+class Part:
+    """Which part of a batch a layout is, where several processes share one.
+
+    :param index: it holds the ``index``-th of ...
+    :param count: ... so many equal parts.
+    :param num_instances: K of the whole batch; None where the layout is the whole.
+    """
+
+    index: int = 0
+    count: int = 1
+    num_instances: int | None = None
+
+
+WHOLE = Part()
+
+
 class Layout:
     """What the networks are conditioned on: the classes and instances of every pixel. What is derived from them is
     made when it is first asked for.
@@ -17,14 +35,17 @@ class Layout:
     :param instance: the same shape, instance ids from 0.
     :param num_classes: C.
     :param with_edges: whether the semantic input has the instance edges as its last channel.
+    :param part: which part of a batch this is.
     :raises ValueError: a class id outside the classes, or a negative instance id.
     """
 
-    def __init__(self, label: Tensor, instance: Tensor, num_classes: int, with_edges: bool):
+    def __init__(self, label: Tensor, instance: Tensor, num_classes: int, with_edges: bool,
+                 part: Part = WHOLE):
         self.label = label.reshape(-1, *label.shape[-2:]).long()  # [B, H, W]
         self.instance = instance.reshape(-1, *instance.shape[-2:]).long()  # [B, H, W]
         self.num_classes = num_classes
         self.with_edges = with_edges
+        self.part = part
         low, high = self.label.aminmax()
         if low < 0 or high >= num_classes:
             raise ValueError(f"class ids {int(low)}..{int(high)} in labels, but the classes are 0..{num_classes - 1}")
@@ -43,7 +64,7 @@ class Layout:
     @cached_property
     def num_instances(self) -> int:
         """K: the largest instance id of the batch, plus one."""
-        return int(self.instance.max()) + 1
+        return int(self.instance.max()) + 1 if self.part.num_instances is None else self.part.num_instances
 
     @cached_property
     def edges(self) -> Tensor:
@@ -67,7 +88,7 @@ class Layout:
         """
         maps = self._halved_classes
         for _ in range(times - 1):
-            maps = F.avg_pool2d(maps, 3, stride=2, padding=1, count_include_pad=False)
+            maps = halve(maps)
         return maps
 
     @cached_property
@@ -96,6 +117,11 @@ class Layout:
     @property
     def _samples(self) -> Tensor:
         return torch.arange(self.batch_size, device=self.label.device)[:, None, None].expand_as(self.label)
+
+
+def halve(x: Tensor) -> Tensor:
+    """[B, c, H, W] -> [B, c, ceil(H/2), ceil(W/2)]: means of 3x3 pixels, of those that lie in the image."""
+    return F.avg_pool2d(x, 3, stride=2, padding=1, count_include_pad=False)
 
 
 def instance_edges(instance: Tensor) -> Tensor:

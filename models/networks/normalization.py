@@ -16,6 +16,7 @@ from models.networks.layout import Layout
 from models.networks.spectral import SpectralConv2d
 from models.ops.modulation import Features, modulate
 from models.ops.upsampled_convolution import Upsampled
+from util import distributed
 from util.errors import UserError
 from util.precision import full_precision
 
@@ -59,7 +60,7 @@ class INADE(nn.Module):
                 gain: Tensor | None = None) -> Tensor | Upsampled:
         """-> [B, c, h, w], at least float32.
 
-        :param slope: of the leaky ReLU that follows; 1: none.
+        :param slope: negative slope of the leaky ReLU that follows; 1 leaves it out.
         :param gain: a positive factor [] on the result.
         """
         regions = condition.layout.class_regions
@@ -106,7 +107,7 @@ class SPADE(nn.Module):
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """Batch norm without affine parameters that does not count its batches.
+    """Batch norm without affine parameters that does not count its batches; in training over all processes.
 
     Nothing depends on ``num_batches_tracked``; published checkpoints hold 0 there or nothing.
     """
@@ -115,6 +116,9 @@ class BatchNorm(nn.BatchNorm2d):
         super().__init__(channels, affine=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.training and distributed.world_size() > 1:
+            mean, rstd = self.statistics(Features(x))
+            return (x - mean[:, None, None]) * rstd[:, None, None]
         self._check(x.numel() // x.shape[1])
         return F.batch_norm(x, self.running_mean, self.running_var, None, None, self.training, self.momentum, self.eps)
 
@@ -123,13 +127,14 @@ class BatchNorm(nn.BatchNorm2d):
 
         :raises UserError: a single value per channel in training, which has no variance.
         """
-        self._check(features.count)
+        count = features.count * distributed.world_size()
+        self._check(count)
         if not self.training:
             return self.running_mean.clone(), torch.rsqrt(self.running_var + self.eps)
         mean, var = features.moments
         with torch.no_grad():
             self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(var * (features.count / (features.count - 1)), self.momentum)
+            self.running_var.lerp_(var * (count / (count - 1)), self.momentum)
         return mean, torch.rsqrt(var + self.eps)
 
     def _check(self, count: int) -> None:
@@ -183,8 +188,8 @@ def parse_norm_name(text: str, norm_mode: str) -> NormName:
     """
     match = re.fullmatch(r"(spectral)?(?:spade|inade)(syncbatch|batch|instance)(\d)x\3", text)
     if not match or int(match[3]) % 2 == 0:
-        raise UserError(f"--norm_G {text}: expected [spectral]spade{{syncbatch,batch,instance}}KxK with odd K, "
-                        "e.g. spectralspadesyncbatch3x3")
+        raise UserError(f"--norm_G {text}: expected [spectral]{{spade,inade}}{{syncbatch,batch,instance}}KxK with odd "
+                        "K, e.g. spectralspadesyncbatch3x3")
     kind = "instance" if match[2] == "instance" else "batch"
     if norm_mode == "inade" and kind == "instance":
         raise UserError(f"--norm_G {text}: INADE modulates a batch norm; use --norm_G spectralspadesyncbatch3x3")

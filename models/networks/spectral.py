@@ -25,7 +25,8 @@ class SpectralConv2d(nn.Conv2d):
 
     @property
     def weight(self) -> Tensor:
-        """The weight itself in modules that ask for ``weight`` (initialisation); not normalised."""
+        """The weight that is not normalised: who convolves with it multiplies by :meth:`gain`, as
+        :func:`models.networks.resnet_block.modulated` does."""
         return self.weight_orig
 
     @torch.no_grad()

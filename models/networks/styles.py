@@ -1,10 +1,43 @@
 """Styles: what a layout leaves open. Drawn from the prior, or from the posterior that an encoder sees in a photo."""
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
+
+from models.networks.layout import Layout
+
+# a source of noise: standard normal numbers [B, *shape] for the shape of one sample's
+Normal = Callable[..., Tensor]
+
+
+def noise_of_batch(layout: Layout) -> Normal:
+    """Noise from PyTorch's default generator. Processes that share a batch all draw the noise of the whole one, from
+    equal generators, and keep their rows: so it does not depend on how many they are."""
+
+    def normal(*shape: int) -> Tensor:
+        rows = torch.randn(layout.part.count * layout.batch_size, *shape, device=layout.label.device)
+        return rows.chunk(layout.part.count)[layout.part.index]
+
+    return normal
+
+
+def noise_of_samples(layout: Layout, seeds: Sequence[int]) -> Normal:
+    """Noise that belongs to the sample: each has a generator of its own, and every row of its shape is drawn by itself,
+    so that neither the rest of the batch nor its K makes a difference."""
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+
+    def of_sample(generator: torch.Generator, shape: tuple[int, ...]) -> Tensor:
+        rows = [torch.randn(shape[1:], generator=generator) for _ in range(shape[0])]
+        return torch.stack(rows)
+
+    def normal(*shape: int) -> Tensor:
+        rows = shape if len(shape) > 1 else (1, *shape)
+        drawn = torch.stack([of_sample(generator, rows) for generator in generators])
+        return drawn.reshape(-1, *shape).to(layout.label.device)
+
+    return normal
 
 
 @dataclass(frozen=True)

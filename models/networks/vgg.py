@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from util.checkpoints import load_tensors
 from util.errors import UserError
 from util.precision import full_precision
 from util.weights import find_weights
@@ -37,7 +38,7 @@ class VGG19(nn.Module):
         path = find_weights(weights, "VGG19", self.url,
                             "name its place with --vgg_weights FILE, or train with --no_vgg_loss")
         try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            state = load_tensors(path)
             state = {key.removeprefix("features."): value for key, value in state.items()}
             expected = self.features.state_dict()
             state = {key: state[key] for key in expected}

@@ -19,6 +19,7 @@ from torch.autograd.function import once_differentiable
 
 from models.ops.regions import RegionMap, Regions, image_of, rows_of
 from models.ops.upsampled_convolution import Upsampled, upsample
+from util import distributed
 from util.precision import full_precision
 
 # when upsampling waits for the convolution, see upsampled_convolution.py; measured on a CPU
@@ -50,7 +51,8 @@ class Features:
 
     @cached_property
     def moments(self) -> tuple[Tensor, Tensor]:
-        """Mean and variance (over n) of every channel, [c] float32 each."""
+        """Mean and variance (over n) of every channel, [c] float32 each; over all processes, which have equally many
+        values."""
         return _Moments.apply(self.x)
 
 
@@ -59,7 +61,7 @@ def modulate(features: Features, factor: Tensor, offset: Tensor, regions: Region
 
     :param factor: [T, c], a row for every region.
     :param offset: [T, c].
-    :param slope: of the leaky ReLU; 1: none.
+    :param slope: negative slope of the leaky ReLU; 1 leaves it out.
     """
     if not upsamples_later(features, regions):
         x = features.full
@@ -81,7 +83,7 @@ def upsamples_later(features: Features, regions: Regions) -> bool:
 
 
 class _Moments(torch.autograd.Function):
-    """Mean and variance of every channel."""
+    """Mean and variance of every channel, over all processes."""
 
     @staticmethod
     def forward(ctx, x):
@@ -89,6 +91,7 @@ class _Moments(torch.autograd.Function):
             mean, var = torch.batch_norm_update_stats(x, None, None, 0.0)
         else:
             var, mean = torch.var_mean(x, dim=(0, 2, 3), correction=0)
+        mean, var = distributed.pooled_moments(mean, var)
         ctx.save_for_backward(x, mean)
         return mean, var
 
@@ -96,7 +99,8 @@ class _Moments(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad_mean, grad_var):
         x, mean = ctx.saved_tensors
-        count = x.numel() / len(mean)
+        grad_mean, grad_var = distributed.summed([grad_mean, grad_var])
+        count = x.numel() / len(mean) * distributed.world_size()
         steepness = grad_var * (2 / count)  # d var / d x = 2 (x - mean) / n
         return image_of(torch.addcmul(grad_mean / count - steepness * mean, rows_of(x), steepness), x.shape)
 

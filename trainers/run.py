@@ -1,0 +1,185 @@
+"""A training run from where it stands to its last epoch, or until a signal asks it to stop."""
+import itertools
+import math
+import os
+import time
+from collections.abc import Iterator
+
+from tqdm import tqdm
+
+from data import EpochDataLoader
+from options.options import Options
+from trainers import run_state
+from trainers.evaluation import Evaluator
+from trainers.pix2pix_trainer import Pix2PixTrainer
+from trainers.visualizer import Visualizer
+from util import distributed
+from util.errors import Interrupted, UserError
+from util.files import write_atomically
+from util.signals import StopRequest
+
+
+class Run:
+    """A training run: steps, logs, evaluation and checkpoints until its last epoch, or until a signal asks it to stop.
+
+    Its state is the trainer's; everything else follows from that and the options. Of several processes all do the
+    same, except that the first alone logs and saves: the others have no ``visualizer``.
+    """
+
+    def __init__(self, opt: Options, trainer: Pix2PixTrainer, loader: EpochDataLoader, evaluator: Evaluator | None,
+                 stop: StopRequest):
+        self.opt, self.trainer, self.loader, self.evaluator, self.stop = opt, trainer, loader, evaluator, stop
+        seed = loader.seed if trainer.data_seed is None else trainer.data_seed
+        loader.seed = trainer.data_seed = distributed.from_main(seed)
+        self.latest: tuple[dict, ...] = ()  # the batch of the latest step, in its parts
+        run_state.check_data(loader.dataset.digest, trainer.data_digest, opt.folder)
+        trainer.data_digest = loader.dataset.digest
+        self._saved_step = -1  # the step of the latest save
+        self.last_epoch = opt.niter + opt.niter_decay
+        self.images_per_epoch = len(loader) // opt.accumulate * opt.batchSize
+        self.visualizer: Visualizer | None = None
+
+    @property
+    def step(self) -> int:
+        """Images since the start of the run."""
+        return (self.trainer.epoch - 1) * self.images_per_epoch + self.trainer.epoch_iter
+
+    def train(self) -> None:
+        """:raises Interrupted: a signal; everything is saved."""
+        opt, trainer = self.opt, self.trainer
+        if trainer.resumed_from and distributed.is_main():
+            run_state.mend(trainer.model, trainer.resumed_from)
+            self.note_place()
+        if trainer.epoch > self.last_epoch:
+            print(f"all {self.last_epoch} epochs are done: nothing to do (raise --niter or --niter_decay to go on)")
+            return
+        if distributed.is_main():
+            if not opt.continue_train and (moved := run_state.set_aside(opt.folder)):
+                print(f"{opt.folder} holds an earlier run, which is now in {moved} (--continue_train would go on with "
+                      "it)")
+            self.visualizer = Visualizer(opt, trainer.epoch, trainer.epoch_iter, self.step)
+            opt.save()
+        try:
+            for epoch in range(trainer.epoch, self.last_epoch + 1):
+                self.train_epoch()
+                due = self.evaluator and (epoch % opt.eval_epoch_freq == 0 or epoch == self.last_epoch)
+                if due:
+                    self.evaluate()
+                trainer.update_learning_rate(epoch)
+                trainer.epoch, trainer.epoch_iter = epoch + 1, 0
+                if epoch % opt.save_epoch_freq == 0 or epoch == self.last_epoch:
+                    self.save(epoch)  # all of it before "latest", after which a run that is killed goes on
+                    if distributed.is_main():
+                        run_state.save_again(opt.folder, epoch, "latest")
+                        if opt.keep_last:
+                            run_state.prune(opt.folder, opt.keep_last)
+        finally:
+            if self.visualizer:
+                self.visualizer.close()
+
+    def train_epoch(self) -> None:
+        """The rest of the epoch in which the run stands, from the image at which it stands."""
+        opt, trainer, batch_size = self.opt, self.trainer, self.opt.batchSize
+        started, images_before = time.perf_counter(), trainer.epoch_iter
+        generated_for = None
+        for i, data in self.batches():
+            parts = [trainer.prepare(part) for part in data]
+            if i % opt.D_steps_per_G == 0:
+                trainer.run_generator_one_step(parts)
+                generated_for = data[-1]
+            trainer.run_discriminator_one_step(parts)
+            trainer.epoch_iter += batch_size
+            self.latest = data
+
+            if self.step % opt.print_freq < batch_size:
+                losses, seconds = self.finite_losses(), time.perf_counter() - started
+                if self.visualizer:
+                    self.visualizer.log_losses(trainer.epoch, trainer.epoch_iter,
+                                               seconds / (trainer.epoch_iter - images_before), losses, self.step)
+            if self.step % opt.display_freq < batch_size and generated_for and self.visualizer:
+                self.visualizer.show(trainer.epoch, trainer.epoch_iter, generated_for, trainer.get_latest_generated(),
+                                     self.step)
+            if self.step % opt.save_latest_freq < batch_size:
+                self.save("latest")
+            self.end_if_asked()
+
+    def batches(self) -> Iterator[tuple[int, tuple[dict, ...]]]:
+        """Number in the epoch and data, in parts of --accumulate, of the batches that remain, with a progress bar."""
+        done = self.trainer.epoch_iter
+        if done >= self.images_per_epoch:  # the run was stopped between the last step and the epoch's end
+            return
+        self.loader.set_epoch(self.trainer.epoch - 1, done)
+        with tqdm(total=self.images_per_epoch, initial=done, desc=f"epoch {self.trainer.epoch}", unit="img",
+                  disable=not distributed.is_main()) as bar:
+            parts = zip(*[iter(self.loader)] * self.opt.accumulate, strict=True)
+            for i in itertools.count(done // self.opt.batchSize):
+                try:
+                    data = next(parts, None)
+                except Exception:  # a bad file does not take with it what was trained since the latest save
+                    if self.step > max(self._saved_step, 0):
+                        self.save("latest")
+                    raise
+                if data is None:
+                    return
+                yield i, data
+                bar.update(self.opt.batchSize)
+
+    def evaluate(self) -> None:
+        """FID on the test split; the best networks so far are kept as ``best``."""
+        trainer = self.trainer
+        try:
+            fid = self.evaluator.fid(trainer.model, self.end_if_asked)
+        except Interrupted:  # saved already
+            raise
+        except Exception:
+            self.save("latest")  # the epoch is not lost
+            raise
+        if self.visualizer:
+            self.visualizer.log_fid(trainer.epoch, fid)
+        print(f"epoch {trainer.epoch}: FID {fid:.4f}")
+        if trainer.best_fid is None or fid < trainer.best_fid:
+            trainer.best_fid = fid
+            self.save("best")
+
+    def finite_losses(self) -> dict[str, float]:
+        """The latest losses as numbers.
+
+        :raises UserError: one is not finite, so that training on would only spoil what was saved. A gradient scaler
+            leaves out such steps, unless none is left that it does not.
+        """
+        trainer = self.trainer
+        losses = {name: float(value) for name, value in trainer.get_latest_losses().items()}
+        broken = next((name for name, value in losses.items() if not math.isfinite(value)), None)
+        if broken and (not trainer.scaler.is_enabled() or trainer.scaler.get_scale() < 1):
+            files = [path for part in self.latest for path in part["path"]]
+            shown = f" (the last batch: {', '.join(files[:8])}{', …' if files[8:] else ''})" if files else ""
+            raise UserError(f"loss {broken} is {losses[broken]} in epoch {trainer.epoch} before image "
+                            f"{trainer.epoch_iter}{shown}: stopped, and the networks saved before are kept; try a "
+                            "lower --lr, or leave out --use_amp")
+        if trainer.scaler.is_enabled():
+            losses["skipped_steps"] = int(trainer.skipped)
+        return losses
+
+    def save(self, epoch: str | int) -> None:
+        """The run as ``epoch``, by the first process.
+
+        :raises UserError: losses or networks are not finite: the files of before are better.
+        """
+        self.finite_losses()
+        if not distributed.is_main():
+            return
+        self.trainer.save(epoch)
+        self._saved_step = self.step
+        self.note_place()
+
+    def note_place(self) -> None:
+        """``iter.txt``: the epoch and how many images of it are done, as published."""
+        place = f"{self.trainer.epoch}\n{self.trainer.epoch_iter}\n"
+        write_atomically(os.path.join(self.opt.folder, "iter.txt"), place)
+
+    def end_if_asked(self) -> None:
+        """:raises Interrupted: a signal asked one of the processes for it; the run is saved."""
+        if signum := distributed.largest(self.stop.signum or 0):
+            self.save("latest")
+            distributed.wait()
+            raise Interrupted(signum, f"saved as latest in {self.opt.folder}; go on with --continue_train")
