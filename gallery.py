@@ -21,7 +21,6 @@ from data.image_files import stem
 from metrics.diversity import Change, Painter, style_change
 from metrics.looks import ColourSpread
 from metrics.perceptual import rgb_distance
-from models.networks.styles import Styles
 from models.pix2pix_model import Batch
 from models.synthesis import Synthesizer
 from options import Options
@@ -37,6 +36,7 @@ from util.seed import seed_everything
 
 
 class GalleryOptions(NetworkOptions):
+    one_process = True
     groups = (*NetworkOptions.groups, Display)
     defaults = {**NetworkOptions.defaults, "seed": 0}  # noqa: RUF012 (read only)
 
@@ -46,6 +46,8 @@ class GalleryOptions(NetworkOptions):
         add("--gallery_dir", default="./gallery", help="folder of the page and its pictures")
         add("--layouts", type=integer(1), default=8, help="layouts on the page")
         add("--samples", type=integer(1), default=5, help="samples of each layout")
+        add("--without_photos", action="store_true",
+            help="show no real pictures, e.g. where their licence forbids it; the encoder sees them all the same")
         add("--measured", type=integer(1), default=48, help="layouts that are measured")
 
     def finish(self, opt: Options, given: set[str]) -> None:
@@ -87,8 +89,8 @@ class Gallery:
         for n in range(self.opt.samples):
             pictures[f"sample {n + 1}"] = self.synthesizer.pictures(batch)[0]
         if self.synthesizer.model.netE is not None:
-            pictures["reconstruction"] = reconstruct(self.synthesizer, batch)
-        if batch.image is not None:
+            pictures["reconstruction"] = self.synthesizer.pictures(batch, self.synthesizer.mean_styles(batch))[0]
+        if batch.image is not None and not self.opt.without_photos:
             pictures["real"] = to_pictures(batch.image)[0]
         self._add_row(name, name, pictures)
 
@@ -145,13 +147,6 @@ def contact_sheet(rows: list[list[np.ndarray]], width: int = 128, gap: int = 4) 
             scaled = Image.fromarray(picture).resize((width, height), Image.Resampling.BICUBIC)
             sheet.paste(scaled, (x * (width + gap), y * (height + gap)))
     return np.asarray(sheet)
-
-
-def reconstruct(synthesizer: Synthesizer, batch: Batch) -> np.ndarray:
-    """The picture [H, W, 3] of RGB bytes in the mean styles that the encoder sees in the real one, with a random z."""
-    prior = synthesizer.draw_styles(batch)
-    styles = synthesizer.encode_styles(batch, Styles(prior.z, torch.zeros_like(prior.noise)))
-    return synthesizer.pictures(batch, styles)[0]
 
 
 def foreground_instance(instance: torch.Tensor) -> int | None:

@@ -31,7 +31,7 @@ def work(opt: Options) -> None:
     seed_everything(opt.seed)
     loader = create_dataloader(opt)
     synthesizer = Synthesizer.from_options(opt)
-    folder = os.path.join(opt.results_dir, opt.name, f"{opt.phase}_{opt.which_epoch}")
+    folder = os.path.join(opt.results_dir, opt.name, f"{opt.phase}_{epoch_of(opt)}")
     total = int(min(len(loader.dataset), opt.how_many))
     written: dict[int, str] = {}
     for indices, data in tqdm(loader.numbered(), total=len(loader), unit="batch", disable=not distributed.is_main()):
@@ -52,9 +52,14 @@ def work(opt: Options) -> None:
         show(opt, [name for _, name in sorted(item for part in parts for item in part.items())], folder)
 
 
+def epoch_of(opt: Options) -> str:
+    """What to call the networks that draw."""
+    return f"{opt.which_epoch}_ema" if opt.use_ema else opt.which_epoch
+
+
 def show(opt: Options, names: list[str], folder: str) -> None:
     """Write the page of all pictures, in the order of the data set."""
-    page = Page(f"{opt.name}, {opt.phase} split, epoch {opt.which_epoch}", opt.display_winsize)
+    page = Page(f"{opt.name}, {opt.phase} split, epoch {epoch_of(opt)}", opt.display_winsize)
     for name in names:
         page.add_row(name, [Picture(f"images/{kind}/{name}.png", kind.replace("_", " ")) for kind in KINDS])
     page.save(os.path.join(folder, "index.html"))

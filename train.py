@@ -7,6 +7,7 @@ import os
 
 from data import EpochDataLoader, create_dataloader
 from options import Options, TrainOptions
+from trainers import run_state
 from trainers.evaluation import Evaluator
 from trainers.pix2pix_trainer import Pix2PixTrainer
 from trainers.run import Run
@@ -22,8 +23,6 @@ from util.signals import StopRequest, exclusive
 def main() -> None:
     opt = TrainOptions().parse()
     distributed.launch(opt.num_processes)
-    if distributed.restarts():  # torchrun lost a process
-        opt = opt.replace(continue_train=True, which_epoch="latest")
     with distributed.processes(opt.device):
         work(opt)
 
@@ -44,8 +43,15 @@ def work(opt: Options) -> None:
     with exclusive(opt.folder) if distributed.is_main() else contextlib.nullcontext(), StopRequest() as stop:
         if distributed.is_main():
             remove_leftovers(os.path.join(opt.folder, part) for part in ("", "web", os.path.join("web", "images")))
+        if distributed.restarts() and goes_on(opt):
+            opt = opt.replace(continue_train=True, which_epoch="latest")
         trainer = Pix2PixTrainer(opt)
         Run(opt, trainer, loader, evaluator, stop).train()
+
+
+def goes_on(opt: Options) -> bool:
+    """Whether the run that torchrun lost a process of had saved anything; else it begins again as its options say."""
+    return distributed.from_main(distributed.is_main() and run_state.saved_in_this_launch(opt.folder))
 
 
 def summary(opt: Options, trainer: Pix2PixTrainer, loader: EpochDataLoader) -> str:

@@ -1,4 +1,4 @@
-"""Peak memory of training on the CPU, by pictures per process, with and without ``--checkpoint_activations``.
+"""Peak memory of training on the CPU, by pictures per process, with ``--checkpoint_activations``, and with ``--ema``.
 
     python -m benchmarks.memory --dataset_mode ade20k --batch 1 2
     python -m benchmarks.memory --dataset_mode cityscapes --batch 1 2
@@ -18,13 +18,15 @@ from trainers.pix2pix_trainer import Pix2PixTrainer
 from util.arguments import ArgumentParser, integer
 from util.errors import UserError, command
 
+WAYS = {"as it is": [], "recomputed activations": ["--checkpoint_activations"], "averaged networks": ["--ema", "1000"]}
+
 
 def parse() -> argparse.Namespace:
     parser = ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset_mode", default="ade20k", choices=DATASETS, help="whose published size")
     parser.add_argument("--batch", type=integer(1), nargs="+", default=[1, 2], help="pictures per process")
     parser.add_argument("--instances", type=integer(1), default=20, help="instances per picture")
-    parser.add_argument("--here", choices=("kept", "recomputed"), help=argparse.SUPPRESS)
+    parser.add_argument("--here", choices=WAYS, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -35,10 +37,10 @@ def main() -> None:
         print(peak_here(args))
         return
     print(f"torch {torch.__version__}, {args.dataset_mode}, peak MiB")
-    for how in ("kept", "recomputed"):
+    for how in WAYS:
         peaks = [peak(args, how, number) for number in args.batch]
         figures = (f"{number}: {value:6.0f}" for number, value in zip(args.batch, peaks, strict=True))
-        print(f"activations {how:<11}", *figures, flush=True)
+        print(f"{how:<22}", *figures, flush=True)
 
 
 def peak(args: argparse.Namespace, how: str, number: int) -> float:
@@ -53,7 +55,7 @@ def peak(args: argparse.Namespace, how: str, number: int) -> float:
 def peak_here(args: argparse.Namespace) -> float:
     number = args.batch[0]
     line = ["--dataset_mode", args.dataset_mode, "--use_vae", "--gpu_ids", "-1", "--batchSize", str(number),
-            "--vgg_weights", random_vgg(), *(["--checkpoint_activations"] if args.here == "recomputed" else [])]
+            "--vgg_weights", random_vgg(), *WAYS[args.here]]
     opt = TrainOptions().parse(line)
     data, trainer = batch(opt, number, args.instances), Pix2PixTrainer(opt)
     for _ in range(2):

@@ -18,5 +18,8 @@ class ADE20K(DatasetKind):
         return Sources(*(Source(os.path.join(opt.dataroot, kind), part=part, recursive=True)
                          for kind in ("annotations", "images", "instances")))
 
+    def ignored_ids(self, opt: Options) -> set[int]:
+        return {0}  # 150 is a class, also where --contain_dontcare_label counts it as the last
+
     def instance_jobs(self, root: str) -> Iterator[InstanceJob]:
         return mirrored(Source(os.path.join(root, "annotations"), recursive=True), os.path.join(root, "instances"))

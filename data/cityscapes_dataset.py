@@ -8,6 +8,7 @@ from options.options import Options
 
 _OWN_IDS = "_instanceIds.png"
 _RENUMBERED_IDS = "_instanceReIds.png"
+_NOT_EVALUATED = frozenset({*range(7), 9, 10, 14, 15, 16, 18, 29, 30, 34})  # what is left are the 19 train ids
 
 
 class Cityscapes(DatasetKind):
@@ -32,6 +33,9 @@ class Cityscapes(DatasetKind):
 
     def pairing_key(self, path: str) -> str:
         return "_".join(os.path.basename(path).split("_")[:3])  # city, sequence, frame
+
+    def ignored_ids(self, opt: Options) -> set[int]:
+        return super().ignored_ids(opt) | _NOT_EVALUATED
 
     def instance_jobs(self, root: str) -> Iterator[InstanceJob]:
         for path in Source(os.path.join(root, "gtFine"), ending=_OWN_IDS, recursive=True).files():

@@ -46,6 +46,10 @@ class DatasetKind:
         """What a label map, its photo and its instance map have in common."""
         return stem(path)
 
+    def ignored_ids(self, opt: Options) -> set[int]:
+        """Of the ids 0..C-1, those that are no classes: segmentation scores leave them out."""
+        return {opt.label_nc} if opt.contain_dontcare_label else set()
+
     def instance_jobs(self, root: str) -> Iterator[InstanceJob]:
         """What make_instances.py makes in the data set's folder."""
         raise NotImplementedError

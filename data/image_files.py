@@ -1,7 +1,7 @@
 """Finding and reading image files. Every error names the file and the remedy."""
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,7 +34,8 @@ class Source:
 
         :raises UserError: a path that is not text, so that no other file can be named after it.
         """
-        paths = sorted(os.path.join(folder, name) for folder, name in self._walk() if self._takes(name))
+        paths = sorted(os.path.join(folder, name) for folder, name in walk(self.folder, self.recursive)
+                       if self._takes(name))
         for path in paths:
             try:
                 path.encode()
@@ -44,22 +45,28 @@ class Source:
 
     def names(self) -> Iterator[str]:
         """Names of the files that are there, images or not."""
-        return (name for _, name in self._walk() if not name.startswith("."))
+        return (name for _, name in walk(self.folder, self.recursive))
 
     def _takes(self, name: str) -> bool:
         lower = name.lower()
-        return (not name.startswith(".") and os.path.splitext(lower)[1] in IMAGE_SUFFIXES
-                and self.part in name and lower.endswith(self.ending.lower()))
+        return (os.path.splitext(lower)[1] in IMAGE_SUFFIXES and self.part in name
+                and lower.endswith(self.ending.lower()))
 
-    def _walk(self) -> Iterator[tuple[str, str]]:
-        """Folder and name of every file. Links are followed, but no folder is read twice."""
-        seen = set()
-        for folder, subfolders, names in os.walk(self.folder, followlinks=True):
-            real = os.path.realpath(folder)
-            new = real not in seen
-            seen.add(real)
-            subfolders[:] = sorted(sub for sub in subfolders if new and self.recursive and not sub.startswith("."))
-            yield from ((folder, name) for name in names if new)
+
+def walk(folder: str, recursive: bool = True,
+         onerror: Callable[[OSError], None] | None = None) -> Iterator[tuple[str, str]]:
+    """Folder and name of every file; hidden files and folders are left out. Links are followed, but no folder is read
+    twice.
+
+    :param onerror: what to do about a folder that cannot be listed, instead of passing over it.
+    """
+    seen = set()
+    for parent, subfolders, names in os.walk(folder, onerror=onerror, followlinks=True):
+        real = os.path.realpath(parent)
+        new = real not in seen
+        seen.add(real)
+        subfolders[:] = sorted(sub for sub in subfolders if new and recursive and not sub.startswith("."))
+        yield from ((parent, name) for name in names if new and not name.startswith("."))
 
 
 def read_image(path: str) -> Image.Image:

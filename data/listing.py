@@ -68,7 +68,7 @@ def _list_files(opt: Options) -> list[Files]:
     photos = sources.photo.files() if sources.photo else []
     if not photos and opt.needs_photos:
         remedy = f"{_missing(sources.photo)}; check --dataroot" if sources.photo else "give --image_dir"
-        raise UserError(f"no photos, which training and --use_vae need: {remedy}")
+        raise UserError(f"no photos, which training, --use_vae and scores of real pictures need: {remedy}")
     wanted = sources.instance if wants_instances(opt) else None
     instances = wanted.files() if wanted else []
     if wanted and not instances and not opt.no_instance:
@@ -98,13 +98,17 @@ def _pair(labels: list[str], partners: list[str], kind: str, key: Callable[[str]
     :param kind: what the partners are, in the singular, for the message.
     :raises UserError: a file of either list has no partner, or two of one list have the same key.
     """
-    label_of, partner_of = _one_by_key(labels, key), _one_by_key(partners, key)
+    label_of, partner_of = one_by_key(labels, key), one_by_key(partners, key)
     _check_all_paired(label_of, partner_of, f"label maps without {kind}", remedy)
     _check_all_paired(partner_of, label_of, f"{kind}s without label map", remedy)
     return [partner_of[name] for name in label_of]
 
 
-def _one_by_key(paths: list[str], key: Callable[[str], str]) -> dict[str, str]:
+def one_by_key(paths: list[str], key: Callable[[str], str]) -> dict[str, str]:
+    """The path of every key.
+
+    :raises UserError: two have the same.
+    """
     found = by_key(paths, key)
     for name, same in found.items():
         if len(same) > 1:

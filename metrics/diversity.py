@@ -2,6 +2,7 @@
 styles. docs/evaluation.md has the definitions.
 """
 import functools
+import itertools
 import math
 from collections import defaultdict
 from collections.abc import Sequence
@@ -19,12 +20,20 @@ from models.synthesis import Synthesizer, instance_classes
 from util.errors import UserError
 
 
+class Sides(NamedTuple):
+    """A distance in a region, and in the rest of the picture: None if there is no rest."""
+
+    inside: float
+    outside: float | None
+
+
 class Change(NamedTuple):
     """What other styles of a region change."""
 
     inside: float  # mean distance of the pictures in the region
     outside: float | None  # and in the rest; None if there is no rest
     area: float  # the part of the picture that the region covers, in 0..1
+    masked: Sides | None = None  # mean distance of the pictures with the rest, or the region, blanked out
 
     @property
     def inside_share(self) -> float:
@@ -67,7 +76,7 @@ def copies(batch: Batch, count: int) -> Batch:
 
 
 def style_change(paint: Painter, distance: PairDistance, before: Tensor, styles: Styles, others: Styles,
-                 instances: Sequence[int]) -> Change:
+                 instances: Sequence[int], pairs: Sequence[tuple[int, int]] = ()) -> Change:
     """What it changes in a picture if some instances take other styles and everything else keeps its own.
 
     :param paint: the painter of the layout.
@@ -76,17 +85,34 @@ def style_change(paint: Painter, distance: PairDistance, before: Tensor, styles:
     :param styles: one sample of styles, [1, ...].
     :param others: [M, ...]; the instances take theirs from these.
     :param instances: their ids in the painter's layout.
+    :param pairs: of the 1 + M pictures, those whose masked pictures are compared too.
     """
-    _, local = distance(torch.cat([before, paint(styles.exchange(others, instances))]))
+    pictures = torch.cat([before, paint(styles.exchange(others, instances))])
+    _, local = distance(pictures)
     ids = paint.layout.layout.instance[0]
     inside = torch.isin(ids, torch.tensor(instances, device=ids.device))  # [H, W]
-    outside = None if inside.all() else local[~inside].mean().item()
-    return Change(local[inside].mean().item(), outside, inside.double().mean().item())
+    everything = bool(inside.all())
+    outside = None if everything else local[~inside].mean().item()
+    masked = pairs and Sides(masked_distance(distance, pictures, inside, pairs),
+                             None if everything else masked_distance(distance, pictures, ~inside, pairs))
+    return Change(local[inside].mean().item(), outside, inside.double().mean().item(), masked or None)
+
+
+def masked_distance(distance: PairDistance, pictures: Tensor, mask: Tensor, pairs: Sequence[tuple[int, int]]) -> float:
+    """Mean over pairs of the distance between whole pictures [N, 3, H, W] times a mask [H, W]."""
+    masked = pictures * mask
+    return float(np.mean([distance(masked[list(pair)])[0] for pair in pairs]))
+
+
+def draw_pairs(count: int, num_pairs: int, seed: int) -> list[tuple[int, int]]:
+    """``num_pairs`` different pairs of ``count`` things, at most all of them; any is as likely as another."""
+    pairs = list(itertools.combinations(range(count), 2))
+    return [pairs[i] for i in np.random.default_rng(seed).choice(len(pairs), num_pairs, replace=False)]
 
 
 def measure_layout(synthesizer: Synthesizer, batch: Batch, distance: PairDistance, seed: int, *,
-                   num_samples: int = 10, region_samples: int = 4, max_regions: int = 8, from_photo: bool = False,
-                   batch_size: int = 8, name: str = "layout") -> LayoutDistances:
+                   num_samples: int = 10, region_samples: int = 4, max_regions: int = 8, masked_pairs: int = 0,
+                   from_photo: bool = False, batch_size: int = 8, name: str = "layout") -> LayoutDistances:
     """The distances on one layout. They depend on it and the seed, not on other layouts or the batch size.
 
     :param batch: a batch of one; with its photo if styles are taken from there.
@@ -94,6 +120,8 @@ def measure_layout(synthesizer: Synthesizer, batch: Batch, distance: PairDistanc
     :param num_samples: samples of the layout, 2 or more.
     :param region_samples: pictures for each region, from 2 to ``num_samples``.
     :param max_regions: classes, and also instances, that are resampled; chosen at random where there are more.
+    :param masked_pairs: pairs of a region's pictures, the same ones for all regions, whose masked pictures are compared
+        too.
     :param from_photo: draw styles from what the encoder sees in the photo instead of the prior.
     :param batch_size: pictures that are made at once.
     :param name: what to call the layout in errors.
@@ -115,9 +143,11 @@ def measure_layout(synthesizer: Synthesizer, batch: Batch, distance: PairDistanc
     if not parts:
         return LayoutDistances(whole, [], [])
 
+    pairs = draw_pairs(region_samples, masked_pairs, seed)
+
     @functools.cache  # the only instance of a class need not be measured twice
     def change(region: tuple[int, ...]) -> Change:
-        return style_change(paint, distance, images[:1], styles[:1], styles[1:region_samples], region)
+        return style_change(paint, distance, images[:1], styles[:1], styles[1:region_samples], region, pairs)
 
     return LayoutDistances(
         whole,
@@ -191,9 +221,14 @@ class Diversity:
         self._whole.add(distances.whole)
         for kind, found in (("class", distances.classes), ("instance", distances.instances)):
             for label, change in found:
-                self._inside[kind, label].add(change.inside)
-                if change.outside is not None:
-                    self._outside[kind, label].add(change.outside)
+                self._add(kind, label, change)
+                if change.masked:
+                    self._add(f"masked {kind}", label, change.masked)
+
+    def _add(self, kind: str, label: int, sides: Change | Sides) -> None:
+        self._inside[kind, label].add(sides.inside)
+        if sides.outside is not None:
+            self._outside[kind, label].add(sides.outside)
 
     def figures(self, names: dict[int, str]) -> dict[str, Any]:
         """All figures, as plain numbers; None where nothing was measured.
@@ -201,41 +236,51 @@ class Diversity:
         :param names: class id -> name, of the classes that have one.
         """
         labels = sorted({label for _, label in self._inside})
+        masked = any(kind == "masked class" for kind, _ in self._inside)
         return {
             "layouts": self._whole.count,
             "diversity": self._whole.value,
             "standard_error": self._whole.standard_error,
-            "mCSD": _over_classes(self._inside, labels), "mOCD": _over_classes(self._outside, labels),
-            "mISD": _over_instances(self._inside, labels), "mOISD": _over_instances(self._outside, labels),
+            **self._means(labels),
+            **({"masked": self._means(labels, "masked ")} if masked else {}),
             "classes": {str(label): {"name": names.get(label), **self._figures_of(label)} for label in labels},
         }
+
+    def _means(self, labels: list[int], prefix: str = "") -> dict[str, float | None]:
+        classes, instances = ([(prefix + kind, label) for label in labels] for kind in ("class", "instance"))
+        return {"mCSD": _over_classes(self._inside, classes), "mOCD": _over_classes(self._outside, classes),
+                "mISD": _over_instances(self._inside, instances), "mOISD": _over_instances(self._outside, instances)}
 
     def _figures_of(self, label: int) -> dict[str, Any]:
         return {kind: {"inside": self._inside[kind, label].value, "outside": self._outside[kind, label].value,
                        "count": self._inside[kind, label].count} for kind in ("class", "instance")}
 
 
-def _over_classes(means: dict[tuple[str, int], Mean], labels: list[int]) -> float | None:
+def _over_classes(means: dict[tuple[str, int], Mean], keys: list[tuple[str, int]]) -> float | None:
     """Every class counts once, however many layouts have it."""
-    values = [means["class", label].value for label in labels if means["class", label].count]
+    values = [means[key].value for key in keys if means[key].count]
     return float(np.mean(values)) if values else None
 
 
-def _over_instances(means: dict[tuple[str, int], Mean], labels: list[int]) -> float | None:
+def _over_instances(means: dict[tuple[str, int], Mean], keys: list[tuple[str, int]]) -> float | None:
     """Every instance counts once."""
-    found = [means["instance", label] for label in labels if means["instance", label].count]
+    found = [means[key] for key in keys if means[key].count]
     return sum(mean.value * mean.count for mean in found) / sum(mean.count for mean in found) if found else None
 
 
 def describe(figures: dict[str, Any]) -> str:
-    """The figures of :meth:`Diversity.figures`, with the options ``distance`` and ``num_samples``, in words."""
+    """The figures of :meth:`Diversity.figures`, with options of ``diversity_score.py``, in words."""
+    distance = "Lite0 distance" if figures["distance"] == "lite0" else figures["distance"]
     error = "" if figures["standard_error"] is None else f" ± {figures['standard_error']:.4f} (standard error)"
-    lines = [f"{figures['distance']} diversity: {figures['diversity']:.4f}{error}; {figures['layouts']} layouts, "
+    lines = [f"{distance} diversity: {figures['diversity']:.4f}{error}; {figures['layouts']} layouts, "
              f"{figures['num_samples']} samples each"]
     if not figures["classes"]:
         return lines[0]
-    lines += [f"one class resampled:     mCSD {_text(figures['mCSD'])}   mOCD {_text(figures['mOCD'])}",
-              f"one instance resampled:  mISD {_text(figures['mISD'])}   mOISD {_text(figures['mOISD'])}", ""]
+    lines += _describe_means(figures)
+    if "masked" in figures:
+        lines += [f"masked pictures, {figures['masked_pairs']} pairs of each region (a reconstruction from the papers' "
+                  "text):", *_describe_means(figures["masked"])]
+    lines.append("")
     names = {label: f"{label} {entry['name'] or ''}".rstrip() for label, entry in figures["classes"].items()}
     width = max(len("class"), *map(len, names.values()))
     heading = f"{'inside':>8} {'outside':>8} {'count':>6}"
@@ -246,6 +291,11 @@ def describe(figures: dict[str, Any]) -> str:
                  for cell in (entry["class"], entry["instance"])]
         lines.append(f"{names[label]:{width}} | {' | '.join(cells)}")
     return "\n".join(lines)
+
+
+def _describe_means(means: dict[str, Any]) -> list[str]:
+    return [f"one class resampled:     mCSD {_text(means['mCSD'])}   mOCD {_text(means['mOCD'])}",
+            f"one instance resampled:  mISD {_text(means['mISD'])}   mOISD {_text(means['mOISD'])}"]
 
 
 def _text(value: float | None) -> str:

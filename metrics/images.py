@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from data.image_files import read_photo
+from data import image_files
 from util.errors import UserError
 
-IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+IMAGE_SUFFIXES = tuple(sorted({*image_files.IMAGE_SUFFIXES, ".pgm"}))
 RESIZE_FILTER = "bicubic"  # of Pillow, which averages over all pixels when it shrinks
 _AHEAD = 32  # images that are decoded before they are needed
 
@@ -55,24 +55,17 @@ class ImageFolder:
 
 
 def list_images(folder: str) -> list[str]:
-    """Paths of all images in ``folder`` and its subfolders, sorted. Hidden files are left out. Links are followed, but
-    no folder is read twice.
+    """Paths of all images in ``folder`` and its subfolders, sorted. Hidden files and folders are left out. Links are
+    followed, but no folder is read twice.
 
     :raises UserError: not a folder, or fewer than two images in it.
     """
     if not os.path.isdir(folder):
         raise UserError(f"{folder}: not a folder of images (nor .npz statistics)")
-    found, seen = [], set()
-    for parent, subfolders, names in os.walk(folder, onerror=_refuse_folder, followlinks=True):
-        if (real := os.path.realpath(parent)) in seen:
-            subfolders.clear()
-            continue
-        seen.add(real)
-        subfolders.sort()
-        found += [os.path.join(parent, name) for name in names
-                  if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")]
+    found = [os.path.join(parent, name) for parent, name in image_files.walk(folder, onerror=_refuse_folder)
+             if name.lower().endswith(IMAGE_SUFFIXES)]
     if len(found) < 2:
-        raise UserError(f"{folder}: {len(found) or 'no'} images there, FID needs at least 2 "
+        raise UserError(f"{folder}: {len(found) or 'no'} images there, a covariance needs at least 2 "
                         f"(file names in {' '.join(IMAGE_SUFFIXES)})")
     return sorted(found)
 
@@ -87,7 +80,7 @@ def read_image(path: str, size: tuple[int, int] | None = None) -> np.ndarray:
     :param size: (height, width) to resize to, bicubic; None leaves the image as it is.
     :raises UserError: the file cannot be decoded, or is grey with more than 8 bits.
     """
-    image = read_photo(path)
+    image = image_files.read_photo(path)
     if size is not None:
         image = image.resize((size[1], size[0]), Image.Resampling.BICUBIC)
     return np.array(image)

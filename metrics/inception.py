@@ -5,7 +5,6 @@ PyTorch as ``pt_inception-2015-12-05-6726825d.pth``. It is torchvision's Incepti
 average pools leave the zero padding out of the mean, and the last block takes a maximum instead. There are 1008
 classes, whose scores FID does not use.
 """
-import hashlib
 import sys
 
 import torch
@@ -16,7 +15,7 @@ from torchvision.models import inception as tv
 
 from util.checkpoints import load_tensors
 from util.errors import UserError
-from util.weights import find_weights
+from util.weights import find_weights, sha256
 
 FEATURE_DIMS = (64, 192, 768, 2048)
 WEIGHTS_FILE = "pt_inception-2015-12-05-6726825d.pth"
@@ -86,6 +85,8 @@ class FIDInception(nn.Module):
     Use it in eval mode. :func:`load_inception` builds one that is ready for use.
     """
 
+    kind = "inception"
+
     def __init__(self, dims: int = 2048):
         super().__init__()
         if dims not in FEATURE_DIMS:
@@ -110,6 +111,10 @@ class FIDInception(nn.Module):
         self.Mixed_7b = _BlockE(1280, _mean_pool)
         self.Mixed_7c = _BlockE(2048, _max_pool)
         self.fc = nn.Linear(2048, 1008)  # in the weights file, never evaluated
+
+    @property
+    def device(self) -> torch.device:
+        return self.Conv2d_1a_3x3.conv.weight.device
 
     @torch.inference_mode()
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -179,24 +184,13 @@ def load_inception(
     with torch.device("meta"):  # the weights come from the file; do not draw any here
         network = FIDInception(dims)
     network.load_state_dict(_read_weights(file, network), strict=True, assign=True)
-    digest = _sha256(file)
+    digest = sha256(file)
     if path is None and not digest.startswith(_HASH_START):
         print(f"warning: {file} is not the published file (its SHA-256 does not begin with {_HASH_START}); "
               "the FID will not compare with published figures", file=sys.stderr)
     network.eval().requires_grad_(False).fold_batch_norm()
     network.weights, network.precision = digest, precision
     return network.to(device=device, dtype=PRECISIONS[precision]).to(memory_format=torch.channels_last)
-
-
-def _sha256(path: str) -> str:
-    digest = hashlib.sha256()
-    try:
-        with open(path, "rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    except OSError as error:
-        raise UserError(f"cannot read {path} ({error.strerror}); check its permissions") from error
-    return digest.hexdigest()
 
 
 def _read_weights(path: str, network: FIDInception) -> dict[str, torch.Tensor]:

@@ -1,16 +1,18 @@
-"""Distances between images, as means over all pairs of some images: perceptual (LPIPS) or in colour.
+"""Distances between images, as means over all pairs of some images: perceptual (LPIPS, or on EfficientNet-Lite0) or in
+colour.
 
 A distance is called with images [N, 3, H, W] in [-1, 1], N at least 2, and returns the mean over their N(N-1)/2 pairs:
 a number for the whole picture, and a map [H, W] of how much every pixel has to do with it.
 """
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.networks.efficientnet_lite import Lite0Loss
 from util.checkpoints import load_tensors
 from util.errors import UserError
 from util.weights import find_weights
@@ -49,18 +51,47 @@ class LPIPS:
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> tuple[float, Tensor]:
-        """LPIPS is a weighted sum of squared differences of features, whose mean over all pairs is twice the features'
-        (unbiased) variance: every image goes through the network once, and no pair is ever formed."""
         network = self._network
         with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
             activations = network.net(network.scaling_layer(images.float()))
-        whole, local = 0.0, torch.zeros(images.shape[2:], device=images.device)
-        for weigh, activation in zip(network.lins, activations, strict=True):
-            features = F.normalize(activation, dim=1, eps=1e-10)  # [N, c, h, w]
-            layer = weigh(2 * features.var(0, keepdim=True))  # [1, 1, h, w]
-            whole += layer.mean().item()
-            local += F.interpolate(layer, size=images.shape[2:], mode="bilinear", align_corners=False)[0, 0]
-        return whole, local
+        return _sum_of_layers((weigh(_squared_difference(activation))
+                               for weigh, activation in zip(network.lins, activations, strict=True)), images.shape[2:])
+
+
+class Lite0Distance:
+    """Squared distance of unit features of EfficientNet-Lite0: 0 in one direction, 2 at right angles, 4 in opposite
+    directions. They are those of its perceptual loss, for which small pictures are doubled. The number is the mean over
+    the pixels of a layer, and over layers; the map is made as that of :class:`LPIPS`.
+
+    No layer on top was trained on judgements of people, and so this is not LPIPS.
+
+    :raises UserError: the package with the network's weights is not installed.
+    """
+
+    def __init__(self, device: str | torch.device = "cpu"):
+        self._loss = Lite0Loss().to(device)
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> tuple[float, Tensor]:
+        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+            activations = self._loss.activations(images.float())
+        return _sum_of_layers((_squared_difference(activation).sum(1, keepdim=True) / len(activations)
+                               for activation in activations), images.shape[2:])
+
+
+def _squared_difference(activation: Tensor) -> Tensor:
+    """Of features [N, c, h, w], made unit vectors, by channel [1, c, h, w]: the mean over all pairs. It is twice the
+    (unbiased) variance, and so every image goes through the network once, and no pair is ever formed."""
+    return 2 * F.normalize(activation, dim=1, eps=1e-10).var(0, keepdim=True)
+
+
+def _sum_of_layers(layers: Iterable[Tensor], size: torch.Size) -> tuple[float, Tensor]:
+    """The sum of maps [1, 1, h, w]: of their means, and of the maps enlarged to ``size``."""
+    whole, local = 0.0, 0.0
+    for layer in layers:
+        whole += layer.mean().item()
+        local = local + F.interpolate(layer, size=size, mode="bilinear", align_corners=False)[0, 0]
+    return whole, local
 
 
 def _load(path: str) -> nn.Module:

@@ -1,6 +1,6 @@
 """One way of measuring images, wherever they come from, and the record of it.
 
-8-bit RGB pixels, all images, at one size (Pillow's bicubic filter where they have another), through the FID network to
+8-bit RGB pixels, all images, at one size (Pillow's bicubic filter where they have another), through an extractor to
 features, whose mean and covariance are gathered in float64. ``fid_score.py`` and ``train.py --train_eval`` differ only
 in where the pixels come from.
 """
@@ -15,8 +15,8 @@ import torch
 from tqdm import tqdm
 
 from data.loading import every_nth_batch
+from metrics.extractors import Extractor
 from metrics.images import ImageFolder
-from metrics.inception import FIDInception
 from metrics.statistics import FeatureStatistics, Gaussian, joined
 from util import distributed
 from util.errors import UserError
@@ -34,17 +34,20 @@ class Protocol:
     count: int
     dims: int
     precision: str
-    weights: str  # SHA-256 of the Inception weights file
+    weights: str  # SHA-256 of the network's weights file
+    extractor: str = "inception"  # kind of the network
 
     @classmethod
-    def of(cls, size: tuple[int, int], resize: str | None, count: int, inception: FIDInception) -> "Protocol":
-        return cls(*size, resize, count, inception.dims, inception.precision, inception.weights)
+    def of(cls, size: tuple[int, int], resize: str | None, count: int, extractor: Extractor) -> "Protocol":
+        return cls(*size, resize, count, extractor.dims, extractor.precision, extractor.weights, extractor.kind)
 
     @classmethod
     def from_record(cls, record: Any) -> "Protocol":
-        """The reverse of :meth:`record`; entries it does not know are left out. :raises ValueError: no such record."""
-        kinds = {"resize": str | None, "precision": str, "weights": str}
+        """The reverse of :meth:`record`; entries it does not know are left out. Records from before there were several
+        extractors are of Inception. :raises ValueError: no such record."""
+        kinds = {"resize": str | None, "precision": str, "weights": str, "extractor": str}
         try:
+            record = {"extractor": "inception", **record}
             values = {field.name: record[field.name] for field in fields(cls)}
         except (TypeError, KeyError) as error:
             raise ValueError("not a record of a protocol") from error
@@ -77,10 +80,10 @@ class Meter:
     portions. Memory does not grow with their number, unless ``keep_features``.
     """
 
-    def __init__(self, inception: FIDInception, batch_size: int = 50, keep_features: bool = False):
-        self.inception = inception
-        self.statistics = FeatureStatistics(inception.dims)
-        on_cpu = inception.fc.weight.device.type == "cpu"
+    def __init__(self, extractor: Extractor, batch_size: int = 50, keep_features: bool = False):
+        self.extractor = extractor
+        self.statistics = FeatureStatistics(extractor.dims)
+        on_cpu = extractor.device.type == "cpu"
         self.batch_size = min(batch_size, _CPU_BATCH) if on_cpu else batch_size
         self._waiting: list[tuple[torch.Tensor, str]] = []
         self._features: list[np.ndarray] | None = [] if keep_features else None
@@ -103,15 +106,15 @@ class Meter:
         return self.statistics, None if self._features is None else self._kept()
 
     def _kept(self) -> np.ndarray:
-        return np.concatenate([np.empty((0, self.inception.dims), np.float32), *self._features])
+        return np.concatenate([np.empty((0, self.extractor.dims), np.float32), *self._features])
 
     def _measure(self, count: int) -> None:
         (pixels, names), self._waiting = zip(*self._waiting[:count], strict=True), self._waiting[count:]
-        features = self.inception(torch.stack(pixels)).cpu()
+        features = self.extractor(torch.stack(pixels)).cpu()
         finite = features.isfinite().all(1).tolist()
         if not all(finite):
-            raise UserError(f"{names[finite.index(False)]}: Inception gives features that are not finite; check the "
-                            "image, the Inception weights and the precision")
+            raise UserError(f"{names[finite.index(False)]}: has features that are not finite; check the image, the "
+                            "network's weights and the precision")
         self.statistics.update(features)
         if self._features is not None:
             self._features.append(features.numpy())
@@ -119,7 +122,7 @@ class Meter:
 
 def measure_folder(
     folder: ImageFolder,
-    inception: FIDInception,
+    extractor: Extractor,
     batch_size: int = 50,
     threads: int | None = None,
     keep_features: bool = False,
@@ -131,8 +134,8 @@ def measure_folder(
     :raises UserError: an image that cannot be read, has another size, or whose features are not finite.
     """
     if threads is None:
-        threads = 1 if inception.fc.weight.device.type == "cpu" else min(8, os.cpu_count() or 1)
-    meter = Meter(inception, batch_size, keep_features)
+        threads = 1 if extractor.device.type == "cpu" else min(8, os.cpu_count() or 1)
+    meter = Meter(extractor, batch_size, keep_features)
     indices = every_nth_batch(range(len(folder.files)), meter.batch_size)
     own = replace(folder, files=[folder.files[index] for index in indices])
     quiet = None if distributed.is_main() else True
@@ -146,7 +149,7 @@ def measure_folder(
         if keep_features:
             order = np.argsort(np.concatenate([part[0] for part in parts]).astype(int))
             features = np.concatenate([part[2] for part in parts])[order]
-    protocol = Protocol.of(folder.size, folder.resize, statistics.count, inception)
+    protocol = Protocol.of(folder.size, folder.resize, statistics.count, extractor)
     return Measured(folder.source, statistics, protocol, features)
 
 
@@ -159,27 +162,28 @@ def check_comparable(first: tuple[str, Protocol | None], second: tuple[str, Prot
         if protocol is None:
             other = (second if name == first[0] else first)[1]
             size = f" (here {_size(other)})" if other else ""
-            print(f"note: {name}: no protocol is recorded there; the FID compares only if size{size} and Inception "
-                  "weights are the same", file=sys.stderr)
+            print(f"note: {name}: no protocol is recorded there; the distance compares only if size{size} and "
+                  "the network's weights are the same", file=sys.stderr)
         elif protocol.count <= protocol.dims:
+            fewer = ", or use fewer dims" if protocol.extractor == "inception" else ""
             print(f"warning: {name}: {protocol.count} images give a covariance of rank {protocol.count - 1} at most in "
-                  f"{protocol.dims} dimensions, which raises the FID; compare it only with figures from as many "
-                  "images, or use fewer dims", file=sys.stderr)
+                  f"{protocol.dims} dimensions, which raises the distance; compare it only with figures from as many "
+                  f"images{fewer}", file=sys.stderr)
     if first[1] is None or second[1] is None:
         return
     (name1, one), (name2, two) = first, second
     if one.precision != two.precision:
         raise UserError(f"{name1}: features of {one.precision}, but those of {name2} are of {two.precision}, which "
-                        "alone moves the FID by some percent; measure both sides in one precision")
+                        "alone moves the distance by some percent; measure both sides in one precision")
     if one.weights != two.weights:
-        raise UserError(f"{name1}: features of the Inception weights {one.weights[:8]}…, but those of {name2} are of "
+        raise UserError(f"{name1}: features of the weights {one.weights[:8]}…, but those of {name2} are of "
                         f"{two.weights[:8]}…; measure both sides with the same weights file")
     if (one.height, one.width) != (two.height, two.width):
-        print(f"warning: {name1} was measured at {_size(one)}, {name2} at {_size(two)} (width x height); FIDs compare "
-              "at one size: give --resize_size, or make the statistics at the other size", file=sys.stderr)
+        print(f"warning: {name1} was measured at {_size(one)}, {name2} at {_size(two)} (width x height); distances "
+              "compare at one size: give --resize_size, or make the statistics at the other size", file=sys.stderr)
     if one.resize and two.resize and one.resize != two.resize:
-        print(f"warning: {name1} was resized by a {one.resize} filter, {name2} by a {two.resize} one; the FID compares "
-              "only with one filter", file=sys.stderr)
+        print(f"warning: {name1} was resized by a {one.resize} filter, {name2} by a {two.resize} one; the "
+              "distance compares only with one filter", file=sys.stderr)
 
 
 def _size(protocol: Protocol) -> str:

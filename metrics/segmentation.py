@@ -1,6 +1,7 @@
 """A small segmentation network: what it sees in synthesized pictures tells how well they follow their layouts."""
 import hashlib
 import os
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -8,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from util.checkpoints import load_network, save_tensors
+from util.checkpoints import load_network, save_tensors, tensors_of
 from util.errors import UserError
 from util.files import check_writable
 
@@ -52,13 +53,26 @@ def trained_segmenter(pictures: Tensor, labels: Tensor, num_classes: int, epochs
 
     :raises UserError: the cached file is damaged, or cannot be written.
     """
-    content = hashlib.sha256(repr((_VERSION, num_classes, epochs, batch_size, tuple(labels.shape))).encode())
-    for array in (pictures, labels):
+    return trained_once(lambda: Segmenter(num_classes).to(memory_format=torch.channels_last),
+                        lambda network: _train(network, pictures, labels, epochs, batch_size),
+                        (_VERSION, num_classes, epochs, batch_size, tuple(labels.shape)), (pictures, labels), cache)
+
+
+def trained_once(build: Callable[[], nn.Module], train: Callable[[nn.Module], None], recipe: tuple,
+                 pairs: Sequence[Tensor], cache: str) -> nn.Module:
+    """What ``train`` makes of the network that ``build`` returns, always from the same random numbers; read from the
+    folder ``cache`` where it was made before.
+
+    :param recipe: what the result depends on besides the content of ``pairs``; both make the file's name.
+    :raises UserError: the cached file is damaged, or cannot be written.
+    """
+    content = hashlib.sha256(repr(recipe).encode())
+    for array in pairs:
         content.update(array.numpy().tobytes())
     path = os.path.join(cache, f"segmenter-{content.hexdigest()[:16]}.pth")
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng():
         torch.manual_seed(0)
-        network = Segmenter(num_classes).to(memory_format=torch.channels_last)
+        network = build()
         if os.path.isfile(path):
             try:
                 load_network(network, path)
@@ -66,8 +80,8 @@ def trained_segmenter(pictures: Tensor, labels: Tensor, num_classes: int, epochs
                 raise UserError(f"{path}: a damaged file; delete it, and the network is trained again") from error
         else:
             check_writable(path)
-            _train(network, pictures, labels, epochs, batch_size)
-            save_tensors(network.state_dict(), path)
+            train(network)
+            save_tensors(tensors_of(network), path)
     return network.eval()
 
 

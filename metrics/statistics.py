@@ -61,7 +61,7 @@ class FeatureStatistics:
         if features.ndim != 2 or features.shape[1] != self.dims:
             raise ValueError(f"features of shape {features.shape}, expected [B, {self.dims}]")
         if not np.isfinite(features).all():
-            raise UserError("Inception gave features that are not finite; check the images and the Inception weights")
+            raise UserError("the network gave features that are not finite; check the images and the network's weights")
         while len(features):
             if self._held == self.dims:
                 self._sums, self._held = self._all_sums(), 0

@@ -24,11 +24,12 @@ def statistics_path(name_or_path: str) -> str:
     return name_or_path if is_path else os.path.join(STATISTICS_DIR, name_or_path)
 
 
-def load_statistics(name_or_path: str, dims: int) -> Measured:
+def load_statistics(name_or_path: str, dims: int, extractor: str = "inception") -> Measured:
     """Read statistics: a folder with ``m.npy`` [dims] and ``s.npy`` [dims,dims], or an .npz with ``mu``, ``sigma``.
 
     :param name_or_path: see :func:`statistics_path`.
-    :raises UserError: missing or unreadable files, other dims, values that are not finite.
+    :param extractor: the kind of network whose features they must be of; where none is recorded, it is Inception.
+    :raises UserError: missing or unreadable files, another extractor or other dims, values that are not finite.
     """
     path = statistics_path(name_or_path)
     try:
@@ -40,7 +41,12 @@ def load_statistics(name_or_path: str, dims: int) -> Measured:
     except KeyError as error:
         raise UserError(f"{path}: has no arrays mu and sigma; make it with pytorch-fid or --save_np_name") from error
     except Exception as error:  # zip, NumPy and JSON fail in many ways, which all mean that it cannot be used
-        raise UserError(f"{path}: cannot be read as FID statistics; make them anew with --save_np_name") from error
+        raise UserError(f"{path}: cannot be read as statistics; make them anew with --save_np_name") from error
+    found = protocol.extractor if protocol else "inception"
+    if found != extractor:
+        note = "" if protocol else " (nothing else is recorded)"
+        raise UserError(f"{path}: statistics of features of {found}{note}, where those of {extractor} are needed; make "
+                        f"others with python fid_score.py FOLDER --extractor {extractor} --save_np_name NAME")
     gaussian = checked_gaussian(mean, covariance, dims, path)
     if protocol and protocol.dims != dims:
         raise UserError(f"{path}: the recorded protocol is of {protocol.dims} dimensions, the statistics of {dims}; "

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from models.networks import build_discriminator, build_generator
+from models.networks.efficientnet_lite import Lite0Loss
 from models.networks.layout import WHOLE, Layout, Part
 from models.networks.loss import Scores, feature_matching_loss, gan_loss
 from models.networks.styles import Posterior, Styles
@@ -37,8 +38,8 @@ class Pix2PixModel(nn.Module):
     Networks start from their initial weights; :meth:`load` reads a checkpoint. Random numbers come from PyTorch's
     default generator: z, then the instances' noise.
 
-    :raises UserError: options that the networks cannot have; or the perceptual loss is asked for and VGG19's weights
-        are not there.
+    :raises UserError: options that the networks cannot have; or the perceptual loss is asked for and its network's
+        weights are not there.
     """
 
     def __init__(self, opt: Options):
@@ -49,8 +50,10 @@ class Pix2PixModel(nn.Module):
         self.netG.recomputes = opt.isTrain and opt.checkpoint_activations
         self.netD = build_discriminator(opt) if opt.isTrain else None
         self.netE = self.mode.build_encoder() if opt.use_vae else None
-        self.vgg_loss = None
-        if opt.isTrain and not opt.no_vgg_loss:
+        self.vgg_loss = self.lite0_loss = None
+        if opt.isTrain and opt.perceptual == "lite0":
+            self.lite0_loss = Lite0Loss()
+        elif opt.isTrain and not opt.no_vgg_loss:
             self.vgg_loss = VGGLoss(self.mode.vgg_layer_weights, opt.vgg_weights)
         # the fast convolutions of CPU and GPU work on channels-last tensors
         self.to(opt.device, memory_format=torch.channels_last)
@@ -93,6 +96,8 @@ class Pix2PixModel(nn.Module):
             losses["GAN_Feat"] = matching * self.opt.lambda_feat
         if self.vgg_loss:
             losses["VGG"] = self.vgg_loss(fake, batch.image) * self.opt.lambda_vgg
+        if self.lite0_loss:
+            losses["Lite0"] = self.lite0_loss(fake, batch.image) * self.opt.lambda_lite0
         return losses, fake
 
     def discriminator_losses(self, batch: Batch) -> Losses:
@@ -154,15 +159,15 @@ class Pix2PixModel(nn.Module):
         for label, network in self.networks().items():
             save_tensors(tensors_of(network), network_path(self.opt.folder, label, epoch))
 
-    def load(self, epoch: str | int) -> None:
-        """Read ``<epoch>_net_*.pth``.
+    def load(self, epoch: str | int, averaged: bool = False) -> None:
+        """Read ``<epoch>_net_*.pth``, or the averages ``<epoch>_net_*_ema.pth`` (of G and E).
 
         :raises UserError: a file is missing, damaged, or belongs to another architecture.
         """
         networks = self.networks()
         names = {label: self.mode.encoder_files if network is self.netE else (label,)
                  for label, network in networks.items()}
-        for label, (path, tensors) in read_networks(self.opt.folder, epoch, names).items():
+        for label, (path, tensors) in read_networks(self.opt.folder, epoch, names, averaged).items():
             load_state_dict(networks[label], tensors, path)
 
 

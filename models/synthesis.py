@@ -39,30 +39,33 @@ class Synthesizer:
 
     @classmethod
     def from_options(cls, opt: Options) -> "Synthesizer":
-        """The networks of ``--which_epoch``.
+        """The networks of ``--which_epoch``, with ``--use_ema`` the averaged ones.
 
         :raises UserError: a file is missing or belongs to another architecture.
         """
         keep_freed_memory()
         limit_memory(opt.device)
         model = Pix2PixModel(opt)
-        model.load(opt.which_epoch)
+        model.load(opt.which_epoch, opt.use_ema)
         return cls(model)
 
     @classmethod
     def load(cls, folder: str, epoch: str | int = "latest", gpu_ids: str = "-1",
-             use_amp: bool = False) -> "Synthesizer":
+             use_amp: bool = False, use_ema: bool = False) -> "Synthesizer":
         """The networks of a folder of train.py, e.g. ``checkpoints/EXP``, built as its ``opt.txt`` says.
 
         :param epoch: a number, latest or best.
         :param gpu_ids: a CUDA device; -1 is the CPU.
+        :param use_ema: the averaged networks of a run with ``--ema``.
         :raises UserError: a file is missing, or they do not belong together.
         """
-        parent, name = os.path.split(os.path.normpath(folder))
-        args = ["--checkpoints_dir", parent or ".", "--name", name, "--load_from_opt_file", "--which_epoch", str(epoch),
-                "--gpu_ids", gpu_ids]
+        if not os.path.isfile(os.path.join(folder, "opt.txt")):
+            raise UserError(f"{folder}: has no opt.txt; name the folder of a run of train.py, e.g. checkpoints/EXP")
+        parent, name = os.path.split(os.path.abspath(folder))
+        args = [f"--checkpoints_dir={parent}", f"--name={name}", "--load_from_opt_file", f"--which_epoch={epoch}",
+                f"--gpu_ids={gpu_ids}"]
         opt = TestOptions().parse([*args, *(["--use_amp"] if use_amp else [])])
-        return cls.from_options(opt.for_evaluation().replace(use_amp=use_amp))
+        return cls.from_options(opt.for_evaluation().replace(use_amp=use_amp, use_ema=use_ema))
 
     # ---- layouts ----
 
@@ -133,6 +136,16 @@ class Synthesizer:
         with self._settings():
             posterior = self.model.netE(batch.image, batch.layout)
         return posterior.remap(self.draw_styles(batch) if prior is None else prior)
+
+    def mean_styles(self, batch: Batch, prior: Styles | None = None) -> Styles:
+        """Styles for reconstructions: the means that the encoder sees in the photos of ``batch``. INADE's encoder sees
+        no z, which is that of ``prior``, or drawn if None.
+
+        :raises UserError: no encoder, or no photos.
+        """
+        prior = prior or self.draw_styles(batch)
+        zeros = prior.zeros()
+        return self.encode_styles(batch, zeros if prior.noise is None else Styles(prior.z, zeros.noise))
 
     def exchange(self, batch: Batch, styles: Styles, others: Styles, instances: Sequence[int] = (),
                  classes: Sequence[int] = ()) -> Styles:

@@ -8,7 +8,9 @@ from typing import Any, ClassVar
 from options.dataset_defaults import DATASET_DEFAULTS, dataset_defaults
 from options.groups import Architecture, Group
 from options.options import Options
+from util import distributed
 from util.arguments import ArgumentParser
+from util.errors import UserError
 from util.files import read_text
 
 # what ``opt.txt`` says and another command decides anew: which run, where results go, and how it goes on
@@ -20,6 +22,7 @@ class CommandOptions:
     """The options of one command; a subclass lists its groups and, in :meth:`add_options`, what it alone has."""
 
     is_train = False
+    one_process = False  # whether it refuses several --gpu_ids, and torchrun
     groups: ClassVar[Sequence[type[Group]]] = ()
     defaults: ClassVar[dict[str, Any]] = {}  # of this command, instead of those of the groups
 
@@ -51,8 +54,8 @@ class CommandOptions:
     def parse(self, args: Sequence[str] | None = None) -> Options:
         """Parse ``args`` (default: the command line) into frozen options.
 
-        :raises UserError: values that do not go together, or a device that does not exist.
-        :raises SystemExit: status 2 with one line, for options that argparse refuses.
+        :raises UserError: unknown options, values that are not allowed or do not go together, or a device that does not
+            exist.
         """
         args = sys.argv[1:] if args is None else list(args)
         if "--load_from_opt_file" in args:
@@ -61,6 +64,9 @@ class CommandOptions:
         given = _given_names(parser, args)
         opt = parser.parse_args(args, Options())
         opt.isTrain = self.is_train
+        if self.one_process and (processes := distributed.launched() or opt.num_processes) > 1:
+            raise UserError(f"--gpu_ids {opt.gpu_ids}, {processes} processes: this command runs in one process on one "
+                            "device; name that one, and leave out torchrun")
         for group in self.groups:
             group.finish(opt, given)
         self.finish(opt, given)

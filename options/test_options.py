@@ -16,7 +16,7 @@ class NetworkOptions(CommandOptions):
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--which_epoch", default="latest", help="networks to load: a number, latest or best")
-
+        parser.add_argument("--use_ema", action="store_true", help="load the averaged networks of train.py --ema")
 
     def finish(self, opt: Options, given: set[str]) -> None:
         if "load_size" not in given:  # so that nothing is cropped, see options/dataset_defaults.py

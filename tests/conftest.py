@@ -1,7 +1,10 @@
 """What several tests share."""
+import functools
+import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,13 +30,22 @@ def vgg_weights(tmp_path_factory) -> str:
     return str(path)
 
 
+@functools.cache
+def forked() -> subprocess.Popen:
+    """The process that runs commands: ``tests/forked.py``."""
+    return subprocess.Popen([sys.executable, "-m", "tests.forked"], cwd=ROOT, stdin=subprocess.PIPE,
+                            stdout=subprocess.PIPE, text=True)
+
+
 def run_command(*args: object, cwd: Path = ROOT, timeout: float = 300) -> subprocess.CompletedProcess:
     """Run one of the project's commands as a process: ``run_command("train.py", "--name", ...)`` or ``"-m module"``."""
     script, *rest = map(str, args)
+    args = [*(["-m", script[3:]] if script.startswith("-m ") else [str(ROOT / script)]), *rest]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    program = ["-m", script[3:]] if script.startswith("-m ") else [str(ROOT / script)]
-    return subprocess.run([sys.executable, *program, *rest], cwd=cwd, env=env, capture_output=True, text=True,
-                          timeout=timeout)
+    with tempfile.NamedTemporaryFile("r") as out, tempfile.NamedTemporaryFile("r") as err:
+        request = {"args": args, "cwd": str(cwd), "env": env, "output": [out.name, err.name], "timeout": timeout}
+        print(json.dumps(request), file=forked().stdin, flush=True)
+        return subprocess.CompletedProcess(args, int(forked().stdout.readline()), out.read(), err.read())
 
 
 @pytest.fixture

@@ -1,9 +1,11 @@
 """Steps of a trainer in this process, which torchrun may have started several times: gradients of the first steps and
-networks after the last, in float64, written by process 0.
+networks and averages after the last, in float64, written by process 0.
 
     torchrun --nproc_per_node=2 tests/distributed_steps.py RESULT.pth STEPS OPTIONS_OF_TRAIN...
 """
+import os
 import sys
+from pathlib import Path
 
 import torch
 
@@ -43,11 +45,26 @@ def take_steps(steps: int, args: list[str]) -> dict:
                     losses = {**trainer.get_latest_losses()}
         end = {f"{label}.{key}": value for label, network in trainer.model.networks().items()
                for key, value in network.state_dict().items()}
+        if trainer.average:
+            batches = trainer.average._batches
+            trainer.average._batches = lambda: ({**data, "image": data["image"].double()} for data in batches())
+            trainer.average.share()
+            averages = {f"{label}_ema.{key}": value for label, state in trainer.average.state().items()
+                        for key, value in state.items()}
+            for other in distributed.gather(averages):
+                assert all(torch.equal(value, averages[key]) for key, value in other.items())
+            end |= averages
         return {"gradients": gradients, "losses": losses, "start": start, "end": end, "main": distributed.is_main(),
                 "rng": torch.get_rng_state()}
 
 
+def threads() -> list[str]:
+    """Names of the threads of this process."""
+    return [Path(f"/proc/self/task/{number}/comm").read_text().strip() for number in os.listdir("/proc/self/task")]
+
+
 if __name__ == "__main__":
     result = take_steps(int(sys.argv[2]), sys.argv[3:])
+    assert not [name for name in threads() if "gloo" in name]  # one that is left can abort the process at its end
     if result["main"]:
         torch.save(result, sys.argv[1])

@@ -28,6 +28,7 @@ class Outcome(NamedTuple):
     status: int
     lines: list[str]  # that begin with "error: "
     errors: str
+    output: str
 
 
 class Hangs(BaseException):
@@ -59,7 +60,7 @@ def attempt(command: ModuleType, *args: object) -> Outcome:
     lines = [line for line in errors.getvalue().splitlines() if line.startswith("error: ")]
     assert (status, len(lines)) in ((0, 0), (2, 1)), errors.getvalue()
     assert "Traceback" not in errors.getvalue()
-    return Outcome(status, lines, errors.getvalue())
+    return Outcome(status, lines, errors.getvalue(), output.getvalue())
 
 
 def damaged(content: bytes, others: Sequence[bytes], rng: random.Random) -> bytes:

@@ -5,6 +5,8 @@ one-hot maps; device and dtype are those of its inputs, and one-hot maps and noi
 published norms are here: spectral norm with batch norm in the generator, with instance norm in the discriminators and
 in SPADE's encoder.
 """
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -283,6 +285,44 @@ class ReferenceVGGLoss(nn.Module):
     def forward(self, fake, real):
         pairs = zip(self.layer_weights, self.activations(fake), self.activations(real), strict=True)
         return sum(weight * (f - r.detach()).abs().mean() for weight, f, r in pairs)
+
+
+LITE0_BLOCKS = ((3, 1, 1), *[(3, 2, 6), (3, 1, 6)], *[(5, 2, 6), (5, 1, 6)], *[(3, 2, 6), (3, 1, 6), (3, 1, 6)],
+                *[(5, 1, 6)] * 3, *[(5, 2, 6), (5, 1, 6), (5, 1, 6), (5, 1, 6)], (3, 1, 6))  # kernel, stride, expansion
+
+
+class ReferenceLite0:
+    """EfficientNet-Lite0 as its weights file has it: convolutions without bias, each with its batch norm."""
+
+    def __init__(self, state):
+        self.state = state
+
+    def layer(self, x, name, norm, stride=1):
+        """A convolution padded as TensorFlow's "same", and its batch norm."""
+        weight = self.state[f"{name}.weight"]
+        kernel, padding = weight.shape[2], []
+        for size in (x.shape[3], x.shape[2]):
+            total = max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)
+            padding += [total // 2, total - total // 2]
+        groups = x.shape[1] if weight.shape[1] == 1 < weight.shape[0] else 1
+        x = F.conv2d(F.pad(x, padding), weight, stride=stride, groups=groups)
+        mean, var, scale, shift = (self.state[f"{norm}.{key}"]
+                                   for key in ("running_mean", "running_var", "weight", "bias"))
+        return F.batch_norm(x, mean, var, scale, shift, training=False, eps=1e-3)
+
+    def activations(self, x):
+        """Of the stem and the 16 blocks, and behind the head."""
+        x = self.layer(x, "_conv_stem", "_bn0", 2).clamp(0, 6)
+        yield x
+        for index, (_, stride, expansion) in enumerate(LITE0_BLOCKS):
+            block, y = f"_blocks.{index}", x
+            if expansion > 1:
+                y = self.layer(y, f"{block}._expand_conv", f"{block}._bn0").clamp(0, 6)
+            y = self.layer(y, f"{block}._depthwise_conv", f"{block}._bn1", stride).clamp(0, 6)
+            y = self.layer(y, f"{block}._project_conv", f"{block}._bn2")
+            x = x + y if x.shape == y.shape and stride == 1 else y
+            yield x
+        yield self.layer(x, "_conv_head", "_bn1").clamp(0, 6)
 
 
 # ---- training

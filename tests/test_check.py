@@ -13,6 +13,7 @@ from data.inspection import compare, count
 from data.label_colors import read_label_colors
 from data.report import head, needed_options
 from tests.data_helpers import BAD_FILES, WHOLE, build, options, refusal, truncate, write
+from util.errors import UserError
 
 SMALL = ["--load_size", 128, "--crop_size", 128, "--workers", 1]
 
@@ -126,6 +127,16 @@ def test_the_command_keeps_the_options_given(tmp_path, check):
     assert words[0] == "python train.py" and "name 'a b'" in words and "use_vae" in words and "label_nc 7" in words
     assert not any(word.startswith(("json", "workers", "phase")) for word in words)
     assert report["command"] in out
+
+
+def test_devices_that_are_elsewhere(tmp_path, check):
+    """A line may be checked on a machine without GPUs; that it could never train is still found."""
+    build(tmp_path, "custom")
+    status, _, _, report = check("custom", "--gpu_ids", "40,41", "--batchSize", 2)
+    assert status == 0 and "--gpu_ids 40,41" in report["command"]
+    for args, expected in ((["--gpu_ids", "40,41"], "--batchSize 1"), (["--gpu_ids", "x"], "--gpu_ids x")):
+        with pytest.raises(UserError, match=expected):
+            check_data.CheckOptions().parse(["--dataset_mode", "custom", *args])
 
 
 def test_only_training_counts_unless_asked(tmp_path, check):

@@ -58,7 +58,7 @@ def largest_difference(one, other, scale):
 
 
 @pytest.mark.parametrize(("mode", "only_in_two"), [
-    (["--use_vae"], ["--checkpoint_activations"]),
+    (["--use_vae", "--ema", 16], ["--checkpoint_activations"]),
     (["--use_vae", "--norm_mode", "spade"], []),
     (["--use_vae", "--accumulate", 2], []),
 ], ids=["inade", "spade", "accumulated"])
@@ -80,7 +80,9 @@ def test_two_processes_are_one(world, tmp_path, mode, only_in_two):
                for name in one["losses"])
     # gradients that are rounding alone, such as those of biases in front of a norm: Adam makes steps of them, too
     idle = {key for key, value in gradients.items() if value.abs().max() < 1e-9 * top[key.split(".")[0]]}
-    end = {key: value for key, value in one["end"].items() if key not in idle and value.is_floating_point()}
+    end = {key: value for key, value in one["end"].items()
+           if key.replace("_ema.", ".") not in idle and value.is_floating_point()}
+    assert any(key.startswith("G_ema.") for key in end) == ("--ema" in mode)
     assert largest_difference(end, two["end"], lambda key: one["end"][key].abs().max().clamp(min=1e-30)) < 1e-7
 
 
@@ -190,6 +192,35 @@ def test_errors_end_all_processes_with_one_line(world, tmp_path, run):
     assert process.returncode == 2 and "Traceback" not in process.stderr
     assert len(re.findall(r"^error: ", process.stderr, re.MULTILINE)) == 1
     assert re.search(r"^error: .*p7\.png", process.stderr, re.MULTILINE)
+
+
+# which threads are left at exit, after all else: what is registered first comes last
+FAILING = """
+import atexit
+from tests.distributed_steps import threads
+atexit.register(lambda: print("threads left:", *threads()))
+
+import torch
+from util import distributed
+from util.errors import UserError, command
+
+@command
+def main():
+    with distributed.processes(torch.device("cpu")):
+        distributed.average_([torch.ones(3)])
+        raise UserError("as asked")
+
+main()
+"""
+
+
+def test_no_thread_outlives_an_error(tmp_path):
+    """A thread of gloo that lets go of a tensor while Python ends aborts the process, now and then."""
+    (tmp_path / "failing.py").write_text(FAILING)
+    process = finish(torchrun(tmp_path / "failing.py"))
+    assert process.returncode == 1 and "exitcode  : 2" in process.stderr_text, process.stderr_text
+    assert "threads left: python\n" in process.stdout_text and "gloo" not in process.stdout_text
+    assert process.stderr_text.count("error: as asked") == 1
 
 
 # ---- testing and evaluation ----

@@ -21,8 +21,11 @@ from metrics.diversity import (
     LayoutDistances,
     Painter,
     Parts,
+    Sides,
     copies,
     describe,
+    draw_pairs,
+    masked_distance,
     measure_layout,
     style_change,
 )
@@ -243,6 +246,66 @@ def test_numbers_that_are_not_finite_are_refused(monkeypatch):
         measured(name="layout.png")
 
 
+# ---- masked pictures
+
+
+def test_masked_distance_is_that_of_whole_pictures_with_the_rest_blanked_out():
+    values = torch.tensor([0.0, 0.2, 0.6, 1.0])
+    mask = torch.zeros(4, 4, dtype=torch.bool)
+    mask[1, :3] = True  # 3 pixels of 16
+    pictures = torch.where(mask, values.view(4, 1, 1, 1), torch.rand(4, 3, 4, 4))
+    for chosen, apart in (([(0, 1)], 0.2), ([(0, 3), (1, 2)], (1 + 0.4) / 2), (pairs(range(4)), 3.4 / 6)):
+        found = masked_distance(rgb_distance, pictures, mask, chosen)
+        assert found == pytest.approx(apart / 2 * 3 / 16)  # colours are of the range 2
+
+
+def test_pairs_are_as_many_as_asked_for_and_drawn_at_random():
+    assert sorted(draw_pairs(5, 10, seed=3)) == pairs(range(5)) and draw_pairs(5, 0, seed=3) == []
+    drawn = [draw_pairs(5, 4, seed) for seed in range(2000)]
+    assert all(len(set(chosen)) == 4 and set(chosen) <= set(pairs(range(5))) for chosen in drawn)
+    counts = [sum(pair in chosen for chosen in drawn) for pair in pairs(range(5))]
+    assert 690 < min(counts) <= max(counts) < 910  # 800 of each, give or take 22
+
+
+@pytest.mark.parametrize("masked_pairs", [1, 2, 3])
+def test_masked_pictures_are_those_of_the_other_figures(masked_pairs):
+    found, plain, noise = measured(masked_pairs=masked_pairs), measured(), drawn_noise()
+    for before, after in ((plain.classes, found.classes), (plain.instances, found.instances)):
+        assert [(label, change._replace(masked=None)) for label, change in after] == before
+    chosen = draw_pairs(3, masked_pairs, 7)
+    expected = [np.mean([spread(noise[list(pair), i]) for pair in chosen]) * (i == INSTANCE).double().mean().item()
+                for i in (0, 2, 4, 5)]
+    masked = [change.masked for _, change in found.instances]
+    assert sorted(sides.inside for sides in masked) == pytest.approx(sorted(expected), rel=1e-5)
+    assert not any(sides.outside for sides in masked)
+    if masked_pairs == 3:  # all pairs: the mean over the region, spread over the picture
+        for _, change in found.classes:
+            assert change.masked.inside == pytest.approx(change.inside * change.area, rel=1e-5)
+
+
+def test_a_masked_picture_without_a_rest():
+    whole = Batch(Layout(torch.full((1, 4, 4), 2), torch.full((1, 4, 4), 3), 4, with_edges=False))
+    _, change = measured(layout=whole, masked_pairs=3).classes[0]
+    assert change.masked == Sides(pytest.approx(change.inside), None)
+
+
+def test_figures_of_masked_pictures():
+    diversity = Diversity()
+    for inside, outside in ((0.1, 0.5), (0.3, None)):
+        masked = Change(0.9, 0.8, 0.5, Sides(inside, outside))
+        other = Change(0.9, 0.8, 0.5, Sides(4 * inside, 0.0))
+        diversity.add(LayoutDistances(0.7, [(1, masked), (2, other)], [(1, masked), (1, masked), (2, other)]))
+    figures = diversity.figures({})
+    assert figures["mCSD"] == figures["mISD"] == pytest.approx(0.9)
+    assert figures["masked"] == pytest.approx({
+        "mCSD": (0.2 + 0.8) / 2, "mOCD": (0.5 + 0) / 2,  # every class once
+        "mISD": (4 * 0.2 + 2 * 0.8) / 6, "mOISD": (2 * 0.5 + 2 * 0) / 4})  # every instance once
+    text = describe({**figures, "distance": "rgb", "num_samples": 10, "masked_pairs": 19})
+    assert ("masked pictures, 19 pairs of each region (a reconstruction from the papers' text):\n"
+            "one class resampled:     mCSD 0.5000   mOCD 0.2500\n"
+            "one instance resampled:  mISD 0.4000   mOISD 0.2500\n") in text
+
+
 def test_layout_seeds_differ():
     assert len({seed_of(seed, index) for seed in (0, 1, 2**63 - 1) for index in range(50)}) == 150
 
@@ -366,13 +429,15 @@ def test_command(world, checkpoints, tmp_path, run, monkeypatch):
     monkeypatch.setattr(synthesis, "keep_freed_memory", lambda: None)  # it would last for all tests
     (world / "classes.txt").write_text("0 0 0 1 tree\n")
     args = ["diversity_score.py", *NETWORK, "--dataroot", world, "--checkpoints_dir", checkpoints, "--name", "exp",
-            "--distance", "rgb", "--num_samples", 4, "--region_samples", 3]
+            "--distance", "rgb", "--num_samples", 4, "--region_samples", 3, "--masked_pairs", 2]
     process = succeed(run(*args, "--json", tmp_path / "a" / "figures.json"))
     figures = json.loads((tmp_path / "a" / "figures.json").read_text())
     assert process.stdout.strip().endswith(describe(figures))
     assert figures["layouts"] == 3 and figures["distance"] == "rgb" and figures["seed"] == 3
     assert set(figures["classes"]) == {str(c) for c in range(CLASSES)}
     assert figures["classes"]["1"]["name"] == "tree"
+    assert 0 < figures["masked"]["mISD"] < figures["mISD"] and 0 < figures["masked"]["mCSD"] < figures["mCSD"]
+    assert figures["masked_pairs"] == 2 and "a reconstruction from the papers' text" in process.stdout
     assert 0 < figures["mOCD"] < figures["mCSD"] and 0 < figures["mOISD"] < figures["mISD"]
 
     # a part of the split, painted in other batches, with an encoder that is not asked
@@ -416,6 +481,7 @@ def test_wrong_use_gets_one_line(world, checkpoints, tmp_path, monkeypatch, caps
         ([*rgb, "--region_samples", 1], "--region_samples: 1 is too small"),
         ([*rgb, "--region_samples", 11], "--region_samples 11.*--num_samples 10"),
         ([*rgb, "--max_regions", -1], "--max_regions: -1 is too small"),
+        ([*rgb, "--masked_pairs", 7], "--masked_pairs 7: --region_samples 4 pictures have 6 pairs"),
         ([*rgb, "--norm_mode", "spade"], "--norm_mode spade without --use_vae"),
         ([*rgb, "--styles", "encoder"], "--styles encoder.*--use_vae"),
         ([*args, "--distance", "l2"], "--distance"),

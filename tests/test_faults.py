@@ -1,5 +1,7 @@
 """Faults of every kind. Each ends within seconds, with status 2 and one line that says what is wrong and what to do;
 whatever was saved before is still there, whole."""
+import itertools
+import math
 import os
 import random
 import re
@@ -30,6 +32,8 @@ from tests.conftest import ROOT
 from tests.faults import NASTY, attempt
 from tests.fill import fill_
 from tests.worlds import NETWORK, TRAIN, draw_world
+from trainers import run
+from trainers.pix2pix_trainer import Pix2PixTrainer
 from util.checkpoints import load_tensors
 from util.errors import UserError, in_one_line
 from util.files import atomic_path, check_writable
@@ -316,6 +320,59 @@ def test_devices_are_not_replaced(tmp_path):
     assert (tmp_path / "null").is_symlink()
 
 
+# ---- what a run notices, and what it makes sure of ----
+
+@pytest.mark.parametrize("step", [2, 5])
+def test_the_first_losses_that_are_not_finite_are_named(world, tmp_path, monkeypatch, step):
+    """Of six steps in three epochs, which are neither printed nor saved, the last is in order again."""
+    train_discriminator, steps = Pix2PixTrainer.run_discriminator_one_step, itertools.count(1)
+
+    def spoiling(self, parts):
+        train_discriminator(self, parts)
+        if step <= next(steps) < 6:
+            self._losses_D["D_real"] = torch.tensor(float("nan"))
+
+    monkeypatch.setattr(Pix2PixTrainer, "run_discriminator_one_step", spoiling)
+    monkeypatch.setattr(run, "_CHECK_STEPS", 6)
+    outcome = attempt(train_command, *world.train(tmp_path, "--niter", 3, "--print_freq", 999, "--display_freq", 999,
+                                                  "--serial_batches", "--no_html"))
+    epoch, images = (step + 1) // 2, 4 - 2 * (step % 2)
+    assert f"loss D_real is nan in epoch {epoch} at image {images}, in a step on " in outcome.lines[0]
+    assert re.findall(r"p\d\.png", outcome.lines[0]) == [f"p{images - 2}.png", f"p{images - 1}.png"]
+    assert not list(tmp_path.rglob("*.pth"))
+
+
+def test_steps_that_a_gradient_scaler_leaves_out():
+    losses = [(math.nan, 1.0), (1.0, 2.0), (3.0, math.inf), (-math.inf, math.nan)]
+    steps = [run.Step(1, n, [], {"GAN": torch.tensor(one), "KLD": torch.tensor(other).half()})
+             for n, (one, other) in enumerate(losses)]
+    every, last = ([(step.images, name) for step, name in run.broken_steps(steps, skipped)]
+                   for skipped in (False, True))
+    assert every == [(0, "GAN"), (2, "KLD"), (3, "GAN")] and last == every[1:]
+    assert run.broken_steps(steps[:2], skipped=True) == run.broken_steps([], skipped=False) == []
+
+
+def test_logs_are_on_the_disk_before_a_checkpoint_counts(world, tmp_path, monkeypatch):
+    on_disk, checkpoints, fsync, replace = {}, [], os.fsync, os.replace
+
+    def noting(handle: int) -> None:
+        fsync(handle)
+        on_disk[os.fstat(handle).st_ino] = os.fstat(handle).st_size
+
+    def committing(source: str, target: str) -> None:
+        if target.endswith("_state.pth"):
+            logs = [path.stat() for path in tmp_path.glob("exp/*.txt") if path.name in ("loss_log.txt", "fid.txt")]
+            checkpoints.append([on_disk.get(log.st_ino) == log.st_size for log in logs])
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", noting)
+    monkeypatch.setattr(os, "replace", committing)
+    evaluation = ["--train_eval", "--eval_dims", 64, "--eval_statistics", world.statistics, "--inception_weights",
+                  world.weights]
+    assert attempt(train_command, *world.train(tmp_path, *evaluation)).status == 0
+    assert checkpoints == [[True, True]] * 3  # best, 1, latest
+
+
 # ---- processes: streams, disks, memory, workers ----
 
 def shell(text: str, **options) -> subprocess.CompletedProcess:
@@ -347,7 +404,7 @@ FAULTS = {
     "classes without end": Fault("ulimit -d 4000000; $T --label_nc 65536 --noise_nc 16384", 2, "out of memory"),
     "read-only folder": Fault("$T --checkpoints_dir /proc/nowhere", 2, "/proc/nowhere"),
     "losses that are not finite": Fault("$T --lr 1e30 --niter 3", 2,
-                                        r"loss \w+ is .*last batch: .*p\d\.png.*lower --lr"),
+                                        r"loss \w+ is .*in a step on .*p\d\.png.*lower --lr"),
 }
 
 

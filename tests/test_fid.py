@@ -526,7 +526,7 @@ def test_kept_features_are_those_of_the_statistics(small, folders):
 
 def test_features_that_are_not_finite_name_the_image(small):
     class Broken:
-        dims, fc = 4, small.fc
+        dims, device = 4, small.device
 
         def __call__(self, images):
             return torch.where(images[:, 0, 0, :4] == 7, torch.nan, 1.0)
@@ -574,7 +574,7 @@ def test_bfloat16_is_near_float32_and_kept_apart(weights, folders, tmp_path, mon
 
 
 def test_images_are_found_in_subfolders_in_order(tmp_path):
-    for name in ("b/2.JPG", "b/1.png", "a/z.jpeg", "c.PNG", ".hidden.png", "notes.txt"):
+    for name in ("b/2.JPG", "b/1.png", "a/z.jpeg", "c.PNG", ".hidden.png", "notes.txt", ".thumbnails/1.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     found = [str(Path(p).relative_to(tmp_path)) for p in list_images(str(tmp_path))]

@@ -25,13 +25,15 @@ def test_gallery(tmp_path, run):
     assert set(figures) == {"sample_spread", "real_spread", "inside_share", "area_share", "classes"}
     assert 0 < figures["area_share"] < figures["inside_share"] < 1
 
-    succeed(run(*args, "--gallery_dir", tmp_path / "half", "--use_amp"))
+    succeed(run(*args, "--gallery_dir", tmp_path / "half", "--use_amp", "--without_photos"))
+    assert not list((tmp_path / "half").rglob("*real*")) and list((tmp_path / "full").rglob("*real*"))
     for kind in ("sample_1", "reconstruction"):
         full, half = (np.asarray(Image.open(tmp_path / name / "images" / f"p0_{kind}.png")).astype(int)
                       for name in ("full", "half"))
         assert 0 < np.abs(full - half).mean() < 5  # bfloat16 has 8 bits
 
-    for wrong, named in ((["--norm_mode", "spade"], "spade"), (["--layouts", 0], "--layouts")):
+    for wrong, named in ((["--norm_mode", "spade"], "spade"), (["--layouts", 0], "--layouts"),
+                         (["--gpu_ids=-1,-1"], "--gpu_ids -1,-1")):
         process = run(*args, *wrong)
         assert process.returncode == 2 and named in process.stderr and len(process.stderr.splitlines()) == 1
 

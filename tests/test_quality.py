@@ -131,16 +131,35 @@ def test_command(tmp_path, run):
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert figures["layouts"] == 8 and 0 <= figures["faithfulness"]["synthesized"]["mIoU"] <= 1
     assert figures["frechet"]["synthesized"] > 0 and 0 < len(figures["styles"]["classes"]) <= CLASSES
-    change = figures["locality"]
-    assert change["outside"] > 0 and change["ratio"] == pytest.approx(change["inside"] / change["outside"])
-    assert "Fréchet" in first.stdout
+    assert figures["diversity"]["mISD"] > figures["diversity"]["mOISD"] > 0 and figures["reconstruction"] is None
+    assert "Fréchet" in first.stdout and "Lite0" not in first.stdout
     assert succeed(run(*args)).stdout == first.stdout
     fewer = succeed(run(*args, "--how_many", 5, "--json", tmp_path / "fewer.json"))
     assert json.loads((tmp_path / "fewer.json").read_text())["layouts"] == 5 and fewer.stdout != first.stdout
     for path in world.glob("val_inst/*"):  # one instance is all there is: nothing outside of it
         Image.new("L", Image.open(path).size).save(path)
     assert "resampled" not in succeed(run(*args)).stdout
-    for wrong, named in ((["--locality_layouts", 0], "--locality_layouts"), (["--json", tmp_path], "cannot write"),
-                         (["--norm_mode", "spade"], "spade")):
+    for wrong, named in ((["--locality_layouts", 0], "--locality_layouts"), (["--json", tmp_path], "cannot write")):
         process = run(*args, *wrong)
         assert process.returncode == 2 and named in process.stderr and len(process.stderr.splitlines()) <= 2
+
+
+@pytest.mark.parametrize("encoder", [["--use_vae"], []])
+def test_command_with_spade(tmp_path, run, encoder):
+    """Without encoder the layout decides the picture; with it there is one style for all of a picture."""
+    world = draw_world(tmp_path / "world", train=4, val=2)
+    build_model("--checkpoints_dir", tmp_path, "--name", "exp", "--norm_mode", "spade", *encoder).save("latest")
+    succeed(run("-m benchmarks.quality", *NETWORK, "--dataroot", world, "--checkpoints_dir", tmp_path, "--name", "exp",
+                "--norm_mode", "spade", *encoder, "--lite0", "--cache", tmp_path / "cache", "--segmenter_epochs", 1,
+                "--json", tmp_path / "figures.json"))
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    made = {"synthesized", "encoded"} if encoder else {"synthesized"}
+    assert figures["judge"] == "lite0" and set(figures["frechet"]) == {"train", *made}
+    assert all(value > 0 for value in figures["frechet"].values())
+    if not encoder:
+        assert figures["diversity"] is None and figures["reconstruction"] is None
+        return
+    assert figures["diversity"]["diversity"] > 0 and figures["diversity"]["mISD"] is None
+    assert figures["reconstruction"].keys() == {"L1", "Lite0 distance"}
+    for found in figures["reconstruction"].values():
+        assert 0 < found["encoded"] < 4 and found["encoded"] != found["random"]

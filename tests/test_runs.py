@@ -106,6 +106,18 @@ def test_a_new_run_does_not_lose_the_one_before(world, copied):
     assert not (copied / "2_state.pth").exists()
 
 
+def test_a_restart_goes_on_with_what_its_own_launch_saved(world, copied, monkeypatch):
+    """As torchrun starts it again, once before the earlier run was set aside, and once after all was saved."""
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "this one")
+    args = [*TRAIN, "--dataroot", world, "--checkpoints_dir", copied.parent, "--name", "exp", "--niter"]
+    process = run_command(*args, 1)
+    assert process.returncode == 0 and "earlier_1" in process.stdout and "continuing" not in process.stdout
+    process = run_command(*args, 2)
+    assert process.returncode == 0 and "epoch 2, image 0" in process.stdout, process.stderr
+    assert not (copied / "earlier_2").exists()
+
+
 @pytest.mark.parametrize(("args", "named"), [
     (["--lr", 0.1], "--lr 0.1"), (["--batchSize", 3], "--batchSize 3"), (["--lambda_kld", 1, "--seed", 4], "--seed 4"),
 ])

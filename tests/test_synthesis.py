@@ -138,6 +138,39 @@ def test_arrays_that_are_no_layout(synthesizer, arrays, expected):
         synthesizer.layout(*arrays)
 
 
-def test_a_folder_without_networks(tmp_path):
-    with pytest.raises(UserError, match=r"opt\.txt"):
-        Synthesizer.load(str(tmp_path / "nothing"))
+def test_the_folder_may_be_this_one(folder, monkeypatch):
+    monkeypatch.chdir(folder / "checkpoints" / "EXP")
+    assert Synthesizer.load(".").opt.name == "EXP"
+
+
+@pytest.mark.parametrize("place", ["nothing", "."])
+def test_folders_without_networks(tmp_path, monkeypatch, place):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=rf"^{re.escape(place)}: has no opt\.txt"):
+        Synthesizer.load(place)
+
+
+@pytest.mark.parametrize(("line", "expected"), [
+    ("ngf: wide", r"opt\.txt: .*--ngf: 'wide' is not a whole number"), ("label_nc: 0", r"opt\.txt: .*--label_nc"),
+    ("norm_mode: batch", r"opt\.txt: .*--norm_mode"), ("dataset_mode: faces", r"opt\.txt: .*--dataset_mode"),
+    ("z_dim: \0", r"opt\.txt: .*NUL"), ("crop_size: 3", "--crop_size"),
+])
+def test_a_file_of_options_that_cannot_be(tmp_path, line, expected):
+    (tmp_path / "opt.txt").write_text(f"dataset_mode: custom\t[default: coco]\n{line}\t[default: 1]\n")
+    with pytest.raises(UserError, match=expected):
+        Synthesizer.load(str(tmp_path))
+
+
+def test_model_that_ships():
+    """A coat and trousers: what resampling the coat changes lies in the coat."""
+    synthesizer = Synthesizer.load(ROOT / "checkpoints" / "ccp")
+    label = np.zeros((256, 128), np.uint8)
+    for kind, rows, columns in ((41, (20, 60), (52, 76)), (13, (60, 130), (40, 88)), (31, (130, 230), (46, 82))):
+        label[slice(*rows), slice(*columns)] = kind
+    layout = synthesizer.layout(label)
+    styles, others = (synthesizer.draw_styles(layout, [seed]) for seed in (0, 1))
+    before, after = (synthesizer.pictures(layout, found)[0].astype(int)
+                     for found in (styles, synthesizer.exchange(layout, styles, others, classes=[13])))
+    change = np.abs(after - before).mean(2)
+    assert change[label == 13].mean() > 8 * change[label != 13].mean() > 0
+    assert before.std() > 20

@@ -1,4 +1,4 @@
-"""FID of the test split during training."""
+"""FID of the test split during training, or the Fréchet distance on features of another network."""
 import sys
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ from tqdm import tqdm
 
 from data import create_dataloader
 from metrics.distances import fid
-from metrics.inception import load_inception
+from metrics.extractors import KINDS, feature_dims, load_extractor
 from metrics.protocol import Meter, Protocol, check_comparable
 from metrics.statistics import joined
 from metrics.statistics_files import load_statistics
@@ -28,29 +28,31 @@ class Evaluator:
     ``fid_score.py`` measures files. What keeps the FID from comparing, such as statistics of another image size, is
     pointed out here, before training.
 
-    :raises UserError: missing Inception weights, statistics or test split, or statistics of another network.
+    :raises UserError: missing weights, statistics or test split, or statistics of another network.
     """
 
     def __init__(self, opt: Options):
         if opt.label_dir:
             raise UserError("--train_eval: --label_dir names one folder of layouts, but evaluation needs a test split; "
                             "give --dataroot with train_* and val_* folders instead")
-        real = load_statistics(opt.eval_statistics or opt.dataset_mode, opt.eval_dims)
-        self.real = real.statistics
-        self.inception = load_inception(opt.eval_dims, opt.device, opt.inception_weights, opt.eval_precision)
+        dims = feature_dims(opt.eval_extractor, opt.eval_dims)
+        real = load_statistics(opt.eval_statistics or opt.dataset_mode, dims, opt.eval_extractor)
+        self.real, self.distance_name = real.statistics, KINDS[opt.eval_extractor].frechet
+        self.extractor = load_extractor(opt.eval_extractor, dims, opt.device, opt.inception_weights, opt.eval_precision)
         self.loader = create_dataloader(opt.for_evaluation().replace(max_dataset_size=sys.maxsize))
-        generated = Protocol.of(opt.image_size, None, len(self.loader.dataset), self.inception)
+        generated = Protocol.of(opt.image_size, None, len(self.loader.dataset), self.extractor)
         check_comparable((real.source, real.protocol), ("--train_eval", generated))
 
     def fid(self, model: Pix2PixModel, after_batch: Callable[[], None] = lambda: None) -> float:
-        """The FID of ``model``, which is put back into training mode; the random state of training is not touched.
+        """The FID of ``model``, which is left in the mode that it was in; the random state of training is not touched.
 
         Several processes share the split, and get the same number.
 
         :param after_batch: called after every batch, in all processes equally often; it may end the evaluation with an
             exception.
         """
-        meter = Meter(self.inception)
+        training = model.training
+        meter = Meter(self.extractor)
         synthesizer = Synthesizer(model)
         batches = self.loader.numbered()
         rounds = distributed.largest(len(self.loader))  # the last one may have no batch for some
@@ -64,6 +66,6 @@ class Evaluator:
                     meter.add(to_uint8(images), data["path"])
                 after_batch()
         finally:
-            model.train()
+            model.train(training)
         parts = distributed.gather(meter.finish()[0])
         return distributed.from_main(fid(self.real, joined(parts)) if parts else None)

@@ -10,6 +10,7 @@ from models.networks.layout import Part
 from models.pix2pix_model import Batch, Losses, Pix2PixModel, learning_rates
 from options.options import Options
 from trainers import run_state
+from trainers.ema import Average
 from util import distributed
 from util.checkpoints import network_path, state_path
 from util.errors import UserError
@@ -39,9 +40,12 @@ class Pix2PixTrainer:
         self._losses_D: dict[str, Tensor] = {}
         self._generated: Tensor | None = None
         self.resumed_from: str | None = None  # the checkpoint, e.g. latest
+        self.average = Average(self.model) if opt.ema else None
+        self.resumed_average = False  # whether it goes on from what was saved
         if opt.continue_train:
             print(self._resume(opt.which_epoch))
-        distributed.copy_from_main(tensor for network in self.model.networks().values()
+        averaged = self.average.model.networks() if self.average else {}
+        distributed.copy_from_main(tensor for network in (*self.model.networks().values(), *averaged.values())
                                    for tensor in network.state_dict().values())
 
     def prepare(self, data: Data) -> Batch:
@@ -61,6 +65,8 @@ class Pix2PixTrainer:
             return losses
 
         self._losses_G = self._step(self.optimizer_G, losses_of, data)
+        if self.average:
+            self.average.update()
 
     def run_discriminator_one_step(self, data: Data | Sequence[Data]) -> None:
         """Update the discriminators on a batch and newly drawn fakes; ``data`` as for the generator's step."""
@@ -114,9 +120,11 @@ class Pix2PixTrainer:
         :raises UserError: see :func:`trainers.run_state.save`.
         """
         run_state.save(self.model, {
+            "average": self.average and self.average.state(),
             "optimizer_G": self.optimizer_G.state_dict(),
             "optimizer_D": self.optimizer_D.state_dict(),
             "scaler": self.scaler.state_dict(),
+            "launch": distributed.launch_id(),
             "epoch": self.epoch,
             "epoch_iter": self.epoch_iter,
             "best_fid": self.best_fid,
@@ -159,13 +167,24 @@ class Pix2PixTrainer:
         except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
             raise UserError(f"{path}: not the state of a run of this project ({error}); remove the file to continue "
                             "from the networks alone") from error
-        if any(state["options"].get(name) != getattr(self.opt, name) for name in run_state.FID_OPTIONS):
-            self.best_fid = None  # of another scale
+        average = state.get("average")
+        self.resumed_average = bool(self.average and average)
+        if self.resumed_average:
+            self.average.load(average, path)
+        elif self.average:
+            self.average.restart()
+        other_average = bool(average) != bool(self.average)
+        measured = {"eval_extractor": "inception", **state["options"]}  # which older runs do not name
+        if other_average or any(measured.get(name) != getattr(self.opt, name) for name in run_state.FID_OPTIONS):
+            self.best_fid = None  # of other networks, or of another scale
         self._losses_D = {key: value for key, value in losses.items() if key.startswith("D_")}
         self._losses_G = {key: value for key, value in losses.items() if key not in self._losses_D}
         self.update_learning_rate(self.epoch - 1)
         self.resumed_from = name
-        return f"continuing from {path}: epoch {self.epoch}, image {self.epoch_iter}"
+        note = ""
+        if other_average:
+            note = "; --ema: the average begins with these networks" if self.average else "; without --ema from here on"
+        return f"continuing from {path}: epoch {self.epoch}, image {self.epoch_iter}{note}"
 
     def _start_from_networks(self, epoch: str, path: str) -> str:
         """Networks without a state, such as published ones: new optimisers. Nothing at all: a new run."""
@@ -175,6 +194,8 @@ class Pix2PixTrainer:
                                 f"{self.opt.folder}, or leave out --which_epoch")
             return f"--continue_train: nothing was saved in {self.opt.folder} yet; starting"
         self.model.load(epoch)
+        if self.average:
+            self.average.restart()
         if epoch.isdecimal():
             self.epoch = int(epoch) + 1
         self.update_learning_rate(self.epoch - 1)

@@ -1,10 +1,12 @@
 """A training run from where it stands to its last epoch, or until a signal asks it to stop."""
 import itertools
-import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
+import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from data import EpochDataLoader
@@ -17,6 +19,17 @@ from util import distributed
 from util.errors import Interrupted, UserError
 from util.files import write_atomically
 from util.signals import StopRequest
+
+_CHECK_STEPS = 100  # steps after which losses are looked at, if they are neither printed nor saved before
+
+
+class Step(NamedTuple):
+    """A step whose losses were not looked at yet, since that is to wait for the device."""
+
+    epoch: int
+    images: int  # of the epoch, with those of the step
+    files: list[str]  # of this process
+    losses: Mapping[str, Tensor]
 
 
 class Run:
@@ -31,7 +44,7 @@ class Run:
         self.opt, self.trainer, self.loader, self.evaluator, self.stop = opt, trainer, loader, evaluator, stop
         seed = loader.seed if trainer.data_seed is None else trainer.data_seed
         loader.seed = trainer.data_seed = distributed.from_main(seed)
-        self.latest: tuple[dict, ...] = ()  # the batch of the latest step, in its parts
+        self._unchecked: list[Step] = []
         run_state.check_data(loader.dataset.digest, trainer.data_digest, opt.folder)
         trainer.data_digest = loader.dataset.digest
         self._saved_step = -1  # the step of the latest save
@@ -48,7 +61,8 @@ class Run:
         """:raises Interrupted: a signal; everything is saved."""
         opt, trainer = self.opt, self.trainer
         if trainer.resumed_from and distributed.is_main():
-            run_state.mend(trainer.model, trainer.resumed_from)
+            averaged = trainer.average.state() if trainer.resumed_average else {}
+            run_state.mend(trainer.model, averaged, trainer.resumed_from)
             self.note_place()
         if trainer.epoch > self.last_epoch:
             print(f"all {self.last_epoch} epochs are done: nothing to do (raise --niter or --niter_decay to go on)")
@@ -57,6 +71,8 @@ class Run:
             if not opt.continue_train and (moved := run_state.set_aside(opt.folder)):
                 print(f"{opt.folder} holds an earlier run, which is now in {moved} (--continue_train would go on with "
                       "it)")
+            if trainer.average:
+                trainer.average.estimate()  # a file that it cannot use is found now, not by the first save
             self.visualizer = Visualizer(opt, trainer.epoch, trainer.epoch_iter, self.step)
             opt.save()
         try:
@@ -89,8 +105,11 @@ class Run:
                 generated_for = data[-1]
             trainer.run_discriminator_one_step(parts)
             trainer.epoch_iter += batch_size
-            self.latest = data
+            files = [path for part in data for path in part["path"]]
+            self._unchecked.append(Step(trainer.epoch, trainer.epoch_iter, files, trainer.get_latest_losses()))
 
+            if len(self._unchecked) >= _CHECK_STEPS:
+                self.check_losses()
             if self.step % opt.print_freq < batch_size:
                 losses, seconds = self.finite_losses(), time.perf_counter() - started
                 if self.visualizer:
@@ -125,39 +144,52 @@ class Run:
                 bar.update(self.opt.batchSize)
 
     def evaluate(self) -> None:
-        """FID on the test split; the best networks so far are kept as ``best``."""
-        trainer = self.trainer
+        """FID on the test split, also of the averaged networks, which then decide; the best networks so far are kept as
+        ``best``."""
+        trainer, averaged = self.trainer, None
         try:
             fid = self.evaluator.fid(trainer.model, self.end_if_asked)
+            if trainer.average:
+                trainer.average.share()
+                averaged = self.evaluator.fid(trainer.average.model, self.end_if_asked)
         except Interrupted:  # saved already
             raise
         except Exception:
             self.save("latest")  # the epoch is not lost
             raise
         if self.visualizer:
-            self.visualizer.log_fid(trainer.epoch, fid)
-        print(f"epoch {trainer.epoch}: FID {fid:.4f}")
-        if trainer.best_fid is None or fid < trainer.best_fid:
-            trainer.best_fid = fid
+            self.visualizer.log_fid(trainer.epoch, fid, averaged)
+        print(f"epoch {trainer.epoch}: {self.evaluator.distance_name} {fid:.4f}"
+              + ("" if averaged is None else f", averaged {averaged:.4f}"))
+        decisive = fid if averaged is None else averaged
+        if trainer.best_fid is None or decisive < trainer.best_fid:
+            trainer.best_fid = decisive
             self.save("best")
+
+    def check_losses(self) -> None:
+        """Look at the losses of all steps since the last check.
+
+        :raises UserError: some are not finite, so that training on would only spoil what was saved. A gradient scaler
+            leaves out such steps, unless none is left that it does not.
+        """
+        scaler = self.trainer.scaler
+        broken = broken_steps(self._unchecked, scaler.is_enabled())
+        self._unchecked = [step for step, _ in broken]
+        if broken and (not scaler.is_enabled() or scaler.get_scale() < 1):
+            (epoch, images, files, losses), name = broken[0]
+            raise UserError(f"loss {name} is {float(losses[name])} in epoch {epoch} at image {images}, in a step on "
+                            f"{', '.join(files[:8])}{', …' if files[8:] else ''}: stopped, and the networks saved "
+                            "before are kept; try a lower --lr, or leave out --use_amp")
 
     def finite_losses(self) -> dict[str, float]:
         """The latest losses as numbers.
 
-        :raises UserError: one is not finite, so that training on would only spoil what was saved. A gradient scaler
-            leaves out such steps, unless none is left that it does not.
+        :raises UserError: see :meth:`check_losses`.
         """
-        trainer = self.trainer
-        losses = {name: float(value) for name, value in trainer.get_latest_losses().items()}
-        broken = next((name for name, value in losses.items() if not math.isfinite(value)), None)
-        if broken and (not trainer.scaler.is_enabled() or trainer.scaler.get_scale() < 1):
-            files = [path for part in self.latest for path in part["path"]]
-            shown = f" (the last batch: {', '.join(files[:8])}{', …' if files[8:] else ''})" if files else ""
-            raise UserError(f"loss {broken} is {losses[broken]} in epoch {trainer.epoch} before image "
-                            f"{trainer.epoch_iter}{shown}: stopped, and the networks saved before are kept; try a "
-                            "lower --lr, or leave out --use_amp")
-        if trainer.scaler.is_enabled():
-            losses["skipped_steps"] = int(trainer.skipped)
+        self.check_losses()
+        losses = {name: float(value) for name, value in self.trainer.get_latest_losses().items()}
+        if self.trainer.scaler.is_enabled():
+            losses["skipped_steps"] = int(self.trainer.skipped)
         return losses
 
     def save(self, epoch: str | int) -> None:
@@ -165,9 +197,10 @@ class Run:
 
         :raises UserError: losses or networks are not finite: the files of before are better.
         """
-        self.finite_losses()
+        self.check_losses()
         if not distributed.is_main():
             return
+        self.visualizer.sync()
         self.trainer.save(epoch)
         self._saved_step = self.step
         self.note_place()
@@ -183,3 +216,20 @@ class Run:
             self.save("latest")
             distributed.wait()
             raise Interrupted(signum, f"saved as latest in {self.opt.folder}; go on with --continue_train")
+
+
+def broken_steps(steps: Sequence[Step], skipped: bool) -> list[tuple[Step, str]]:
+    """Steps with a loss that is not finite, and its name.
+
+    :param skipped: a gradient scaler leaves such steps out: only those after the last whose losses are finite count.
+    """
+    values = [value.reshape(1) for step in steps for value in step.losses.values()]
+    finite = iter(torch.cat(values).isfinite().tolist() if values else [])
+    broken = []
+    for step in steps:
+        names = [name for name in step.losses if not next(finite)]
+        if names:
+            broken.append((step, names[0]))
+        elif skipped:
+            broken = []
+    return broken

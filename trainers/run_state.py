@@ -36,8 +36,9 @@ _PARTS = {
     "epoch_iter": int, "best_fid": float | None, "data_seed": int, "data_digest": str | None, "losses": dict,
     "rng": Tensor, "rng_cuda": Tensor | None,
 }
+AveragedStates = Mapping[str, Mapping[str, Tensor]]  # file label -> state dict of an averaged network, with --ema
 # options on which FIDs depend: they compare only where these are the same
-FID_OPTIONS = ("eval_dims", "eval_statistics", "eval_precision")
+FID_OPTIONS = ("eval_extractor", "eval_dims", "eval_statistics", "eval_precision")
 # options that a run may change when it goes on; all others decide its numbers
 MAY_CHANGE = frozenset({
     "name", "checkpoints_dir", "load_from_opt_file", "gpu_ids", "dataroot", "label_dir", "image_dir", "instance_dir",
@@ -57,22 +58,36 @@ def save(model: Pix2PixModel, state: Mapping[str, Any], epoch: str | int) -> Non
     networks = {label: tensors_of(network) for label, network in model.networks().items()}
     for label, tensors in networks.items():
         check_finite(tensors, f"net{label}, not saved")
+    average = state.get("average") or {}
+    for label, tensors in average.items():
+        check_finite(tensors, f"average of net{label}, not saved")
     for name in ("optimizer_G", "optimizer_D"):  # a large gradient can spoil these alone
         for moments in state[name]["state"].values():
             check_finite(moments, f"{name}, not saved")
     options = {name: value for name, value in vars(model.opt).items()
                if not name.startswith("_") and name not in DERIVED}
-    # the networks come first, see util.checkpoints.read_networks
     save_tensors({"networks": networks, **state, "options": options}, state_path(model.opt.folder, epoch))
     model.save(epoch)
+    _save_average(model.opt.folder, average, epoch)
 
 
-def mend(model: Pix2PixModel, epoch: str | int) -> None:
-    """Write ``<epoch>_net_*.pth`` once more, where a save that was cut short left those of another moment."""
+def _save_average(folder: str, average: AveragedStates, epoch: str | int) -> None:
+    for label, tensors in average.items():
+        save_tensors(tensors, network_path(folder, label, epoch, averaged=True))
+
+
+def mend(model: Pix2PixModel, average: AveragedStates, epoch: str | int) -> None:
+    """Write ``<epoch>_net_*.pth`` once more, where a save that was cut short left those of another moment.
+
+    :param average: the averages that the state holds, if any.
+    """
     folder = model.opt.folder
-    paths = [network_path(folder, label, epoch) for label in model.networks()]
-    if not of_one_moment(state_path(folder, epoch), paths):
+    state = state_path(folder, epoch)
+    if not of_one_moment(state, [network_path(folder, label, epoch) for label in model.networks()]):
         model.save(epoch)
+    averages = [network_path(folder, label, epoch, averaged=True) for label in average]
+    if not of_one_moment(state, averages, averaged=True):
+        _save_average(folder, average, epoch)
 
 
 def save_again(folder: str, source: str | int, epoch: str | int) -> None:
@@ -96,6 +111,7 @@ def load(path: str) -> dict[str, Any]:
 def _is_state(state: Any) -> bool:
     return (isinstance(state, dict)
             and all(isinstance(state.get(name, ...), kind) for name, kind in _PARTS.items())
+            and isinstance(state.get("average"), dict | None)
             and not any(isinstance(value, Tensor) for value in state["options"].values())
             and all(isinstance(value, Tensor) and value.numel() == 1 for value in state["losses"].values())
             and all(isinstance(value, int | float) for value in state["scaler"].values())
@@ -121,6 +137,16 @@ def newest_whole(folder: str) -> tuple[str, dict[str, Any]] | None:
     if problem:
         raise problem
     return None
+
+
+def saved_in_this_launch(folder: str) -> bool:
+    """Whether the newest whole checkpoint of a folder was saved since torchrun was started, before a restart. Otherwise
+    it is of an earlier run, or of an earlier part of this one.
+
+    :raises UserError: see :func:`newest_whole`.
+    """
+    newest = newest_whole(folder)
+    return newest is not None and newest[1].get("launch") == distributed.launch_id()
 
 
 def apply(model: Pix2PixModel, optimizers: Mapping[str, torch.optim.Optimizer], state: Mapping[str, Any],
@@ -186,8 +212,10 @@ def check_data(digest: str, saved: str | None, folder: str) -> None:
 
 def check_options(opt: Options, saved: Mapping[str, Any], path: str) -> None:
     """:raises UserError: an option differs from the saved run's and would change its numbers."""
+    saved = {"perceptual": "vgg19", "lambda_lite0": 2.0, **saved}  # states from before these options
     different = [f"--{name} {value} (it was {saved[name]})" for name, value in sorted(vars(opt).items())
-                 if name in saved and name not in MAY_CHANGE and name not in DERIVED and value != saved[name]]
+                 if name in saved and name not in MAY_CHANGE and name not in DERIVED and value != saved[name]
+                 and not (name == "ema" and None in (value, saved[name]))]  # an average may begin, and end
     if different:
         raise UserError(f"--continue_train: {path} is of a run with other options, which cannot change during a run: "
                         f"{'; '.join(different)}. Give the options of before, or another --name for a new run")

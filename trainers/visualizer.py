@@ -9,9 +9,10 @@ from typing import Any
 
 from torch import Tensor
 
+from metrics.extractors import KINDS
 from options.options import Options
 from util.errors import UserError
-from util.files import append_line, read_text, write_atomically
+from util.files import append_line, fsync, read_text, write_atomically
 from util.html import Page, Picture
 from util.images import save_image, to_pictures
 from util.palette import colorize
@@ -33,10 +34,11 @@ class Visualizer:
         self.opt = opt
         self._log_path = os.path.join(opt.folder, "loss_log.txt")
         self._fid_path = os.path.join(opt.folder, "fid.txt")
+        self._fid_name = KINDS[opt.eval_extractor].frechet
         self._web = os.path.join(opt.folder, "web")
         self._board = _summary_writer(os.path.join(opt.folder, "logs"), step) if opt.tf_log else None
         _keep_lines(self._log_path, r"\(epoch: (\d{1,15}), iters: (\d{1,15}),", (epoch, images))
-        _keep_lines(self._fid_path, r"epoch (\d{1,15}): FID", (epoch - 1,))
+        _keep_lines(self._fid_path, r"epoch (\d{1,15}): ", (epoch - 1,))
         if not os.path.exists(self._log_path):
             append_line(self._log_path, f"================ Training Loss ({time.strftime('%c')}) ================")
 
@@ -53,11 +55,13 @@ class Visualizer:
             for name, value in losses.items():
                 self._board.add_scalar(name, value, step)
 
-    def log_fid(self, epoch: int, fid: float) -> None:
-        """A line of ``fid.txt``, and the curve of all its lines on the page."""
-        append_line(self._fid_path, f"epoch {epoch}: FID {fid:.4f}")
-        if self._board:
-            self._board.add_scalar("FID", fid, epoch)
+    def log_fid(self, epoch: int, fid: float, averaged: float | None = None) -> None:
+        """A line of ``fid.txt``, another for averaged networks, and the curves of all its lines on the page."""
+        for name, value in {self._fid_name: fid, f"averaged {self._fid_name}": averaged}.items():
+            if value is not None:
+                append_line(self._fid_path, f"epoch {epoch}: {name} {value:.4f}")
+                if self._board:
+                    self._board.add_scalar(name, value, epoch)
         if not self.opt.no_html:
             self._write_page()
 
@@ -82,19 +86,26 @@ class Visualizer:
         moments = {(int(match[2]), int(match[3])): match[1] for name in names
                    if (match := re.fullmatch(rf"(epoch(\d+)_iter(\d+))_{_KINDS[0]}\.png", name))}
         page = Page(f"Training of {self.opt.name}", self.opt.display_winsize, refresh=60)
-        if fids := self._logged_fids():
-            page.add_curve("FID of the test split", "epoch", fids)
+        for name in (self._fid_name, f"averaged {self._fid_name}"):
+            if fids := self._logged_fids(name):
+                page.add_curve(f"{name} of the test split", "epoch", fids)
         for (epoch, images), moment in sorted(moments.items(), reverse=True)[:_ROWS]:
             page.add_row(f"epoch {epoch}, image {images}",
                          [Picture(f"images/{moment}_{kind}.png", kind.replace("_", " ")) for kind in _KINDS])
         page.save(os.path.join(self._web, "index.html"))
 
-    def _logged_fids(self) -> list[tuple[float, float]]:
+    def _logged_fids(self, name: str) -> list[tuple[float, float]]:
         """(epoch, FID) of ``fid.txt``, of earlier parts of the run too; of an epoch that was repeated, the last."""
         if not os.path.exists(self._fid_path):
             return []
-        lines = re.findall(r"^epoch (\d{1,15}): FID (\d{1,15}\.\d+)$", read_text(self._fid_path), re.MULTILINE)
+        pattern = rf"^epoch (\d{{1,15}}): {re.escape(name)} (\d{{1,15}}\.\d+)$"
+        lines = re.findall(pattern, read_text(self._fid_path), re.MULTILINE)
         return sorted({float(epoch): float(fid) for epoch, fid in lines}.items())
+
+    def sync(self) -> None:
+        """Wait until the disk has all lines of the logs: a checkpoint will not write them again."""
+        for path in filter(os.path.exists, (self._log_path, self._fid_path)):
+            fsync(path)
 
     def close(self) -> None:
         if self._board:
@@ -109,7 +120,7 @@ def _keep_lines(path: str, pattern: str, last: tuple[int, ...]) -> None:
     whole = [line for line in read_text(path).splitlines(keepends=True) if line.endswith("\n")]
     kept = [line for line in whole
             if not (match := re.match(pattern, line)) or tuple(map(int, match.groups())) <= last]
-    write_atomically(path, "".join(kept))
+    write_atomically(path, "".join(kept), sync=True)
 
 
 def _summary_writer(folder: str, step: int) -> Any:

@@ -1,15 +1,15 @@
-"""Argument parsing whose errors are one line, and types of numbers that name their range."""
+"""Argument parsing whose errors are UserErrors, and types of numbers that name their range."""
 import argparse
 import math
 import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from util.errors import printable, reports
+from util.errors import UserError
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """argparse, with errors as one line and exit status 2; options cannot be abbreviated.
+    """argparse, with errors as :class:`~util.errors.UserError`; options cannot be abbreviated.
 
     ``source`` may name the file that the arguments come from.
     """
@@ -26,9 +26,9 @@ class ArgumentParser(argparse.ArgumentParser):
         return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
-        source = f"{self.source}: " if self.source else ""
-        line = f"{source}{printable(message)} (see {self.prog} --help)"
-        self.exit(2, f"error: {' '.join(line.split())}\n" if reports() else None)
+        if self.source:
+            raise UserError(f"{self.source}: {message}; mend that line of the file")
+        raise UserError(f"{message} (see {self.prog} --help)")
 
 
 def integer(least: int, most: int = 2**31 - 1) -> Callable[[str], int]:

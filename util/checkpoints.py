@@ -32,9 +32,10 @@ _HINTS = (
 )
 
 
-def network_path(folder: str, label: str, epoch: str | int) -> str:
-    """Where the network called ``label`` (G, D, IE or E) of ``epoch`` (a number, latest or best) lies in ``folder``."""
-    return os.path.join(folder, f"{epoch}_net_{label}.pth")
+def network_path(folder: str, label: str, epoch: str | int, averaged: bool = False) -> str:
+    """Where the network called ``label`` (G, D, IE or E) of ``epoch`` (a number, latest or best) lies in ``folder``, or
+    its average over the steps of the run."""
+    return os.path.join(folder, f"{epoch}_net_{label}{'_ema' if averaged else ''}.pth")
 
 
 def state_path(folder: str, epoch: str | int) -> str:
@@ -120,20 +121,21 @@ def check_finite(tensors: Mapping[str, Any], what: str) -> None:
             raise UserError(f"{what}: {name} has values that are not finite; use an earlier checkpoint")
 
 
-def read_networks(folder: str, epoch: str | int, names: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, Any]]:
-    """The state dicts of some networks of one checkpoint, each with the file that it came from.
+def read_networks(folder: str, epoch: str | int, names: Mapping[str, Sequence[str]],
+                  averaged: bool = False) -> dict[str, tuple[str, Any]]:
+    """The state dicts of some networks of one checkpoint, or of their averages, each with the file that it came from.
 
-    They are read from ``<epoch>_net_*.pth``. Where a run left its state beside them, its networks count if the files
-    are of another moment, damaged or missing: a save was cut short.
+    They are read from ``<epoch>_net_*.pth`` (averages: ``<epoch>_net_*_ema.pth``). Where a run left its state beside
+    them, the networks in it count if the files are of another moment, damaged or missing: a save was cut short.
 
     :param names: of every network, those that its file may have, in the order in which a state holds the networks.
     :raises UserError: a file is missing or damaged.
     """
-    paths = {label: _first_existing([network_path(folder, name, epoch) for name in files])
+    paths = {label: _first_existing([network_path(folder, name, epoch, averaged) for name in files])
              for label, files in names.items()}
     state = state_path(folder, epoch)
     if os.path.exists(state):
-        if of_one_moment(state, list(paths.values())):
+        if of_one_moment(state, list(paths.values()), averaged):
             with contextlib.suppress(UserError):
                 return {label: (path, load_tensors(path)) for label, path in paths.items()}
         try:
@@ -141,18 +143,28 @@ def read_networks(folder: str, epoch: str | int, names: Mapping[str, Sequence[st
         except UserError as error:
             print(f"{error}. Using the network files beside it")
             content = None
-        networks = content.get("networks") if isinstance(content, dict) else None
+        networks = content.get("average" if averaged else "networks") if isinstance(content, dict) else None
         if isinstance(networks, dict) and names.keys() <= networks.keys():
             print(f"{state}: the network files beside it are damaged or of another moment; using the networks in it "
                   "(remove it to use those files)")
             return {label: (state, networks[label]) for label in names}
+        if averaged and content is not None:  # what may lie beside it is of an earlier part of the run
+            raise UserError(f"{state}: has no averaged networks; leave out --use_ema, or train with --ema")
+    for path in paths.values():
+        if averaged and not os.path.exists(path):
+            raise UserError(f"{path}: no averaged networks there; leave out --use_ema, or train with --ema")
     return {label: (path, load_tensors(path)) for label, path in paths.items()}
 
 
-def of_one_moment(state: str, paths: Sequence[str]) -> bool:
-    """Whether files of networks, in the order in which a state holds them, hold the same tensors as the state."""
-    checksums = [pair for path in paths for pair in tensor_checksums(path)]
-    return tensor_checksums(state)[:len(checksums)] == checksums and all(map(os.path.exists, paths))
+def of_one_moment(state: str, paths: Sequence[str], averaged: bool = False) -> bool:
+    """Whether files of networks, in the order in which a state holds them one after the other, hold the same tensors as
+    the state.
+
+    :param averaged: the averaged networks, which a state holds behind the others.
+    """
+    found, checksums = tensor_checksums(state), [pair for path in paths for pair in tensor_checksums(path)]
+    starts = range(int(averaged), len(found) - len(checksums) + 1)
+    return any(found[i:i + len(checksums)] == checksums for i in starts) and all(map(os.path.exists, paths))
 
 
 def _first_existing(paths: Sequence[str]) -> str:

@@ -12,6 +12,7 @@
 Tensors go over NCCL on GPUs and over gloo on the CPU; numbers and objects always over gloo, so that none of them waits
 for a GPU. With one process every function gives back at once what it was given.
 """
+import atexit
 import contextlib
 import functools
 import logging
@@ -23,6 +24,7 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+import torch.distributed.nn.functional  # before there is a group: defaults of its functions would keep that alive
 from torch import Tensor
 
 from util.errors import UserError, let_report
@@ -34,23 +36,35 @@ BUCKET = 25 * 2**20  # bytes that go in one message: large enough to fill a netw
 _TIMEOUT = timedelta(hours=1)
 
 _store: dist.Store | None = None
+_alone = False
 
 
 # ---- who is who ----
 
 def rank() -> int:
     """The number of this process, from 0."""
-    return dist.get_rank() if dist.is_initialized() else 0
+    return dist.get_rank() if dist.is_initialized() and not _alone else 0
 
 
 def world_size() -> int:
     """N: how many processes there are."""
-    return dist.get_world_size() if dist.is_initialized() else 1
+    return dist.get_world_size() if dist.is_initialized() and not _alone else 1
 
 
 def is_main() -> bool:
     """Whether this is process 0, which alone writes and prints."""
     return rank() == 0
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """For this block, this process is the only one: it does work that the others have no part in."""
+    global _alone
+    _alone = True
+    try:
+        yield
+    finally:
+        _alone = False
 
 
 # ---- starting and ending ----
@@ -73,6 +87,15 @@ def local_rank() -> int:
 def restarts() -> int:
     """How often torchrun started the processes anew because one of them died."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
+
+
+def launch_id() -> str | None:
+    """The ``--rdzv-id`` of torchrun, the same after restarts; None without torchrun.
+
+    Where it is not given, ``--standalone`` (in newer versions any start on one machine) makes a new one; else it is
+    always "none".
+    """
+    return os.environ.get("TORCHELASTIC_RUN_ID")
 
 
 def launch(count: int) -> None:
@@ -114,9 +137,18 @@ def processes(device: torch.device) -> Iterator[None]:
         _store, number, count = _meet(_TIMEOUT)
         dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", store=_store, rank=number,
                                 world_size=count, timeout=_TIMEOUT)
+    if device.type == "cpu":  # NCCL might wait for what the others never finish
+        atexit.register(_leave)
     with contextlib.redirect_stdout(sys.stdout if number == 0 else None):
         yield
-    dist.destroy_process_group()  # not after an error: the others would see that before they can know whose it is
+    _leave()  # after an error at exit only: the others would see this before they can know whose error it is
+
+
+def _leave() -> None:
+    """End the threads that exchange tensors. A thread that lets go of a tensor when Python is already ending aborts the
+    process, whatever its work came to."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 @functools.cache

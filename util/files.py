@@ -36,15 +36,37 @@ def atomic_path(path: str, suffix: str | None = None, sync: bool = False) -> Ite
         os.umask(umask)
         os.chmod(temporary, 0o666 & ~umask)
         if sync:
-            _sync(temporary)
+            fsync(temporary)
         os.replace(temporary, path)
         if sync:
-            _sync(folder)
+            fsync(folder)
     except OSError as error:
         raise _cannot_write(path, error) from error
     finally:
         with contextlib.suppress(OSError):
             os.remove(temporary)
+
+
+@contextlib.contextmanager
+def new_folder(path: str) -> Iterator[str]:
+    """Yield a temporary folder beside ``path`` that gets this name when the block ends without an error, and is removed
+    if it does not. What a run that was killed has left is removed by the next one.
+
+    :raises UserError: there is something at ``path`` already, or the folder cannot be made.
+    """
+    path = os.path.abspath(path)
+    temporary = os.path.join(os.path.dirname(path), _TEMPORARY + os.path.basename(path))
+    if os.path.lexists(path):
+        raise UserError(f"{path}: is there already; remove it, or choose another folder")
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        os.makedirs(temporary)
+        yield temporary
+        os.rename(temporary, path)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _cannot_write(path: str, error: OSError) -> UserError:
@@ -66,7 +88,8 @@ def regular(path: str, flags: int) -> int:
     return handle
 
 
-def _sync(path: str) -> None:
+def fsync(path: str) -> None:
+    """Wait until the disk has a file, or the names in a folder."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -74,9 +97,11 @@ def _sync(path: str) -> None:
         os.close(handle)
 
 
-def write_atomically(path: str, text: str) -> None:
-    """Write ``text`` (UTF-8, with escapes for what is none) to ``path``, replacing it as a whole."""
-    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", errors="backslashreplace") as file:
+def write_atomically(path: str, text: str, sync: bool = False) -> None:
+    """Write ``text`` (UTF-8, with escapes for what is none) to ``path``, replacing it as a whole; ``sync`` as for
+    :func:`atomic_path`."""
+    with atomic_path(path, sync=sync) as temporary, \
+            open(temporary, "w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(text)
 
 

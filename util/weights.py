@@ -1,4 +1,5 @@
 """Pretrained weights, which are never downloaded without being asked for."""
+import hashlib
 import os
 
 import torch
@@ -17,3 +18,18 @@ def find_weights(path: str | None, network: str, url: str, remedy: str) -> str:
     if not os.path.isfile(found):
         raise UserError(f"{found}: no {network} weights there; download {url} to {cached}, or {remedy}")
     return found
+
+
+def sha256(path: str) -> str:
+    """The SHA-256 of a file of weights.
+
+    :raises UserError: it cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise UserError(f"cannot read {path} ({error.strerror}); check its permissions") from error
+    return digest.hexdigest()

