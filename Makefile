@@ -13,7 +13,8 @@ CCP := --dataset_mode custom --dataroot $(PHOTOS)/ccp --label_nc 59 --no_instanc
 CCP_TRAINING := --ndf 16 --batchSize 4 --nThreads 1 --lr 0.001 --niter 12 --niter_decay 10 --use_amp \
 	--perceptual lite0 --lambda_kld 0.002 --display_freq 900 --print_freq 400 --save_epoch_freq 5
 
-.PHONY: quickstart photos test lint clean
+# `make demo` opens a model in the browser; ARGS="--name EXP" another one than that which ships
+.PHONY: quickstart photos demo test lint clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/python quickstart.py --out $(OUT)
@@ -26,6 +27,9 @@ photos: $(VENV)/.installed-lite0 $(PHOTOS)/ccp/classes.txt
 $(PHOTOS)/ccp/classes.txt: | $(VENV)/.installed
 	$(if $(DATA),,$(error give DATA=CLONE, a clone of https://github.com/bearpaw/clothing-co-parsing))
 	$(BIN)/python -m datasets.prepare_ccp --path $(DATA) --out $(PHOTOS)/ccp
+
+demo: $(VENV)/.installed-demo
+	$(BIN)/python demo.py $(ARGS)
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest
@@ -44,7 +48,7 @@ $(VENV)/.installed-%: requirements-%.txt $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --upgrade -r $<
 	touch $@
 
-$(VENV)/.installed-dev: requirements-lite0.txt
+$(VENV)/.installed-dev: requirements-lite0.txt requirements-demo.txt
 
 clean:
 	rm -rf $(OUT)

@@ -23,7 +23,7 @@ from metrics.protocol import Measured, Protocol, check_comparable, measure_folde
 from metrics.statistics_files import load_statistics, save_statistics, statistics_path
 from util import distributed
 from util.arguments import ArgumentParser, integer
-from util.device import device_ids, find_device
+from util.device import device_ids, find_device, use_device
 from util.errors import UserError, command
 from util.files import check_writable, write_atomically
 
@@ -39,6 +39,7 @@ def main() -> None:
 
 def work(args: argparse.Namespace, device: torch.device) -> None:
     """What each process does: its share of the images. The first one also does the rest."""
+    use_device(device)
     size, dims = pick_size(args), feature_dims(args.extractor, args.dims or 2048)
     if args.json:
         check_writable(args.json)

@@ -16,22 +16,21 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from data import create_dataset
+from data import class_colors, class_names, create_dataset
 from data.image_files import stem
 from metrics.diversity import Change, Painter, style_change
 from metrics.looks import ColourSpread
 from metrics.perceptual import rgb_distance
-from models.pix2pix_model import Batch
-from models.synthesis import Synthesizer
+from models.batches import Batch
+from models.synthesis import Synthesizer, instance_classes
 from options import Options
 from options.groups import Display
 from options.test_options import NetworkOptions
 from util.arguments import integer
 from util.errors import UserError, command
 from util.files import write_atomically
-from util.html import Page, Picture
+from util.html import Page, Picture, Regions
 from util.images import save_image, to_pictures
-from util.palette import colorize
 from util.seed import seed_everything
 
 
@@ -80,7 +79,9 @@ class Gallery:
 
     def __init__(self, synthesizer: Synthesizer):
         self.synthesizer, self.opt = synthesizer, synthesizer.opt
-        self.page = Page(f"{self.opt.name}: one layout, many pictures", max(self.opt.display_winsize, 96))
+        self.colors, self.names = class_colors(self.opt), class_names(self.opt)
+        self.page = Page(f"{self.opt.name}: one layout, many pictures", max(self.opt.display_winsize, 96),
+                         self.names, self.colors)
         self._rows: list[list[np.ndarray]] = []
 
     def add_samples(self, name: str, batch: Batch) -> None:
@@ -92,7 +93,7 @@ class Gallery:
             pictures["reconstruction"] = self.synthesizer.pictures(batch, self.synthesizer.mean_styles(batch))[0]
         if batch.image is not None and not self.opt.without_photos:
             pictures["real"] = to_pictures(batch.image)[0]
-        self._add_row(name, name, pictures)
+        self._add_row(name, name, pictures, batch)
 
     def add_single_instance(self, name: str, batch: Batch) -> None:
         """A row in which one instance alone is resampled, see :func:`foreground_instance`; nothing if there is none."""
@@ -110,7 +111,9 @@ class Gallery:
             styles = styles.exchange(self.synthesizer.draw_styles(batch), [chosen])
         change = np.abs(drawn[-1].astype(int) - drawn[0]).mean(2)
         pictures["change, first to last"] = (255 * change / max(change.max(), 1)).astype(np.uint8)
-        self._add_row(f"{name}: instance {chosen} alone resampled", f"{name}_instance", pictures)
+        label = instance_classes(batch)[chosen]
+        what = f"{self.names.get(label, f'class {label}')} (instance {chosen})"
+        self._add_row(f"{name}: {what} alone resampled", f"{name}_instance", pictures, batch)
 
     def save(self, figures: dict[str, Any]) -> str:
         """Write the page with the figures of :func:`measure`, its pictures as one, and ``figures.json``.
@@ -125,15 +128,16 @@ class Gallery:
         return path
 
     def _label_picture(self, batch: Batch) -> np.ndarray:
-        return colorize(batch.layout.label[0].cpu().numpy(), self.opt.num_classes)
+        return self.colors[batch.layout.label[0].cpu().numpy()]
 
-    def _add_row(self, heading: str, stem: str, pictures: dict[str, np.ndarray]) -> None:
+    def _add_row(self, heading: str, stem: str, pictures: dict[str, np.ndarray], batch: Batch) -> None:
         row = []
         for caption, picture in pictures.items():
             path = f"images/{stem}_{caption.replace(' ', '_').replace(',', '')}.png"
             save_image(picture, os.path.join(self.opt.gallery_dir, path))
             row.append(Picture(path, caption))
-        self.page.add_row(heading, row)
+        regions = Regions.of(*(ids[0].cpu().numpy() for ids in (batch.layout.label, batch.layout.instance)))
+        self.page.add_row(heading, row, regions)
         self._rows.append(list(pictures.values()))
 
 

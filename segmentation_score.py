@@ -26,7 +26,7 @@ from data.label_space import LabelSpace
 from data.listing import one_by_key
 from data.pix2pix_dataset import Pix2pixDataset
 from metrics.images import read_image
-from metrics.lite0_segmenter import trained_lite0
+from metrics.lite0_segmenter import MOST_PAIRS, trained_lite0
 from metrics.segmentation import confusion
 from metrics.segmentation_scores import confusion_picture, describe, segmentation_scores
 from metrics.segmenters import Segment, load_segmenter
@@ -34,11 +34,10 @@ from options import Options
 from options.command_options import CommandOptions
 from options.groups import Data, Device, Layouts
 from util.arguments import count, integer, number
+from util.device import use_device
 from util.errors import UserError, command
 from util.files import check_writable, write_atomically
 from util.images import save_image, to_uint8
-
-MOST_PAIRS = 2000  # that lite0 is trained on; their features are kept in memory
 
 Side = Callable[[int, dict[str, Any]], Tensor]  # a sample's number and the sample -> class numbers [H, W] found
 
@@ -93,6 +92,7 @@ class SegmentationOptions(CommandOptions):
 @command
 def main() -> None:
     opt = SegmentationOptions().parse()
+    use_device(opt.device, opt.tf32, opt.deterministic)
     space = LabelSpace.of(opt)
     dataset = create_dataset(opt)
     total = int(min(len(dataset), opt.how_many))
@@ -146,7 +146,7 @@ def partners(dataset: Pix2pixDataset, folder: str, kind: str, total: int) -> lis
     if not os.path.isdir(folder):
         raise UserError(f"{folder}: not a folder of {kind}s; check the path")
     key = DATASETS[dataset.opt.dataset_mode].pairing_key
-    found = one_by_key(Source(folder).files(), key)
+    found = one_by_key(Source(folder, recursive=True).files(), key)
     wanted = [key(files.photo or files.label) for files in dataset.files]
     if missing := [name for name in wanted[:total] if name not in found]:
         raise UserError(f"{folder}: no {kind} for {len(missing)} of {total} layouts, such as {missing[0]}; make them "

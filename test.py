@@ -1,20 +1,35 @@
 """Synthesize images for layouts: ``python test.py --name EXP --dataset_mode cityscapes --dataroot DATA``."""
 import os
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
-from data import create_dataloader
+from data import class_colors, class_names, create_dataloader, create_dataset
+from data.derived_files import read_note
+from data.image_files import stem
+from data.pix2pix_dataset import Pix2pixDataset
+from models.batches import BatchMaker
+from models.layout_styles import SUFFIX
+from models.networks.styles import Styles
+from models.style_control import Samples, StyleControl, source_files
 from models.synthesis import Synthesizer
 from options import Options, TestOptions
 from util import distributed
-from util.errors import command
-from util.html import Page, Picture
-from util.images import save_image
-from util.palette import colorize
-from util.seed import seed_everything, seed_of
+from util.errors import Interrupted, UserError, command
+from util.html import Page, Picture, Regions
+from util.images import save_animation, save_image
+from util.parallel import available_cores, run_ahead
+from util.results import Results, stamps
+from util.seed import seed_everything
+from util.signals import StopRequest
 
-KINDS = ("input_label", "synthesized_image")
+# options that make no difference to what is in the files
+_NEUTRAL = frozenset({"batchSize", "nThreads", "gpu_ids", "how_many", "max_dataset_size", "results_dir", "no_html",
+                      "display_winsize", "cache_filelist_read", "cache_filelist_write", "load_from_opt_file", "seed",
+                      "device"})
 
 
 @command
@@ -28,28 +43,32 @@ def main() -> None:
 def work(opt: Options) -> None:
     """What each process does: its share of the pictures. The first one also writes the page."""
     print(opt.changes())
-    seed_everything(opt.seed)
-    loader = create_dataloader(opt)
+    dataset = create_dataset(opt)
+    layouts = [sample.photo or sample.label for sample in dataset.files]
+    dataset.files = dataset.files[:int(min(len(dataset), opt.how_many))]
+    files = Files(opt)
+    names = files.names(dataset)
+    print("pictures of {}x{} pixels; {}".format(*opt.image_size[::-1], sizes(opt)))
     synthesizer = Synthesizer.from_options(opt)
-    folder = os.path.join(opt.results_dir, opt.name, f"{opt.phase}_{epoch_of(opt)}")
-    total = int(min(len(loader.dataset), opt.how_many))
-    written: dict[int, str] = {}
-    for indices, data in tqdm(loader.numbered(), total=len(loader), unit="batch", disable=not distributed.is_main()):
-        if indices[0] >= total:
-            break
-        layout = synthesizer.prepare(data)
-        # styles belong to the image: neither --batchSize nor the number of processes makes a difference
-        styles = synthesizer.draw_styles(layout, [seed_of(torch.initial_seed(), index) for index in indices])
-        synthesized = synthesizer.pictures(layout, synthesizer.encode_styles(layout, styles) if opt.use_vae else styles)
-        for i, index in enumerate(index for index in indices if index < total):
-            name = os.path.splitext(os.path.basename(data["path"][i]))[0]
-            pictures = {"input_label": colorize(data["label"][i, 0].numpy(), opt.num_classes),
-                        "synthesized_image": synthesized[i]}
-            for kind in KINDS:
-                save_image(pictures[kind], os.path.join(folder, "images", kind, f"{name}.png"))
-            written[index] = name
-    if parts := distributed.gather(written):
-        show(opt, [name for _, name in sorted(item for part in parts for item in part.items())], folder)
+    control = StyleControl(synthesizer)
+    control.check_layouts(layouts)
+    results, dataset.files = prepare(opt, files, dataset)
+    seed_everything(results.seed)
+    varied = Drawing(synthesizer, control, files, results).run(dataset, len(names))
+    if parts := distributed.gather(varied):  # all are done
+        if opt.vary[0] in ("classes", "instances"):
+            print(f"--vary: {sum(parts)} of the {len(dataset.files)} layouts drawn have such {opt.vary[0]}")
+        where = results.folder
+        if not opt.no_html:
+            where = show(opt, files, names, results)
+        print(f"{len(names)} layouts: {where}")
+
+
+def sizes(opt: Options) -> str:
+    """Which sizes there are, in words."""
+    if opt.norm_mode == "inade" or opt.use_vae:
+        return "networks that start from a vector z have the one size that they were trained for"
+    return "--crop_size may be any size that can be halved as often as --num_upsampling_layers says"
 
 
 def epoch_of(opt: Options) -> str:
@@ -57,13 +76,160 @@ def epoch_of(opt: Options) -> str:
     return f"{opt.which_epoch}_ema" if opt.use_ema else opt.which_epoch
 
 
-def show(opt: Options, names: list[str], folder: str) -> None:
-    """Write the page of all pictures, in the order of the data set."""
-    page = Page(f"{opt.name}, {opt.phase} split, epoch {epoch_of(opt)}", opt.display_winsize)
+class Files:
+    """What is written for each layout, below the folder of results."""
+
+    def __init__(self, opt: Options):
+        self.opt = opt
+        self.samples = ["synthesized_image", *(f"synthesized_image_{n}" for n in range(2, opt.num_samples + 1))]
+        self.suffixes = {"input_label": "png", **dict.fromkeys(self.samples, opt.format)}
+        if opt.interpolate:
+            self.suffixes |= {"interpolation": opt.format, "animation": "webp"}
+
+    def names(self, dataset: Pix2pixDataset) -> list[str]:
+        """What the layouts are called, in their order.
+
+        :raises UserError: two would have the same files.
+        """
+        first: dict[str, str] = {}
+        for files in dataset.files:
+            path = files.photo or files.label
+            if first.setdefault(stem(path), path) != path:
+                raise UserError(f"{first[stem(path)]} and {path} have the same name, so that one's pictures would "
+                                "replace the other's; rename one")
+        return list(first)
+
+    def pictures(self, name: str) -> dict[str, str]:
+        """Kind -> path, of the pictures of a layout."""
+        return {kind: f"images/{kind}/{name}.{suffix}" for kind, suffix in self.suffixes.items()}
+
+    def styles(self, name: str) -> str:
+        return f"styles/{name}{SUFFIX}"
+
+    def all(self, name: str) -> list[str]:
+        return [*self.pictures(name).values(), *([self.styles(name)] if self.opt.save_styles else [])]
+
+
+def prepare(opt: Options, files: Files, dataset: Pix2pixDataset) -> tuple[Results, list]:
+    """The folder of results, and the files of the layouts that are left to do. One process looks for all."""
+    if distributed.is_main():
+        settings = {name: value if isinstance(value, int | float | str | None) else str(value)
+                    for name, value in sorted(vars(opt).items()) if not name.startswith("_") and name not in _NEUTRAL}
+        networks = (entry.path for entry in os.scandir(opt.folder) if entry.name.startswith(f"{opt.which_epoch}_"))
+        settings["files"] = stamps([*sorted(networks), *source_files(opt)])
+        results = Results(os.path.join(opt.results_dir, opt.name, f"{opt.phase}_{epoch_of(opt)}"), settings, opt.seed)
+        results.remove_leftovers(files.all("any"))
+        left = [sample for sample in dataset.files
+                if not results.are_made(files.all(stem(sample.photo or sample.label)), filter(None, sample))]
+        if made := len(dataset.files) - len(left):
+            print(f"{made} of {len(dataset.files)} layouts are done already with seed {results.seed} and stay as they "
+                  "are; another --seed draws others")
+    else:
+        results = left = None
+    return distributed.from_main((results, left))
+
+
+class Drawn(NamedTuple):
+    """Some layouts, and what is written of them."""
+
+    data: dict[str, Any]
+    samples: Samples
+    pictures: list[np.ndarray]  # of every sample, [B, H, W, 3] each
+    frames: list[np.ndarray]  # of --interpolate
+
+
+class Drawing:
+    """Draws and writes layouts. Encoding a file takes longer than drawing a picture on a GPU, so that it is left to
+    threads.
+
+    On a CPU each thread draws as well, one layout at a time: sums depend on how many threads share them and on how
+    many pictures are in a batch, and pictures must not. It is faster, too.
+    """
+
+    def __init__(self, synthesizer: Synthesizer, control: StyleControl, files: Files, results: Results):
+        self.synthesizer, self.control, self.opt = synthesizer, control, synthesizer.opt
+        self.files, self.results, self.colors = files, results, class_colors(self.opt)
+        self.one_by_one = self.opt.device.type == "cpu"
+        self._stop: StopRequest | None = None
+
+    def run(self, dataset: Pix2pixDataset, total: int) -> int:
+        """Draw this process's share of a data set.
+
+        :param total: layouts of the whole run, with those that are done.
+        :returns: how many of those that were drawn have something that --vary names.
+        :raises Interrupted: a signal came.
+        """
+        if not dataset.files:
+            return 0
+        loader = create_dataloader(self.opt, BatchMaker.of(self.opt).tabulated, dataset)
+        if self.one_by_one:
+            threads = torch.get_num_threads()
+            torch.set_num_threads(1)
+            written = run_ahead(lambda data: self.write(self.draw(data)), rows_of(loader), threads)
+        else:
+            written = run_ahead(self.write, map(self.draw, loader), min(8, available_cores()))
+        done, varied = total - len(dataset.files), 0
+        with StopRequest() as self._stop, tqdm(total=done + len(loader.sampler), initial=done, unit="layout",
+                                               disable=not distributed.is_main()) as bar:
+            for count, found in written:
+                bar.update(count)
+                varied += found
+                self._end_if_asked()
+        return varied
+
+    def _end_if_asked(self) -> None:
+        if self._stop and self._stop.signum:
+            raise Interrupted(self._stop.signum, "what is drawn is written; the same command goes on from there")
+
+    def draw(self, data: dict[str, Any]) -> Drawn:
+        batch = self.synthesizer.prepare(data)
+        samples = self.control.draw(batch, data["path"], self.results.seed)
+        frames = samples.path(self.opt.interpolate) if self.opt.interpolate else []
+
+        def picture(styles: Styles) -> np.ndarray:
+            self._end_if_asked()
+            return self.synthesizer.pictures(batch, styles)
+
+        pictures, frames = ([picture(styles) for styles in many] for many in (samples.styles, frames))
+        return Drawn(data, samples, pictures, frames)
+
+    def write(self, drawn: Drawn) -> tuple[int, int]:
+        """Write all files of some layouts; how many they are, and how many have something that --vary names."""
+        for row, path in enumerate(drawn.data["path"]):
+            paths = {kind: self.results.path(name) for kind, name in self.files.pictures(stem(path)).items()}
+            label, instance = (drawn.data[kind][row, 0].numpy() for kind in ("label", "instance"))
+            save_image(self.colors[label], paths["input_label"], Regions.of(label, instance).text())
+            for kind, pictures in zip(self.files.samples, drawn.pictures, strict=True):
+                save_image(pictures[row], paths[kind])
+            if drawn.frames:
+                frames = [frame[row] for frame in drawn.frames]
+                save_image(np.concatenate(frames, axis=1), paths["interpolation"])
+                save_animation(frames, paths["animation"])
+            if drawn.samples.saved:
+                drawn.samples.saved[row].write(self.results.path(self.files.styles(stem(path))))
+        return len(drawn.data["path"]), drawn.samples.varied
+
+
+def rows_of(batches) -> Iterator[dict[str, Any]]:
+    """The layouts of batches as batches of one."""
+    for data in batches:
+        for row in range(len(data["path"])):
+            yield {key: values[row:row + 1] for key, values in data.items()}
+
+
+def show(opt: Options, files: Files, names: list[str], results: Results) -> str:
+    """Write the page of all pictures, in the order of the data set; its path."""
+    page = Page(f"{opt.name}, {opt.phase} split, epoch {epoch_of(opt)}", opt.display_winsize, class_names(opt),
+                class_colors(opt))
+    page.add_text(f"Layouts: {len(names)}")
     for name in names:
-        page.add_row(name, [Picture(f"images/{kind}/{name}.png", kind.replace("_", " ")) for kind in KINDS])
-    page.save(os.path.join(folder, "index.html"))
-    print(f"{len(names)} images: {os.path.join(folder, 'index.html')}")
+        pictures = files.pictures(name)
+        page.add_row(name, [Picture(path, kind.replace("_", " "), wide=kind == "interpolation")
+                            for kind, path in pictures.items()],
+                     Regions.parse(read_note(results.path(pictures["input_label"]))))
+    path = results.path("index.html")
+    page.save(path)
+    return path
 
 
 if __name__ == "__main__":

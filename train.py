@@ -6,12 +6,14 @@ import contextlib
 import os
 
 from data import EpochDataLoader, create_dataloader
+from models.batches import BatchMaker
 from options import Options, TrainOptions
 from trainers import run_state
 from trainers.evaluation import Evaluator
 from trainers.pix2pix_trainer import Pix2PixTrainer
 from trainers.run import Run
 from util import distributed
+from util.device import use_device
 from util.errors import command
 from util.files import remove_leftovers
 from util.memory import keep_freed_memory, limit_memory
@@ -31,11 +33,12 @@ def work(opt: Options) -> None:
     """What each process does."""
     print(opt.changes())
     seed_everything(opt.seed)
+    use_device(opt.device, opt.tf32, opt.deterministic)
     keep_freed_memory()
     limit_memory(opt.device)
     if opt.dry_run:
         opt = opt.replace(cache_filelist_write=False)  # nothing is written
-    loader = create_dataloader(opt)
+    loader = create_dataloader(opt, BatchMaker.of(opt).tabulated)
     evaluator = Evaluator(opt) if opt.train_eval else None
     if opt.dry_run:
         print(summary(opt, Pix2PixTrainer(opt), loader))

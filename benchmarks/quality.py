@@ -27,8 +27,8 @@ from metrics.looks import Pairs, look_distances
 from metrics.perceptual import Lite0Distance, rgb_distance
 from metrics.segmentation import confusion, faithfulness, segment, trained_segmenter
 from metrics.statistics import FeatureStatistics
+from models.batches import Batch, BatchMaker
 from models.networks.styles import Styles
-from models.pix2pix_model import Batch
 from models.synthesis import Synthesizer
 from options import Options
 from options.groups import Loading
@@ -102,7 +102,8 @@ def read_split(opt: Options, phase: str) -> Pairs:
     if phase == "train":  # single folders are those of the split that is tested on
         opt = opt.replace(label_dir=None, image_dir=None, instance_dir=None)
     loader = create_dataloader(opt.replace(phase=phase, needs_photos=True))
-    parts = [(to_uint8(batch["image"]), batch["label"].to(torch.uint8), batch["instance"]) for batch in loader]
+    narrow = torch.uint8 if opt.num_classes <= 256 else torch.int32
+    parts = [(to_uint8(batch["image"]), batch["label"].to(narrow), batch["instance"]) for batch in loader]
     pictures, labels, instances = (torch.cat(arrays) for arrays in zip(*parts, strict=True))
     return Pairs(pictures, labels[:, 0], instances[:, 0])
 
@@ -126,8 +127,8 @@ def observer(opt: Options, train: Pairs) -> Observer:
 
 def synthesize(opt: Options, synthesizer: Synthesizer, styles_of: Callable[[Batch], Styles]) -> Tensor:
     """One picture [N, 3, H, W] of every layout, in bytes."""
-    batches = tqdm(create_dataloader(opt), desc="synthesizing", unit="batch", disable=None)
-    layouts = map(synthesizer.prepare, batches)
+    loader = create_dataloader(opt, BatchMaker.of(opt).tabulated)
+    layouts = map(synthesizer.prepare, tqdm(loader, desc="synthesizing", unit="batch", disable=None))
     return torch.cat([to_uint8(synthesizer.images(layout, styles_of(layout))).cpu() for layout in layouts])
 
 

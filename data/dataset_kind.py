@@ -47,7 +47,7 @@ class DatasetKind:
         return stem(path)
 
     def ignored_ids(self, opt: Options) -> set[int]:
-        """Of the ids 0..C-1, those that are no classes: segmentation scores leave them out."""
+        """Of the ids 0..C-1, those that segmentation scores leave out."""
         return {opt.label_nc} if opt.contain_dontcare_label else set()
 
     def instance_jobs(self, root: str) -> Iterator[InstanceJob]:

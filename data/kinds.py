@@ -2,6 +2,8 @@
 import contextlib
 import os
 
+import numpy as np
+
 from data.ade20k_dataset import ADE20K
 from data.celeba_dataset import CelebAMaskHQ
 from data.cityscapes_dataset import Cityscapes
@@ -9,9 +11,10 @@ from data.coco_dataset import COCOStuff
 from data.custom_dataset import Custom
 from data.dataset_kind import DatasetKind
 from data.deepfashion_dataset import DeepFashion
-from data.label_colors import read_label_colors
+from data.label_colors import DONT_CARE, LabelColors, read_label_colors
 from options.options import Options
 from util.errors import UserError
+from util.palette import label_palette
 
 DATASETS: dict[str, DatasetKind] = {
     "ade20k": ADE20K(),
@@ -30,8 +33,32 @@ def class_names(opt: Options) -> dict[int, str]:
     :raises UserError: the table of --label_colors cannot be read.
     """
     names = dict(enumerate(DATASETS[opt.dataset_mode].class_names))
-    table = os.path.join(opt.dataroot, "classes.txt")
-    if os.path.isfile(table):
+    if opt.contain_dontcare_label:
+        names.setdefault(opt.label_nc, "don't care")
+    for table in _tables(opt):
+        names |= table.names
+    return names
+
+
+def class_colors(opt: Options) -> np.ndarray:
+    """[C, 3] uint8: the colours in which layouts are shown. Those of the tables that :func:`class_names` reads, and of
+    :func:`~util.palette.label_palette` where they have none.
+
+    :raises UserError: the table of --label_colors cannot be read.
+    """
+    colors = label_palette(opt.num_classes).copy()
+    for table in _tables(opt):
+        for label, color in table.color_of.items():
+            number = opt.label_nc if label == DONT_CARE and opt.contain_dontcare_label else label
+            if number < len(colors):
+                colors[number] = color
+    return colors
+
+
+def _tables(opt: Options) -> list[LabelColors]:
+    tables = []
+    path = os.path.join(opt.dataroot, "classes.txt")
+    if os.path.isfile(path):
         with contextlib.suppress(UserError):
-            names |= read_label_colors(table).names
-    return names | (read_label_colors(opt.label_colors).names if opt.label_colors else {})
+            tables.append(read_label_colors(path))
+    return [*tables, read_label_colors(opt.label_colors)] if opt.label_colors else tables

@@ -7,6 +7,7 @@ import numpy as np
 from util.errors import UserError
 from util.files import read_text
 
+DONT_CARE = 255  # value in label files
 _HIGHEST_ID = 2**16 - 1
 
 
@@ -18,6 +19,7 @@ class LabelColors:
     colors: np.ndarray  # [n] int32, ascending: red * 65536 + green * 256 + blue
     ids: np.ndarray  # [n] int32
     names: dict[int, str]  # of the classes that have one
+    color_of: dict[int, tuple[int, int, int]]  # of each class: the first that the table gives it
 
     def to_ids(self, pixels: np.ndarray, image_path: str) -> np.ndarray:
         """Class ids [H, W] int32 of colours [H, W, 3] uint8.
@@ -47,6 +49,7 @@ def read_label_colors(path: str) -> LabelColors:
     lines = read_text(path, "--label_colors", "give a text file of lines `r g b id name`").splitlines()
     id_of: dict[int, int] = {}
     names: dict[int, str] = {}
+    color_of: dict[int, tuple[int, int, int]] = {}
     for number, line in enumerate(lines, 1):
         words = line.split("#")[0].strip().split(maxsplit=4)
         if not words:
@@ -60,9 +63,11 @@ def read_label_colors(path: str) -> LabelColors:
         if id_of.setdefault(color, class_id) != class_id:
             raise UserError(f"--label_colors {path}, line {number}: the colour {red} {green} {blue} has the id "
                             f"{id_of[color]} already; remove one of the lines")
+        color_of.setdefault(class_id, (red, green, blue))
         if len(words) == 5:
             names[class_id] = words[4]
     if not id_of:
         raise UserError(f"--label_colors {path}: has no colours; give lines `r g b id name`")
     colors = np.array(sorted(id_of), np.int32)
-    return LabelColors(path, colors, np.array([id_of[color] for color in colors.tolist()], np.int32), names)
+    return LabelColors(path, colors, np.array([id_of[color] for color in colors.tolist()], np.int32), names,
+                       color_of)

@@ -1,7 +1,7 @@
 """The loader that feeds the networks: batches, and the order of the samples."""
 import atexit
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from util.errors import UserError
 from util.signals import leave_signals_to_the_parent
 
 Indices = Sequence[int]
+Data = Mapping[str, Any]
 
 
 def create_dataset(opt: Options) -> Pix2pixDataset:
@@ -30,17 +31,21 @@ def create_dataset(opt: Options) -> Pix2pixDataset:
     return Pix2pixDataset(opt)
 
 
-def create_dataloader(opt: Options) -> "EpochDataLoader":
+def create_dataloader(opt: Options, finish: Callable[[Data], Data] | None = None,
+                      dataset: Pix2pixDataset | None = None) -> "EpochDataLoader":
     """Batches of --batchSize, shuffled unless --serial_batches. Training leaves out the last incomplete one, and splits
     batches into --accumulate parts.
 
     Several processes share the batches. In training each gets its rows of every one; elsewhere every N-th batch, so
     that batches are the same however many there are.
 
+    :param finish: what becomes of every batch in the process that loads it, for what networks on a GPU want to have
+        ready; it must be picklable.
+    :param dataset: what to load; default: :func:`create_dataset`.
     :raises UserError: as :func:`create_dataset`, or fewer images than --batchSize in training. While loading, in this
         process or in a worker: a bad file, or images of different sizes in one batch.
     """
-    dataset = create_dataset(opt)
+    dataset = create_dataset(opt) if dataset is None else dataset
     if opt.isTrain and len(dataset) < opt.batchSize:
         raise UserError(f"--batchSize {opt.batchSize}: there are only {len(dataset)} images; give at most that many")
     batch, share = opt.batchSize, functools.partial(every_nth_batch, batch=opt.batchSize)
@@ -52,10 +57,10 @@ def create_dataloader(opt: Options) -> "EpochDataLoader":
         batch_size=batch,
         sampler=EpochSampler(len(dataset), dataset.seed, shuffle=not opt.serial_batches, share=share),
         drop_last=opt.isTrain,
-        num_workers=opt.nThreads,
-        persistent_workers=opt.nThreads > 0,
+        num_workers=opt.num_workers,
+        persistent_workers=opt.num_workers > 0,
         pin_memory=opt.device.type == "cuda",
-        collate_fn=collate,
+        collate_fn=functools.partial(collate, finish=finish),
         worker_init_fn=_start_worker,
         # its draws are for workers' seeds; left to the default generator, they would shift the networks' noise
         generator=torch.Generator(),
@@ -134,7 +139,7 @@ class EpochDataLoader(DataLoader):
             self._iterator._shutdown_workers()
             self._iterator = None
 
-    def numbered(self) -> Iterator[tuple[Indices, dict[str, Any]]]:
+    def numbered(self) -> Iterator[tuple[Indices, Data]]:
         """Batches, each with the indices of its samples in the data set."""
         indices = self.sampler.next_pass()
         for start, data in zip(range(0, len(indices), self.batch_size), self, strict=True):
@@ -146,9 +151,10 @@ class EpochDataLoader(DataLoader):
         self.sampler.epoch, self.sampler.start = epoch, start
 
 
-def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
+def collate(samples: list[dict[str, Any]], finish: Callable[[Data], Data] | None = None) -> Data:
     """Stack samples to a batch: tensors [B, ...], and a list of paths.
 
+    :param finish: what becomes of the batch.
     :raises UserError: the samples differ in size.
     """
     first = samples[0]
@@ -157,4 +163,5 @@ def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
             (_, height, width), (_, other_height, other_width) = first["label"].shape, sample["label"].shape
             raise UserError(f"{first['path']} becomes {width}x{height}, {sample['path']} {other_width}x{other_height}: "
                             "a batch must have one size; give --batchSize 1, or a --preprocess_mode that crops")
-    return default_collate(samples)
+    batch = default_collate(samples)
+    return finish(batch) if finish else batch

@@ -6,12 +6,10 @@ from PIL import Image
 
 from data.image_files import check_ids, read_ids, read_image, read_photo, renumber, to_ids, to_rgb
 from data.kinds import DATASETS
-from data.label_colors import read_label_colors
+from data.label_colors import DONT_CARE, read_label_colors
 from data.transforms import Size, choose_geometry
 from options.options import Options
 from util.errors import UserError
-
-DONT_CARE = 255  # value in label files
 
 
 class Files(NamedTuple):

@@ -51,6 +51,8 @@ def find_samples(path: str, val_drives: list[str]) -> list[Sample]:
     for drive in val_drives:
         if drive not in drives:
             raise UserError(f"--val_drives {drive}: no frame has such a name; choose from {', '.join(sorted(drives))}")
+    if drives <= set(val_drives):
+        raise UserError(f"--val_drives {' '.join(val_drives)}: are all that there are; leave one for training")
     if val_drives:
         samples = [sample._replace(split="val" if drive_of(sample) in val_drives else "train") for sample in samples]
     return samples

@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 
 from metrics.perceptual import PairDistance
-from models.networks.layout import Layout
+from models.batches import Batch
 from models.networks.styles import Styles
-from models.pix2pix_model import Batch
 from models.synthesis import Synthesizer, instance_classes
 from util.errors import UserError
 
@@ -72,7 +71,7 @@ def copies(batch: Batch, count: int) -> Batch:
     """A batch of ``count`` times the one layout, without its photo."""
     one = batch.layout
     label, instance = (ids.expand(count, -1, -1) for ids in (one.label, one.instance))
-    return Batch(Layout(label, instance, one.num_classes, one.with_edges))
+    return Batch(one.with_maps(label, instance))
 
 
 def style_change(paint: Painter, distance: PairDistance, before: Tensor, styles: Styles, others: Styles,
@@ -175,8 +174,8 @@ class Parts:
         self.owner = instance_classes(batch)
         keys, parts = np.unique(instance * one.num_classes + label, return_inverse=True)
         self.instances, self.classes = np.divmod(keys, one.num_classes)
-        ids = torch.from_numpy(parts.reshape(1, *label.shape)).to(one.label.device)
-        self.layout = Batch(Layout(one.label, ids, one.num_classes, one.with_edges))
+        ids = torch.from_numpy(parts.reshape(1, *label.shape))
+        self.layout = Batch(one.with_maps(one.label, ids))
 
     def of_class(self, label: int) -> tuple[int, ...]:
         """The parts of a class."""

@@ -10,17 +10,21 @@ from models.networks.efficientnet_lite import EfficientNetLite0, enlarged
 
 _VERSION = 1  # of network and training: other ones do not share cached weights
 _LAYERS = (3, 5, 11, 16)  # blocks whose activations are used: the last at 1/4, 1/8, 1/16 and 1/32 of the size
+MOST_PAIRS = 2000  # whose features are kept in memory
 _CHANNELS = (24, 40, 112, 320)  # of these
 
 
 def trained_lite0(pictures: Tensor, classes: Tensor, num_classes: int, cache: str, device: torch.device,
                   use_amp: bool = False, steps: int = 500) -> "Lite0Segmenter":
     """A network trained on pairs of pictures [N, 3, H, W], bytes, and classes [N, H, W], ``num_classes`` where there is
-    none; always the same for the same pairs. What was trained once is read from the folder ``cache``.
+    none; at most 2000 of them, evenly chosen. On the CPU it is always the same for the same pairs. What was trained
+    once is read from the folder ``cache``.
 
     :raises UserError: the package of EfficientNet-Lite0 is not installed; the cached file is damaged, or cannot be
         written.
     """
+    step = -(-len(pictures) // MOST_PAIRS)
+    pictures, classes = pictures[::step], classes[::step]
     head = trained_once(
         lambda: Head(num_classes).to(device, memory_format=torch.channels_last),
         lambda head: _train(Lite0Segmenter(head, use_amp).to(device), pictures, classes, num_classes, steps),

@@ -30,7 +30,7 @@ def load_segmenter(opt: Options, space: LabelSpace) -> Segment:
     @torch.no_grad()
     def segment(pictures: Tensor) -> Tensor:
         try:
-            with autocast(opt.device, opt.use_amp):
+            with autocast(opt.device, opt.use_amp, opt.amp_dtype):
                 output = scores(pictures.to(opt.device))
         except Exception as error:  # packages and programs fail in many ways
             if in_one_line(error):  # memory, or the device

@@ -1,14 +1,15 @@
 """Everything that differs between the norm modes: modulation, encoder, where a picture's styles come from, and which
 losses see what. One class each; :class:`NormMode` says what a mode must have."""
+from dataclasses import replace
 from typing import Protocol
 
 from torch import Tensor, nn
 
 from models.networks import build_image_encoder, build_instance_encoder
-from models.networks.layout import Layout
+from models.networks.layout import Layout, Needs
 from models.networks.normalization import INADE, SPADE, Condition, parse_norm_name
 from models.networks.styles import Normal, Styles, noise_of_batch
-from options.options import Options
+from options.options import UPSAMPLINGS, Options
 
 
 class NormMode(Protocol):
@@ -33,6 +34,9 @@ class NormMode(Protocol):
 
     def inputs(self, layout: Layout, styles: Styles) -> tuple[Tensor, Condition]:
         """What the generator is called with."""
+
+    def needs(self) -> Needs:
+        """The tables of layouts that its networks ask for."""
 
 
 class InadeMode:
@@ -61,6 +65,16 @@ class InadeMode:
     def inputs(self, layout: Layout, styles: Styles) -> tuple[Tensor, Condition]:
         return styles.z, Condition(layout, styles.noise)
 
+    def needs(self) -> Needs:
+        opt = self._opt
+        (height, width), doublings = opt.start_size, range(UPSAMPLINGS[opt.num_upsampling_layers] + 1)
+        modulated = tuple((height * 2**n, width * 2**n) for n in doublings)
+        height, width = opt.image_size
+        encoded = tuple((height // n, width // n) for n in (1, 2, 4, 8, 16)) if opt.use_vae else ()
+        needs = Needs(modulated, opt.isTrain, encoded)
+        # a graph is for one shape: few of them shall occur
+        return replace(needs, multiple=128, instances_multiple=64) if opt.isTrain and opt.cuda_graphs else needs
+
 
 class SpadeMode:
     """SPADE without encoder: the layout alone decides the picture."""
@@ -85,6 +99,9 @@ class SpadeMode:
 
     def inputs(self, layout: Layout, styles: Styles) -> tuple[Tensor, Condition]:
         return layout.semantics, Condition(layout)
+
+    def needs(self) -> Needs:
+        return Needs()
 
 
 class SpadeVaeMode(SpadeMode):

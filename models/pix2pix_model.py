@@ -1,15 +1,15 @@
 """The model: generator, encoder, discriminators and losses behind what trainers and testers call."""
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from models.batches import Batch, BatchMaker
 from models.networks import build_discriminator, build_generator
 from models.networks.efficientnet_lite import Lite0Loss
-from models.networks.layout import WHOLE, Layout, Part
+from models.networks.layout import WHOLE, Part
 from models.networks.loss import Scores, feature_matching_loss, gan_loss
 from models.networks.styles import Posterior, Styles
 from models.networks.vgg import VGGLoss
@@ -19,17 +19,6 @@ from util.checkpoints import load_state_dict, network_path, read_networks, save_
 from util.errors import UserError
 
 Losses = dict[str, Tensor]
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Layouts and photos on the model's device; made by :meth:`Pix2PixModel.prepare`.
-
-    :param image: the photos [B, 3, H, W] in [-1, 1]; None if there are none.
-    """
-
-    layout: Layout
-    image: Tensor | None = None
 
 
 class Pix2PixModel(nn.Module):
@@ -46,10 +35,12 @@ class Pix2PixModel(nn.Module):
         super().__init__()
         self.opt = opt
         self.mode = norm_mode(opt)
+        self._batches = BatchMaker.of(opt)
         self.netG = build_generator(opt, self.mode.modulation, self.mode.start_is_map)
         self.netG.recomputes = opt.isTrain and opt.checkpoint_activations
         self.netD = build_discriminator(opt) if opt.isTrain else None
         self.netE = self.mode.build_encoder() if opt.use_vae else None
+        self.judges_together = opt.device.type != "cpu"  # fake and real as one batch, where gradients flow to both
         self.vgg_loss = self.lite0_loss = None
         if opt.isTrain and opt.perceptual == "lite0":
             self.lite0_loss = Lite0Loss()
@@ -65,20 +56,19 @@ class Pix2PixModel(nn.Module):
         """What the other methods take. Prepare a batch once and use it for as many steps as you like.
 
         :param data: as the data loader gives it: ``label`` and ``instance`` [B, 1, H, W] integers, ``image``
-            [B, 3, H, W] in [-1, 1] (where photos are needed). A batch that is prepared already comes back as it is.
+            [B, 3, H, W] in [-1, 1] (where photos are needed); for a GPU tabulated, or it is now. A batch that is
+            prepared already comes back as it is.
         :param part: which part of a batch it is, where several processes share one.
         :raises UserError: layouts of another size than the generator's.
         """
         if isinstance(data, Batch):
             return data
-        device = self.opt.device
-        layout = Layout(data["label"].to(device), data["instance"].to(device), self.opt.num_classes,
-                        with_edges=not self.opt.no_instance, part=part)
-        if layout.size != self.netG.output_size:
+        batch = self._batches.batch(data, part)
+        if batch.layout.size != self.netG.output_size:
             raise UserError("layouts come as {}x{}, but the generator makes {}x{}: change --preprocess_mode, "
-                            "--crop_size or --aspect_ratio".format(*layout.size[::-1], *self.netG.output_size[::-1]))
-        image = data.get("image")
-        return Batch(layout, None if image is None else image.to(device, memory_format=torch.channels_last))
+                            "--crop_size or --aspect_ratio".format(*batch.layout.size[::-1],
+                                                                   *self.netG.output_size[::-1]))
+        return batch
 
     # ---- training ----
 
@@ -112,8 +102,13 @@ class Pix2PixModel(nn.Module):
 
     def judge(self, batch: Batch, fake: Tensor, real_gradient: bool = True) -> tuple[Scores, Scores]:
         """The discriminators' outputs for fake and real images, in training with one power iteration for both."""
-        responses = self.netD.class_responses(batch.layout)
-        fake_scores = self.netD.judge(responses, batch.layout, fake, power_iteration_first=self.netD.training)
+        responses, iterate = self.netD.respond(batch.layout), self.netD.training
+        if real_gradient and self.judges_together:
+            images = torch.cat([fake, batch.image])
+            scores = self.netD.judge(responses, batch.layout, images, power_iteration_first=iterate)
+            halves = [[y.chunk(2) for y in layers] for layers in scores]
+            return tuple([[y[half] for y in layers] for layers in halves] for half in (0, 1))
+        fake_scores = self.netD.judge(responses, batch.layout, fake, power_iteration_first=iterate)
         with torch.set_grad_enabled(real_gradient and torch.is_grad_enabled()):
             real_scores = self.netD.judge(responses, batch.layout, batch.image, power_iteration_first=False)
         return fake_scores, real_scores

@@ -13,23 +13,27 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data import collate
+from data import DATASETS, collate
 from data.instance_maps import main_classes
 from data.sample import Files, SampleReader
-from models.networks.styles import Styles, noise_of_samples
-from models.pix2pix_model import Batch, Pix2PixModel
+from models.batches import Batch
+from models.layout_styles import LayoutStyles, of_posterior
+from models.networks.styles import Posterior, Styles, noise_of_samples
+from models.pix2pix_model import Pix2PixModel
 from options import Options, TestOptions
+from util.device import use_device
 from util.errors import UserError
 from util.images import to_pictures
 from util.memory import keep_freed_memory, limit_memory
 from util.precision import autocast
+from util.seed import seed_of
 
 
 class Synthesizer:
     """Draws pictures of layouts, in styles that are drawn from the prior, taken from photos, or exchanged for some
     instances. Nothing is recorded for gradients; mixed precision, device and memory settings are those of the options.
 
-    Layouts come as a :class:`~models.pix2pix_model.Batch` of one or more; :meth:`layout`, :meth:`read` and
+    Layouts come as a :class:`~models.batches.Batch` of one or more; :meth:`layout`, :meth:`read` and
     :meth:`prepare` make one. All pictures are made with the networks in evaluation mode.
     """
 
@@ -43,6 +47,7 @@ class Synthesizer:
 
         :raises UserError: a file is missing or belongs to another architecture.
         """
+        use_device(opt.device, opt.tf32, opt.deterministic)
         keep_freed_memory()
         limit_memory(opt.device)
         model = Pix2PixModel(opt)
@@ -93,7 +98,11 @@ class Synthesizer:
         :param photo: the photo that belongs to it, for :meth:`encode_styles`.
         :raises UserError: a file that cannot be used.
         """
-        return self.prepare(collate([self._sample_reader().read(Files(label, photo, instance))]))
+        return self.read_files(Files(label, photo, instance))
+
+    def read_files(self, files: Files) -> Batch:
+        """:meth:`read` of the files of one sample."""
+        return self.prepare(collate([self._sample_reader().read(files)]))
 
     def layout(self, label: np.ndarray, instance: np.ndarray | None = None, photo: np.ndarray | None = None) -> Batch:
         """A layout from arrays, as :meth:`read` makes it from files.
@@ -112,21 +121,28 @@ class Synthesizer:
 
     # ---- styles ----
 
-    def draw_styles(self, batch: Batch, seeds: Sequence[int] | None = None) -> Styles:
+    def seeds(self, seed: int, paths: Sequence[str], sample: int = 0) -> list[int]:
+        """Seeds for :meth:`draw_styles` that belong to the name of the layout and the number of the sample.
+
+        :param paths: of the layouts: photos, label or instance maps, which all have one name.
+        """
+        kind = DATASETS[self.opt.dataset_mode]
+        return [seed_of(seed, kind.pairing_key(path), sample) for path in paths]
+
+    def draw_styles(self, batch: Batch, seeds: Sequence[int] | None = None, truncation: float = 1.0) -> Styles:
         """Styles of the prior, newly drawn for every layout of the batch.
 
-        :param seeds: one for each layout, on which alone its styles then depend; without them, PyTorch's default
-            generator draws.
+        :param seeds: one for each layout, on which alone its styles then depend, and every instance's on its id;
+            without them, PyTorch's default generator draws.
+        :param truncation: factor on the spread of the prior; 0 gives its mean.
         """
         normal = None if seeds is None else noise_of_samples(batch.layout, seeds)
-        return self.model.mode.prior(batch.layout, normal)
+        return self.model.mode.prior(batch.layout, normal).scaled(truncation)
 
     @torch.no_grad()
-    def encode_styles(self, batch: Batch, prior: Styles | None = None) -> Styles:
-        """Styles of the posterior that the encoder sees in the photos of ``batch``.
+    def posterior(self, batch: Batch) -> Posterior:
+        """What the encoder sees in the photos of ``batch``.
 
-        :param prior: styles [N, ...] of the prior to be remapped, for one layout or for N; drawn if None;
-            ``prior.zeros()`` gives the mean.
         :raises UserError: no encoder, or no photos.
         """
         if self.model.netE is None:
@@ -134,7 +150,16 @@ class Synthesizer:
         if batch.image is None:
             raise UserError("styles of a photo need the photo: give it with the layout")
         with self._settings():
-            posterior = self.model.netE(batch.image, batch.layout)
+            return self.model.netE(batch.image, batch.layout)
+
+    def encode_styles(self, batch: Batch, prior: Styles | None = None) -> Styles:
+        """Styles of the posterior that the encoder sees in the photos of ``batch``.
+
+        :param prior: styles [N, ...] of the prior to be remapped, for one layout or for N; drawn if None;
+            ``prior.zeros()`` gives the mean.
+        :raises UserError: no encoder, or no photos.
+        """
+        posterior = self.posterior(batch)
         return posterior.remap(self.draw_styles(batch) if prior is None else prior)
 
     def mean_styles(self, batch: Batch, prior: Styles | None = None) -> Styles:
@@ -147,6 +172,29 @@ class Synthesizer:
         zeros = prior.zeros()
         return self.encode_styles(batch, zeros if prior.noise is None else Styles(prior.z, zeros.noise))
 
+    def reference(self, batch: Batch) -> LayoutStyles:
+        """What :meth:`transfer` takes: the styles that the encoder sees in the photo of ``batch`` (one layout).
+
+        :raises UserError: no encoder, or no photo, or the networks know no styles of instances.
+        """
+        self._check_instance_styles()
+        return LayoutStyles.of(batch.layout, **of_posterior(self.posterior(batch)))
+
+    def transfer(self, batch: Batch, styles: Styles, source: LayoutStyles, sample: int | None = None) -> Styles:
+        """``styles`` with those of ``source`` for the instances of ``batch`` (one layout) that have a partner there,
+        see :meth:`~models.layout_styles.LayoutStyles.partners`; the others keep theirs.
+
+        :param styles: of the prior; the posterior of ``source`` remaps them.
+        :param sample: of a file of styles, the sample to take as it is instead.
+        :raises UserError: the networks know no styles of instances.
+        """
+        self._check_instance_styles()
+        return source.give(styles, styles, LayoutStyles.of(batch.layout).partners(source), sample)
+
+    def _check_instance_styles(self) -> None:
+        if self.opt.norm_mode != "inade":
+            raise UserError(f"--norm_mode {self.opt.norm_mode}: has no styles of single instances; use inade")
+
     def exchange(self, batch: Batch, styles: Styles, others: Styles, instances: Sequence[int] = (),
                  classes: Sequence[int] = ()) -> Styles:
         """``styles`` with those of ``others`` for these instances of ``batch`` (one layout), and for all instances
@@ -154,8 +202,7 @@ class Synthesizer:
 
         :raises UserError: the networks know no styles of instances, or the layout has no such instance.
         """
-        if styles.noise is None:
-            raise UserError(f"--norm_mode {self.opt.norm_mode}: has no styles of single instances; use inade")
+        self._check_instance_styles()
         owners = instance_classes(batch)
         missing = sorted(set(instances) - owners.keys())
         if missing:
@@ -177,7 +224,7 @@ class Synthesizer:
 
     def _settings(self) -> torch.autocast:
         self.model.eval()
-        return autocast(self.opt.device, self.opt.use_amp)
+        return autocast(self.opt.device, self.opt.use_amp, self.opt.amp_dtype)
 
 
 def instance_classes(batch: Batch) -> dict[int, int]:

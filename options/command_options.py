@@ -15,13 +15,15 @@ from util.files import read_text
 
 # what ``opt.txt`` says and another command decides anew: which run, where results go, and how it goes on
 _NOT_FROM_FILE = frozenset({"name", "checkpoints_dir", "load_from_opt_file", "results_dir", "phase", "gpu_ids",
-                            "continue_train", "which_epoch", "dataset_mode", "dry_run", "cache_filelist_write"})
+                            "amp_dtype", "continue_train", "which_epoch", "dataset_mode", "dry_run",
+                            "cache_filelist_write"})
 
 
 class CommandOptions:
     """The options of one command; a subclass lists its groups and, in :meth:`add_options`, what it alone has."""
 
     is_train = False
+    not_from_file: ClassVar[frozenset[str]] = frozenset()  # what opt.txt decides for training alone
     one_process = False  # whether it refuses several --gpu_ids, and torchrun
     groups: ClassVar[Sequence[type[Group]]] = ()
     defaults: ClassVar[dict[str, Any]] = {}  # of this command, instead of those of the groups
@@ -34,6 +36,10 @@ class CommandOptions:
 
         :raises UserError: values that do not go together.
         """
+
+    def reads_photos(self, opt: Options) -> bool:
+        """Whether what has an encoder looks at the photos of all layouts."""
+        return True
 
     def parser_for(self, args: Sequence[str]) -> argparse.ArgumentParser:
         """The parser with the defaults of the data set that ``args`` choose."""
@@ -70,7 +76,7 @@ class CommandOptions:
         for group in self.groups:
             group.finish(opt, given)
         self.finish(opt, given)
-        opt.needs_photos = opt.isTrain or opt.use_vae
+        opt.needs_photos = opt.isTrain or (opt.use_vae and self.reads_photos(opt))
         return opt.freeze({action.dest: action.default for action in parser._actions})
 
     def _saved_arguments(self, args: list[str]) -> list[str]:
@@ -81,7 +87,7 @@ class CommandOptions:
         known = self.parser_for(args).parse_known_args(args)[0]
         path = os.path.join(known.checkpoints_dir, known.name, "opt.txt")
         lines = read_text(path, "--load_from_opt_file", "check --name").splitlines()
-        architecture, known = _names([Architecture]), _names(self.groups) - _NOT_FROM_FILE
+        architecture, known = _names([Architecture]), _names(self.groups) - _NOT_FROM_FILE - self.not_from_file
         values, mode = {}, []
         for line in lines:
             name, _, rest = line.strip().partition(": ")

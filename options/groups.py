@@ -16,6 +16,7 @@ from util import distributed
 from util.arguments import integer, number
 from util.device import find_device
 from util.errors import UserError
+from util.precision import amp_dtype
 
 PREPROCESS_MODES = (
     "resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "scale_shortside",
@@ -70,9 +71,16 @@ class Device(Group):
         add("--gpu_ids", default="0",
             help="CUDA device to use, e.g. 0; -1 uses the CPU. Several, e.g. 0,1,2: train.py, test.py and "
                  "diversity_score.py run a process on each. Under torchrun, 0 means a device for each process")
-        add("--use_amp", action="store_true",
-            help="mixed precision: float16 with gradient scaling on CUDA, bfloat16 on the CPU")
+        add("--use_amp", action="store_true", help="mixed precision: convolutions in half precision")
+        add("--amp_dtype", default=None, choices=["bfloat16", "float16"],
+            help="half precision of --use_amp; float16 goes with gradient scaling, and is for CUDA only. Default: "
+                 "bfloat16 on the CPU and on GPUs of compute capability 8.0 and above, else float16")
+        add("--tf32", default=None, choices=["on", "off"],
+            help="whether CUDA may round float32 numbers to TF32 where it multiplies them. Default: as PyTorch does, "
+                 "in convolutions, but not in products of matrices")
         add("--seed", type=integer(0, 2**63 - 1), default=None, help="seed of all random draws; makes a run repeatable")
+        add("--deterministic", action="store_true",
+            help="on CUDA, with --seed: also sum in the same order every time, where PyTorch can, which is slower")
 
     @staticmethod
     def finish(opt: Options, given: set[str]) -> None:
@@ -86,6 +94,10 @@ class Device(Group):
             if distributed.number() == 0:
                 print("no CUDA device found: using the CPU (--gpu_ids -1)", file=sys.stderr)
             opt.device = find_device("--gpu_ids", "-1")
+        if opt.amp_dtype and not opt.use_amp:
+            raise UserError(f"--amp_dtype {opt.amp_dtype}: is the half precision of --use_amp; give that, too")
+        if opt.amp_dtype:
+            amp_dtype(opt.device, opt.amp_dtype)  # refuses what the device has not
 
 
 class NamedDevice(Device):
@@ -194,8 +206,9 @@ class Loading(Group):
     def add(add: Callable, is_train: bool) -> None:
         add("--batchSize", type=integer(1, 2**16), default=1,
             help="images per step, of all processes together" if is_train else "images at a time, of each process")
-        add("--nThreads", type=integer(0, 2**7), default=0,
-            help="data-loading processes; 0 loads in the main process")
+        add("--nThreads", type=integer(0, 2**7), default=None,
+            help="data-loading processes, of each process; 0 loads in the main process; default: 0 on the CPU, and for "
+                 "a GPU its share of the machine's cores, at most 8")
         add("--serial_batches", action="store_true", help="take images in order instead of at random")
         unused = "" if is_train else COMPATIBILITY + "; "
         add("--no_flip", action="store_true", help=unused + "no random horizontal flips in training")
@@ -257,6 +270,9 @@ class Schedule(Group):
         add("--checkpoint_activations", action="store_true",
             help="compute the generator's activations once more in the backward pass instead of keeping them: the same "
                  "numbers with less memory, and more slowly")
+        add("--cuda_graphs", action="store_true",
+            help="on one CUDA device: record each training step once and launch it as a whole; the less a step "
+                 "computes, the more this brings. The number of instances is padded, which draws other random numbers")
         add("--ema", type=number(0, exclusive=True), default=None, metavar="HALF_LIFE",
             help="also keep averages of generator and encoder, in which the weight of a step halves every HALF_LIFE "
                  "training images; they are saved as <epoch>_net_*_ema.pth")
@@ -267,6 +283,8 @@ class Schedule(Group):
         if opt.no_TTUR:
             opt.beta1 = opt.beta1 if "beta1" in given else 0.5
             opt.beta2 = opt.beta2 if "beta2" in given else 0.999
+        if opt.cuda_graphs and (opt.device.type != "cuda" or (distributed.launched() or opt.num_processes) > 1):
+            raise UserError("--cuda_graphs: is for training in one process on one CUDA device; leave it out")
         if opt.niter + opt.niter_decay < 1:
             raise UserError(f"--niter {opt.niter} --niter_decay {opt.niter_decay}: there must be at least one epoch")
 
@@ -300,6 +318,9 @@ class Losses(Group):
     def finish(opt: Options, given: set[str]) -> None:
         if opt.no_vgg_loss and opt.perceptual != "vgg19":
             raise UserError(f"--no_vgg_loss and --perceptual {opt.perceptual} contradict each other: leave out one")
+        others = {"lambda_lite0"} if opt.perceptual == "vgg19" else {"lambda_vgg", "vgg_weights"}
+        if unused := sorted(others & given):
+            raise UserError(f"--{unused[0]} has no effect with --perceptual {opt.perceptual}: leave it out")
 
 
 class Evaluation(Group):

@@ -6,11 +6,14 @@ from typing import Any
 
 import torch
 
+from util import distributed
 from util.device import device_ids
 from util.files import write_atomically
+from util.parallel import available_cores
 
 # --num_upsampling_layers: how often the generator doubles the resolution
 UPSAMPLINGS = {"normal": 5, "more": 6, "most": 7}
+MOST_WORKERS = 8  # for a GPU, unless the user asks for more
 # set by the parser, not by the user
 DERIVED = ("isTrain", "needs_photos", "device")
 
@@ -59,6 +62,15 @@ class Options(argparse.Namespace):
     def num_processes(self) -> int:
         """How many processes ``--gpu_ids`` asks for, one for each device."""
         return len(device_ids("--gpu_ids", self.gpu_ids))
+
+    @property
+    def num_workers(self) -> int:
+        """How many processes load data: ``nThreads``, or else none for the CPU, and for a GPU what keeps it busy."""
+        if self.nThreads is not None:
+            return self.nThreads
+        if self.device.type == "cpu":
+            return 0
+        return min(MOST_WORKERS, max(1, available_cores() // distributed.local_world_size()))
 
     @property
     def folder(self) -> str:

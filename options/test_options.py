@@ -5,7 +5,8 @@ import math
 from options.command_options import CommandOptions
 from options.groups import Architecture, Data, Device, Display, Experiment, Loading, Published
 from options.options import Options
-from util.arguments import count
+from util.arguments import count, integer, number
+from util.errors import UserError
 
 
 class NetworkOptions(CommandOptions):
@@ -13,6 +14,7 @@ class NetworkOptions(CommandOptions):
 
     groups = (Experiment, Device, Architecture, Data)
     defaults = {"phase": "test"}  # noqa: RUF012 (read only)
+    not_from_file = frozenset({"load_size"})  # what training crops from
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--which_epoch", default="latest", help="networks to load: a number, latest or best")
@@ -30,5 +32,99 @@ class TestOptions(NetworkOptions):
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
         super().add_options(parser)
-        parser.add_argument("--how_many", type=count, default=math.inf, help="number of images to synthesize")
-        parser.add_argument("--results_dir", default="./results/", help="folder for test results")
+        add = parser.add_argument_group("styles (docs/styles.md)").add_argument
+        add("--num_samples", type=integer(1, 1000), default=1, metavar="N", help="samples of each layout")
+        add("--styles", default=None, choices=["prior", "encoder"],
+            help="where styles are drawn from: the prior, or what the encoder of --use_vae sees in the layout's own "
+                 "photo; default: the encoder with --use_vae, unless there is a --reference or --style_file")
+        add("--truncation", type=number(0), default=1.0, metavar="T",
+            help="factor on the spread of what is drawn; 0 gives the mean")
+        add("--vary", type=varied, default="all", metavar="WHAT",
+            help="what differs between the samples: all, global (z alone), classes:ID|NAME,... or instances:ID,...")
+        add("--reference", nargs="+", default=None, metavar="PATH",
+            help="take styles from a photo of the data set, from a PHOTO with its LABEL and perhaps INSTANCE map, or "
+                 "from a folder that is laid out as --dataroot")
+        add("--style_file", default=None, metavar="PATH", help="take styles from a file of --save_styles, or a folder")
+        add("--reference_map", default=None, metavar="FILE",
+            help="JSON table of which layout takes styles from which --reference or --style_file")
+        add("--interpolate", type=integer(2, 1000), default=None, metavar="N",
+            help="also go in N pictures from each sample to the next, from the prior's to that of other styles first: "
+                 "a strip and an animated WebP")
+        add("--save_styles", action="store_true", help="also write the styles, for --style_file")
+        add = parser.add_argument_group("results").add_argument
+        add("--how_many", type=count, default=math.inf, help="number of images to synthesize")
+        add("--results_dir", default="./results/", help="folder for test results")
+        add("--format", default="png", choices=["png", "jpg", "webp"],
+            help="of the pictures: jpg and webp lose a little; layouts are always png")
+        add("--no_html", action="store_true", help="do not write the page")
+
+    def finish(self, opt: Options, given: set[str]) -> None:
+        super().finish(opt, given)
+        others = "reference" if opt.reference else "style_file" if opt.style_file else None
+        if opt.styles is None:
+            opt.styles = "encoder" if opt.use_vae and not others else "prior"
+        if opt.styles == "encoder" and not opt.use_vae:
+            raise UserError("--styles encoder: the encoder is that of --use_vae; give it, or --styles prior")
+        if opt.norm_mode == "spade":
+            _check_spade(opt, given)
+        else:
+            opt.use_vae = opt.styles == "encoder" or bool(opt.reference)  # else the encoder's file is not needed
+        if opt.reference and opt.style_file:
+            raise UserError("--reference and --style_file: both say where styles come from; leave out one")
+        if opt.reference and len(opt.reference) > 3:
+            raise UserError(f"--reference: {len(opt.reference)} paths; give PHOTO LABEL [INSTANCE], or one photo or "
+                            "folder of the data set")
+        if opt.reference_map and not others:
+            raise UserError(f"--reference_map {opt.reference_map}: says who takes from which --reference or "
+                            "--style_file; give one of them")
+        if opt.vary[0] != "all" and opt.num_samples == 1:
+            raise UserError(f"--vary {opt.vary[0]}: says what differs between samples, but there is one alone; give "
+                            "--num_samples 2 or more")
+        if opt.truncation == 0 and opt.num_samples > 1 and not others:
+            raise UserError(f"--truncation 0: all --num_samples {opt.num_samples} would be the mean; give a larger "
+                            "one, or one sample")
+        if opt.interpolate:
+            _check_interpolation(opt)
+
+    def reads_photos(self, opt: Options) -> bool:
+        return opt.styles == "encoder"
+
+
+def varied(text: str) -> tuple[str, tuple[str, ...]]:
+    """The type of --vary: what it names, and the words after the colon."""
+    kind, colon, rest = text.partition(":")
+    words = tuple(word.strip() for word in rest.split(",")) if colon else ()
+    if kind not in ("all", "global", "classes", "instances") or bool(colon) != (kind in ("classes", "instances")):
+        raise argparse.ArgumentTypeError(f"{text!r} is none of all, global, classes:ID|NAME,... and instances:ID,...")
+    if colon and not all(words):
+        raise argparse.ArgumentTypeError(f"{text!r} names nothing after a colon or comma")
+    if kind == "instances" and not all(word.isascii() and word.isdigit() for word in words):
+        raise argparse.ArgumentTypeError(f"{text!r}: instances have numbers; give those of the instance map")
+    return kind, words
+
+
+def _check_spade(opt: Options, given: set[str]) -> None:
+    """SPADE has one style for the whole picture, or none."""
+    of_instances = sorted(given & {"vary", "reference", "style_file", "save_styles"})
+    if of_instances:
+        raise UserError(f"--{of_instances[0]}: --norm_mode spade has no styles of instances; leave it out, or "
+                        "use inade")
+    drawn = sorted(given & {"num_samples", "styles", "truncation", "interpolate"})
+    if drawn and not opt.use_vae:
+        raise UserError(f"--{drawn[0]}: with --norm_mode spade the layout alone decides the picture; leave it out, or "
+                        "give --use_vae for a SPADE that was trained with it")
+
+
+# how wide pictures may be in each format
+_WIDEST = {"png": 2**20, "jpg": 65500, "webp": 16383}
+
+
+def _check_interpolation(opt: Options) -> None:
+    stations = opt.num_samples + int(opt.styles == "encoder" or bool(opt.reference or opt.style_file))
+    if stations == 1:
+        raise UserError(f"--interpolate {opt.interpolate}: there is one sample alone; give --num_samples 2 or more, or "
+                        "other styles to go to (--reference, --style_file, --styles encoder)")
+    width = opt.image_size[1] * ((stations - 1) * (opt.interpolate - 1) + 1)
+    if width > _WIDEST[opt.format]:
+        raise UserError(f"--interpolate {opt.interpolate}: a strip of {width} pixels, but --format {opt.format} has at "
+                        f"most {_WIDEST[opt.format]}; ask for fewer pictures or samples")

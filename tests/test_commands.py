@@ -47,6 +47,11 @@ def test_training_leaves_what_users_look_for(trained):
     assert len(pictures) == 18
     for picture in pictures:
         assert Image.open(folder / "web" / picture).size == (SIZE, SIZE)
+    last = re.findall(r"(\w+): (-?[\d.]+)(?= |$)", log.splitlines()[-1].split(") ")[1])
+    assert re.findall(r"<h2>(\w+)</h2>.*?<polyline", page) == [name for name, _ in last]  # a curve of each loss
+    assert [float(value) for value in re.findall(r"Last: (\S+?)<", page)] == pytest.approx(
+        [float(value) for _, value in last], rel=1e-2, abs=1e-3)
+    assert "All 2 epochs are done" in page and "data-refresh" not in page
     assert list((folder / "logs").iterdir())
 
 

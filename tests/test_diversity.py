@@ -31,10 +31,10 @@ from metrics.diversity import (
 )
 from metrics.perceptual import LPIPS, WEIGHTS_FILE, rgb_distance
 from models import synthesis
+from models.batches import Batch
 from models.networks.layout import Layout
 from models.networks.styles import Styles
 from models.norm_modes import InadeMode
-from models.pix2pix_model import Batch
 from models.synthesis import Synthesizer
 from options import Options
 from tests.fill import fill_
@@ -146,7 +146,7 @@ class NoisePainter:
     netE = None
 
     def __init__(self):
-        self.opt = Options(use_amp=False, device=torch.device("cpu"), z_dim=4, noise_nc=3,
+        self.opt = Options(use_amp=False, amp_dtype=None, device=torch.device("cpu"), z_dim=4, noise_nc=3,
                            norm_G="spectralinadesyncbatch3x3")
         self.mode = InadeMode(self.opt)
         self.seen = []

@@ -530,6 +530,7 @@ def test_skipped_steps_are_counted():
     skipped = SkippedSteps(optimizer)
     assert int(skipped) == 0
     for overflow in (0, 1, 0, 1, 1):
+        skipped.note(optimizer)
         weight.grad = torch.ones(3)
         optimizer.found_inf, optimizer.grad_scale = torch.tensor(float(overflow)), None  # as GradScaler sets them
         optimizer.step()

@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from models.networks import build_discriminator, build_generator
+from models.networks import build_discriminator, build_generator, discriminator, resnet_block
 from models.networks.encoder import ImageEncoder, InstanceEncoder
 from models.networks.layout import Layout
-from models.networks.normalization import INADE, SPADE, Condition, parse_norm_name
+from models.networks.normalization import INADE, SPADE, Condition, InstanceNorm, parse_norm_name
 from models.networks.spectral import SpectralConv2d
 from models.networks.styles import Styles
 from models.norm_modes import norm_mode
@@ -310,6 +310,22 @@ def test_spade(kind, training):
         same_named(states(layer), states(plain_layer))
 
 
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("slope", [1.0, 0.2])
+def test_instance_norm_as_on_cuda(slope, memory_format, monkeypatch):
+    as_on_cuda(monkeypatch)
+    x, plain_x = copies(*[(3 + 2 * torch.randn(4, 6, 7, 9)).to(memory_format=memory_format)] * 2)
+    out, expected = InstanceNorm(slope)(x), F.leaky_relu(F.instance_norm(plain_x), slope)
+    assert out.is_contiguous(memory_format=memory_format)
+    same(out, expected)
+    backward(out)
+    backward(expected)
+    same(x.grad, plain_x.grad)
+    assert x.grad.is_contiguous(memory_format=memory_format)
+    half = InstanceNorm(slope)(x.detach().bfloat16())
+    assert half.dtype == torch.bfloat16 and (half - expected).abs().max() < 0.02
+
+
 def test_spectral_norm():
     """Several steps of a changing weight, two passes each as with fake and real images, and then evaluation."""
     for shape in ((4, 6, 3), (6, 4, 1)):
@@ -332,6 +348,9 @@ def test_spectral_norm():
             same_named(gradients(layer), gradients(plain_layer))
             same_named(states(layer), states(plain_layer))
         vectors = copy.deepcopy(states(layer))
+        other = SpectralConv2d(*shape)
+        other.load_state_dict(layer.state_dict())
+        same(other.gain(), copy.deepcopy(layer).eval().gain())  # not that of the weights before
         layer.eval()
         plain_layer.eval()
         same(layer(x), plain_layer(x))
@@ -439,12 +458,14 @@ def halve_all(monkeypatch):
         monkeypatch.setattr(modulation, limit, 1)
 
 
-@pytest.mark.parametrize("halved", [True, False])
+@pytest.mark.parametrize(("halved", "float16"), [(True, False), (False, False), (False, True)])
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("upsampling", UPSAMPLING)
-def test_generator(upsampling, training, halved, monkeypatch):
+def test_generator(upsampling, training, halved, float16, monkeypatch):
     if halved:
         halve_all(monkeypatch)
+    if float16:  # as there, 1 / sigma goes to the weights
+        monkeypatch.setattr(resnet_block, "working_dtype", lambda x: torch.float16)
     opt = options(*SMALL, *UPSAMPLING[upsampling])
     network = fill_(generator_of(opt), "netG.").train(training)
     plain_network = reference.ReferenceGenerator(opt).train(training)
@@ -536,10 +557,19 @@ def same_states(module: nn.Module, plain_module: nn.Module, unstable: set[str]) 
     same_named(actual, expected)
 
 
+def as_on_cuda(monkeypatch):
+    """Take the ways that are taken there."""
+    monkeypatch.setattr(discriminator, "looks_up", lambda layout: False)
+    monkeypatch.setattr(InstanceNorm, "by_sample", lambda norm, x: False)
+
+
 @pytest.mark.parametrize("run", RUNS)
-def test_training(run, vgg_weights, tmp_path, monkeypatch):
-    halve_all(monkeypatch)
+@pytest.mark.parametrize("cuda", [False, True])
+def test_training(run, cuda, vgg_weights, tmp_path, monkeypatch):
     """Two generator and two discriminator steps: losses, gradients, and every parameter and buffer after them."""
+    halve_all(monkeypatch)
+    if cuda:
+        as_on_cuda(monkeypatch)
     small = [arg for arg in SMALL if arg != "--use_vae" or run not in WITHOUT_ENCODER]
     vgg = ("--vgg_weights", vgg_weights)
     opt = options(*small, "--load_size", "128", "--checkpoints_dir", str(tmp_path), *vgg, *RUNS[run])
@@ -548,6 +578,7 @@ def test_training(run, vgg_weights, tmp_path, monkeypatch):
     trainer = Pix2PixTrainer(opt)
     torch.set_default_dtype(torch.float64)
     model = trainer.model.double()
+    model.judges_together = cuda
     networks = [name for name in ("netG", "netD", "netE") if getattr(model, name) is not None]
     assert ("netE" in networks) == (run not in WITHOUT_ENCODER)
     for name in networks:

@@ -4,6 +4,7 @@ import ast
 import importlib
 
 import pytest
+import torch
 
 from data import DATASETS
 from data.transforms import SCALED_SIZE
@@ -61,17 +62,29 @@ def test_saved_options_come_back_unless_given_anew(tmp_path):
     assert (opt.dataset_mode, opt.label_dir, opt.crop_size, opt.load_size, opt.ngf, opt.use_vae, opt.seed) == (
         "custom", "my labels", 64, 72, 16, True, 5)
     assert (opt.beta1, opt.beta2) == (0.5, 0.999)
+    test = [*CPU, *where, "--load_from_opt_file"]
+    assert [TestOptions().parse([*test, *args]).load_size for args in ([], ["--load_size", "80"])] == [64, 80]
     with pytest.raises(UserError, match=r"opt\.txt"):
         TrainOptions().parse([*CPU, "--name", "other", "--checkpoints_dir", str(tmp_path), "--load_from_opt_file"])
 
 
 @pytest.mark.parametrize("args", [
     ["--niter", "0"], ["--gpu_ids", "x"], ["--gpu_ids", "0,0"], ["--name", "../up"], ["--name", "."],
-    ["--label_dir", "labels"],
+    ["--label_dir", "labels"], ["--amp_dtype", "bfloat16"],
 ], ids=" ".join)
 def test_what_does_not_go_together_is_named(args):
     with pytest.raises(UserError, match=args[-2]):
         TrainOptions().parse(["--dataset_mode", "celeba", *(CPU if "--gpu_ids" not in args else []), *args])
+
+
+def test_half_precision(tmp_path):
+    where = ["--name", "exp", "--checkpoints_dir", str(tmp_path), "--dataset_mode", "celeba"]
+    with pytest.raises(UserError, match="--amp_dtype float16"):
+        TrainOptions().parse([*CPU, *where, "--use_amp", "--amp_dtype", "float16"])
+    opt = TrainOptions().parse([*CPU, *where, "--use_amp", "--amp_dtype", "bfloat16", "--tf32", "off"])
+    opt.replace(amp_dtype="float16").save()  # of a run on a GPU
+    opt = TestOptions().parse([*CPU, *where, "--load_from_opt_file"])
+    assert (opt.use_amp, opt.amp_dtype, opt.tf32) == (True, None, "off")
 
 
 @pytest.mark.parametrize("args", [
@@ -105,7 +118,7 @@ def test_what_test_refuses_is_named(args):
 
 COMMANDS = {"train": "TrainOptions", "test": "TestOptions", "gallery": "GalleryOptions",
             "diversity_score": "DiversityOptions", "segmentation_score": "SegmentationOptions",
-            "benchmarks.quality": "QualityOptions"}
+            "benchmarks.quality": "QualityOptions", "demo": "DemoOptions"}
 # check_data.py takes the options of train.py, and puts them into the command line that it advises
 
 
@@ -168,3 +181,18 @@ def test_published_command_lines_are_accepted(capsys):
         TestOptions().parse(["--help"])
     shown = capsys.readouterr().out
     assert "--eval_dims" not in shown and "--lambda_feat" not in shown and "--how_many" in shown
+
+
+@pytest.mark.parametrize(("processes", "gpu_ids", "device"), [(2, "0", "cuda"), (None, "0,1", "cuda"), (1, "0", "cpu")])
+def test_graphs_are_for_one_process_on_cuda(processes, gpu_ids, device, monkeypatch):
+    monkeypatch.setattr("options.groups.find_device", lambda *_: torch.device(device))
+    args = ["--gpu_ids", gpu_ids, "--batchSize", "2", "--cuda_graphs"]
+    if processes:
+        monkeypatch.setenv("WORLD_SIZE", str(processes))
+        monkeypatch.setenv("RANK", "0")
+    with pytest.raises(UserError, match="--cuda_graphs: is for training in one process on one CUDA device"):
+        TrainOptions().parse(args)
+    monkeypatch.setattr("options.groups.find_device", lambda *_: torch.device("cuda"))
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    monkeypatch.setenv("RANK", "0")
+    assert TrainOptions().parse(["--gpu_ids", "0", "--cuda_graphs"]).cuda_graphs

@@ -12,13 +12,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from models.batches import Batch
 from models.pix2pix_model import Pix2PixModel
 from options import TestOptions, TrainOptions
 from tests.conftest import ROOT, run_command
 from tests.interruptions import contents
 from tests.worlds import CLASSES, SIZE, draw_world
-from trainers import run_state
+from trainers import pix2pix_trainer, run_state
 from trainers.pix2pix_trainer import Pix2PixTrainer
+from util.checkpoints import load_tensors, save_tensors
 from util.errors import UserError
 from util.signals import exclusive
 
@@ -134,6 +136,35 @@ def test_every_option_is_one_that_may_change_or_not(copied):
     """What a saved run remembers is all options; and those that may change exist."""
     saved = torch.load(copied / "latest_state.pth", weights_only=True)["options"]
     assert saved.keys() >= run_state.MAY_CHANGE and {"lr", "batchSize", "seed", "ngf", "use_amp"} <= saved.keys()
+
+
+def scaled_trainer(folder, monkeypatch) -> Pix2PixTrainer:
+    """As with float16 on CUDA, where losses are scaled."""
+    monkeypatch.setattr(pix2pix_trainer, "gradient_scaler", lambda *_: torch.amp.GradScaler("cpu", init_scale=256.0))
+    return trainer_of(folder)
+
+
+def test_each_optimiser_has_a_gradient_scaler(copied, monkeypatch):
+    trainer = scaled_trainer(copied, monkeypatch)
+    assert trainer.lowest_scale() == 256  # that run had none
+    losses = {"GAN": trainer.model.netG.fc.bias.sum() * float("inf")}
+    trainer._step("generator", trainer.optimizer_G, trainer.scaler_G, lambda batch: (losses, None), Batch(None))
+    losses = {"D_real": next(trainer.model.netD.parameters()).sum()}
+    trainer._step("discriminator", trainer.optimizer_D, trainer.scaler_D, lambda batch: (losses, None), Batch(None))
+    assert [scaler.get_scale() for scaler in (trainer.scaler_G, trainer.scaler_D)] == [128, 256]
+    assert int(trainer.skipped) == 1
+    trainer.save("latest")
+    trainer = scaled_trainer(copied, monkeypatch)
+    assert [scaler.get_scale() for scaler in (trainer.scaler_G, trainer.scaler_D)] == [128, 256]
+
+
+def test_checkpoints_with_one_gradient_scaler(copied, monkeypatch):
+    path = copied / "latest_state.pth"
+    state = load_tensors(str(path))
+    state["scaler"] = torch.amp.GradScaler("cpu", init_scale=32.0).state_dict()
+    save_tensors(state, str(path))
+    trainer = scaled_trainer(copied, monkeypatch)
+    assert [scaler.get_scale() for scaler in (trainer.scaler_G, trainer.scaler_D)] == [32, 32]
 
 
 # ---- damage

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from data import EpochDataLoader, create_dataloader
+from models.batches import BatchMaker
 from models.networks.normalization import BatchNorm
 from models.networks.spectral import power_iteration
 from models.pix2pix_model import Pix2PixModel
@@ -57,8 +58,8 @@ class Average:
 
     def _copy_buffers(self) -> None:
         for network, raw in self._pairs():
-            for own, buffer in zip(network.buffers(), raw.buffers(), strict=True):
-                own.copy_(buffer)
+            if own := list(network.buffers()):
+                torch._foreach_copy_(own, list(raw.buffers()))
         self._estimated = False
 
     def _pairs(self) -> Iterator[tuple[torch.nn.Module, torch.nn.Module]]:
@@ -79,7 +80,8 @@ class Average:
                 power_iteration(network)
         norms = [layer for layer in self.model.modules() if isinstance(layer, BatchNorm)]
         if norms:
-            with distributed.alone(), torch.random.fork_rng(self._devices), autocast(self.opt.device, self.opt.use_amp):
+            half = autocast(self.opt.device, self.opt.use_amp, self.opt.amp_dtype)
+            with distributed.alone(), torch.random.fork_rng(self._devices), half:
                 torch.manual_seed(SEED)
                 for n, data in enumerate(self._batches()):
                     for norm in norms:  # the networks stay in evaluation mode: singular vectors do not move
@@ -99,9 +101,10 @@ class Average:
     def _batches(self) -> Iterator[Mapping[str, Any]]:
         """As large as those that batch statistics are of in training, of layouts as test.py reads them."""
         if self._loader is None:
-            self._loader = create_dataloader(self.opt.for_evaluation("train").replace(
+            opt = self.opt.for_evaluation("train").replace(
                 batchSize=self.opt.batchSize // self.opt.accumulate, needs_photos=True, seed=SEED,
-                serial_batches=False, cache_filelist_write=False))
+                serial_batches=False, cache_filelist_write=False)
+            self._loader = create_dataloader(opt, BatchMaker.of(opt).tabulated)
         loader = self._loader
         loader.set_epoch(0)
         try:

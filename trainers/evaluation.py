@@ -10,13 +10,13 @@ from metrics.extractors import KINDS, feature_dims, load_extractor
 from metrics.protocol import Meter, Protocol, check_comparable
 from metrics.statistics import joined
 from metrics.statistics_files import load_statistics
+from models.batches import BatchMaker
 from models.pix2pix_model import Pix2PixModel
 from models.synthesis import Synthesizer
 from options.options import Options
 from util import distributed
 from util.errors import UserError
 from util.images import to_uint8
-from util.seed import seed_of
 
 NOISE_SEED = 0  # every evaluation gives every layout the same styles
 
@@ -39,7 +39,8 @@ class Evaluator:
         real = load_statistics(opt.eval_statistics or opt.dataset_mode, dims, opt.eval_extractor)
         self.real, self.distance_name = real.statistics, KINDS[opt.eval_extractor].frechet
         self.extractor = load_extractor(opt.eval_extractor, dims, opt.device, opt.inception_weights, opt.eval_precision)
-        self.loader = create_dataloader(opt.for_evaluation().replace(max_dataset_size=sys.maxsize))
+        opt = opt.for_evaluation().replace(max_dataset_size=sys.maxsize)
+        self.loader = create_dataloader(opt, BatchMaker.of(opt).tabulated)
         generated = Protocol.of(opt.image_size, None, len(self.loader.dataset), self.extractor)
         check_comparable((real.source, real.protocol), ("--train_eval", generated))
 
@@ -59,9 +60,9 @@ class Evaluator:
         try:
             for _ in tqdm(range(rounds), desc="evaluating", unit="batch", disable=not distributed.is_main()):
                 if batch := next(batches, None):
-                    indices, data = batch
+                    _, data = batch
                     layout = synthesizer.prepare(data)
-                    seeds = [seed_of(NOISE_SEED, index) for index in indices]
+                    seeds = synthesizer.seeds(NOISE_SEED, data["path"])
                     images = synthesizer.images(layout, synthesizer.draw_styles(layout, seeds))
                     meter.add(to_uint8(images), data["path"])
                 after_batch()

@@ -6,11 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from models.batches import Batch, num_instances
 from models.networks.layout import Part
-from models.pix2pix_model import Batch, Losses, Pix2PixModel, learning_rates
+from models.pix2pix_model import Losses, Pix2PixModel, learning_rates
 from options.options import Options
 from trainers import run_state
 from trainers.ema import Average
+from trainers.graphs import StepGraphs
 from util import distributed
 from util.checkpoints import network_path, state_path
 from util.errors import UserError
@@ -29,8 +31,9 @@ class Pix2PixTrainer:
         self.opt = opt
         self.model = Pix2PixModel(opt)
         self.optimizer_G, self.optimizer_D = self.model.create_optimizers(opt)
-        self.autocast = autocast(opt.device, opt.use_amp)
-        self.scaler = gradient_scaler(opt.device, opt.use_amp)
+        self.autocast = autocast(opt.device, opt.use_amp, opt.amp_dtype)
+        # one for each optimiser: where the gradients of one overflow, the other's keep their scale
+        self.scaler_G, self.scaler_D = (gradient_scaler(opt.device, opt.use_amp, opt.amp_dtype) for _ in "GD")
         self.skipped = SkippedSteps(self.optimizer_G, self.optimizer_D)  # by the scaler, since the command began
         self.epoch, self.epoch_iter = 1, 0  # where the run stands: epoch from 1, images of it that are done
         self.best_fid: float | None = None
@@ -39,11 +42,14 @@ class Pix2PixTrainer:
         self._losses_G: dict[str, Tensor] = {}
         self._losses_D: dict[str, Tensor] = {}
         self._generated: Tensor | None = None
+        self.graphs: StepGraphs | None = None
         self.resumed_from: str | None = None  # the checkpoint, e.g. latest
         self.average = Average(self.model) if opt.ema else None
         self.resumed_average = False  # whether it goes on from what was saved
         if opt.continue_train:
             print(self._resume(opt.which_epoch))
+        if opt.cuda_graphs:
+            self.graphs = StepGraphs(opt.device, self.optimizer_G, self.optimizer_D)
         averaged = self.average.model.networks() if self.average else {}
         distributed.copy_from_main(tensor for network in (*self.model.networks().values(), *averaged.values())
                                    for tensor in network.state_dict().values())
@@ -52,45 +58,54 @@ class Pix2PixTrainer:
         """A batch for both steps, see :meth:`Pix2PixModel.prepare`; of several processes, each prepares its part."""
         if isinstance(data, Batch) or distributed.world_size() == 1:
             return self.model.prepare(data)
-        num_instances = distributed.largest(int(data["instance"].max()) + 1)
-        return self.model.prepare(data, Part(distributed.rank(), distributed.world_size(), num_instances))
+        part = Part(distributed.rank(), distributed.world_size(), distributed.largest(num_instances(data)))
+        return self.model.prepare(data, part)
 
     def run_generator_one_step(self, data: Data | Sequence[Data]) -> None:
         """Update generator and encoder on a batch; ``data`` as the loader gives it, or prepared, or the parts of a
         batch."""
 
-        def losses_of(batch: Batch) -> Losses:
-            losses, generated = self.model.generator_losses(batch)
-            self._generated = generated.detach()
-            return losses
-
-        self._losses_G = self._step(self.optimizer_G, losses_of, data)
+        results = self._step("generator", self.optimizer_G, self.scaler_G, self.model.generator_losses, data)
+        self._losses_G, self._generated = results
         if self.average:
             self.average.update()
 
     def run_discriminator_one_step(self, data: Data | Sequence[Data]) -> None:
         """Update the discriminators on a batch and newly drawn fakes; ``data`` as for the generator's step."""
-        self._losses_D = self._step(self.optimizer_D, self.model.discriminator_losses, data)
+        self._losses_D, _ = self._step("discriminator", self.optimizer_D, self.scaler_D,
+                                       lambda batch: (self.model.discriminator_losses(batch), None), data)
 
-    def _step(self, optimizer: torch.optim.Optimizer, losses_of: Callable[[Batch], Losses],
-              data: Data | Sequence[Data]) -> Losses:
-        """One step on the whole batch, of all parts and processes; its losses."""
-        parts = data if isinstance(data, Sequence) else [data]
-        optimizer.zero_grad(set_to_none=True)
-        total: Losses = {}
-        for part in parts:
-            batch = self.prepare(part)
-            with self.autocast:
-                losses = _shares(losses_of(batch), len(parts))
-            self.scaler.scale(sum(losses.values())).backward()
-            total = {name: total.get(name, 0) + loss.detach() for name, loss in losses.items()}
-        # while the gradients are scaled: what is not finite anywhere makes all processes skip the step
-        gradients = [parameter.grad for group in optimizer.param_groups for parameter in group["params"]
-                     if parameter.grad is not None]
-        distributed.average_([*gradients, *total.values()])
-        self.scaler.step(optimizer)
-        self.scaler.update()
-        return total
+    def _step(self, name: str, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler,
+              losses_of: Callable[[Batch], tuple[Losses, Tensor | None]],
+              data: Data | Sequence[Data]) -> tuple[Losses, Tensor | None]:
+        """One step on the whole batch, of all parts and processes; its losses, and what comes with the last part's."""
+        parts = [self.prepare(part) for part in (data if isinstance(data, Sequence) else [data])]
+        if scaler.is_enabled():
+            self.skipped.note(optimizer)
+
+        def step(parts: Sequence[Batch]) -> tuple[Losses, Tensor | None]:
+            optimizer.zero_grad(set_to_none=True)
+            total: Losses = {}
+            for part in parts:
+                with self.autocast:
+                    losses, more = losses_of(part)
+                    losses = _shares(losses, len(parts))
+                scaler.scale(sum(losses.values())).backward()
+                total = {name: total[name] + loss.detach() if total else loss.detach() for name, loss in losses.items()}
+            # while the gradients are scaled: what is not finite anywhere makes all processes skip the step
+            gradients = [parameter.grad for group in optimizer.param_groups for parameter in group["params"]
+                         if parameter.grad is not None]
+            distributed.average_([*gradients, *total.values()])
+            scaler.step(optimizer)
+            scaler.update()
+            return total, None if more is None else more.detach()
+
+        return self.graphs.run(name, step, parts) if self.graphs else step(parts)
+
+    def lowest_scale(self) -> float | None:
+        """Of the gradient scalers; None without them. It waits for the device."""
+        scalers = [scaler for scaler in (self.scaler_G, self.scaler_D) if scaler.is_enabled()]
+        return min((scaler.get_scale() for scaler in scalers), default=None)
 
     def get_latest_losses(self) -> dict[str, Tensor]:
         """Name -> scalar, of the last generator and the last discriminator step, in all processes the same."""
@@ -110,6 +125,8 @@ class Pix2PixTrainer:
         rates = learning_rates(self.opt, self.learning_rate(epoch))
         for optimizer, rate in zip((self.optimizer_G, self.optimizer_D), rates, strict=True):
             for group in optimizer.param_groups:
+                if group["lr"] != rate and self.graphs:
+                    self.graphs.forget()
                 group["lr"] = rate
 
     # ---- saving and going on ----
@@ -123,7 +140,7 @@ class Pix2PixTrainer:
             "average": self.average and self.average.state(),
             "optimizer_G": self.optimizer_G.state_dict(),
             "optimizer_D": self.optimizer_D.state_dict(),
-            "scaler": self.scaler.state_dict(),
+            "scaler": {"G": self.scaler_G.state_dict(), "D": self.scaler_D.state_dict()},
             "launch": distributed.launch_id(),
             "epoch": self.epoch,
             "epoch_iter": self.epoch_iter,
@@ -155,8 +172,10 @@ class Pix2PixTrainer:
         run_state.check_options(self.opt, state["options"], path)
         run_state.apply(self.model, {"optimizer_G": self.optimizer_G, "optimizer_D": self.optimizer_D}, state, path)
         try:
-            if state["scaler"]:  # empty when that run had none
-                self.scaler.load_state_dict(state["scaler"])
+            for label, scaler in (("G", self.scaler_G), ("D", self.scaler_D)):
+                saved = state["scaler"].get(label, state["scaler"])  # there was one for both
+                if saved and "scale" in saved:  # else that run had none
+                    scaler.load_state_dict(saved)
             self.epoch, self.epoch_iter = int(state["epoch"]), int(state["epoch_iter"])
             self.best_fid, self.data_seed = state["best_fid"], int(state["data_seed"])
             self.data_digest = state["data_digest"]

@@ -73,7 +73,7 @@ class Run:
                       "it)")
             if trainer.average:
                 trainer.average.estimate()  # a file that it cannot use is found now, not by the first save
-            self.visualizer = Visualizer(opt, trainer.epoch, trainer.epoch_iter, self.step)
+            self.visualizer = Visualizer(opt, trainer.epoch, trainer.epoch_iter, self.step, self.images_per_epoch)
             opt.save()
         try:
             for epoch in range(trainer.epoch, self.last_epoch + 1):
@@ -89,6 +89,8 @@ class Run:
                         run_state.save_again(opt.folder, epoch, "latest")
                         if opt.keep_last:
                             run_state.prune(opt.folder, opt.keep_last)
+            if self.visualizer:
+                self.visualizer.finish()
         finally:
             if self.visualizer:
                 self.visualizer.close()
@@ -172,10 +174,10 @@ class Run:
         :raises UserError: some are not finite, so that training on would only spoil what was saved. A gradient scaler
             leaves out such steps, unless none is left that it does not.
         """
-        scaler = self.trainer.scaler
-        broken = broken_steps(self._unchecked, scaler.is_enabled())
+        scaled = self.trainer.scaler_G.is_enabled()
+        broken = broken_steps(self._unchecked, scaled)
         self._unchecked = [step for step, _ in broken]
-        if broken and (not scaler.is_enabled() or scaler.get_scale() < 1):
+        if broken and (not scaled or self.trainer.lowest_scale() < 1):
             (epoch, images, files, losses), name = broken[0]
             raise UserError(f"loss {name} is {float(losses[name])} in epoch {epoch} at image {images}, in a step on "
                             f"{', '.join(files[:8])}{', …' if files[8:] else ''}: stopped, and the networks saved "
@@ -188,7 +190,7 @@ class Run:
         """
         self.check_losses()
         losses = {name: float(value) for name, value in self.trainer.get_latest_losses().items()}
-        if self.trainer.scaler.is_enabled():
+        if self.trainer.scaler_G.is_enabled():
             losses["skipped_steps"] = int(self.trainer.skipped)
         return losses
 

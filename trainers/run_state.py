@@ -46,7 +46,8 @@ MAY_CHANGE = frozenset({
     "niter", "niter_decay", "display_freq", "print_freq", "save_latest_freq", "save_epoch_freq", "keep_last", "no_html",
     "tf_log", "dry_run", "results_dir", "vgg_weights", "display_winsize", "train_eval", "eval_epoch_freq",
     "inception_weights", *FID_OPTIONS, "model", "netG", "nef", "output_nc", "netD",
-    "netD_subarch", "optimizer", "checkpoint_activations", "init_type", "init_variance",
+    "netD_subarch", "optimizer", "checkpoint_activations", "init_type", "init_variance", "amp_dtype", "tf32",
+    "deterministic", "cuda_graphs",
 })
 
 
@@ -114,8 +115,14 @@ def _is_state(state: Any) -> bool:
             and isinstance(state.get("average"), dict | None)
             and not any(isinstance(value, Tensor) for value in state["options"].values())
             and all(isinstance(value, Tensor) and value.numel() == 1 for value in state["losses"].values())
-            and all(isinstance(value, int | float) for value in state["scaler"].values())
+            and _is_scaler(state["scaler"])
             and state["epoch"] >= 1 and state["epoch_iter"] >= 0 and state["data_seed"] >= 0)
+
+
+def _is_scaler(saved: dict) -> bool:
+    """The numbers of one gradient scaler, or by name those of several."""
+    return all(isinstance(value, int | float) or (isinstance(value, dict) and _is_scaler(value))
+               for value in saved.values())
 
 
 def newest_whole(folder: str) -> tuple[str, dict[str, Any]] | None:
@@ -235,7 +242,7 @@ def set_aside(folder: str) -> str | None:
     """Move the files of an earlier run out of the way of a new one; where they are now, if there were any."""
     names = [name for name in _listed(folder)
              if re.fullmatch(r"\w+_(state|net_\w+)\.pth|(loss_log|fid|iter|opt)\.txt|web|logs", name)]
-    if not any(name.endswith("_state.pth") for name in names):
+    if not any(name.endswith(".pth") for name in names):
         return None
     number = next(n for n in range(1, 10**6) if not os.path.exists(os.path.join(folder, f"earlier_{n}")))
     target = os.path.join(folder, f"earlier_{number}")

@@ -1,6 +1,8 @@
-"""What a training run shows: losses and FIDs in logs, pictures on a web page, all in TensorBoard if asked."""
+"""What a training run shows: losses and FIDs in logs, their curves and pictures on a web page, all in TensorBoard if
+asked."""
 import contextlib
 import glob
+import math
 import os
 import re
 import time
@@ -9,15 +11,18 @@ from typing import Any
 
 from torch import Tensor
 
+from data import class_colors, class_names
+from data.derived_files import read_note
 from metrics.extractors import KINDS
 from options.options import Options
 from util.errors import UserError
 from util.files import append_line, fsync, read_text, write_atomically
-from util.html import Page, Picture
+from util.html import Page, Picture, Regions
 from util.images import save_image, to_pictures
-from util.palette import colorize
 
-_ROWS = 200  # newest pictures on the page; older ones stay in the folder
+_ROWS = 50  # newest pictures on the page; older ones stay in the folder
+_POINTS = 200  # most of a curve of losses
+_PAUSE = 10  # seconds between writings of the page, so that they take no time to speak of
 _KINDS = ("input_label", "synthesized_image", "real_image")
 
 
@@ -27,11 +32,13 @@ class Visualizer:
     A run that goes on from ``epoch``, after ``images`` of it (and ``step`` since the start), writes once more what it
     wrote after that: those lines are removed first.
 
+    :param images_per_epoch: of all epochs, for the time that is left.
     :raises UserError: ``--tf_log`` without TensorBoard.
     """
 
-    def __init__(self, opt: Options, epoch: int = 1, images: int = 0, step: int = 0):
-        self.opt = opt
+    def __init__(self, opt: Options, epoch: int = 1, images: int = 0, step: int = 0, images_per_epoch: int = 1):
+        self.opt, self.images_per_epoch = opt, max(images_per_epoch, 1)
+        self.colors, self.names = class_colors(opt), class_names(opt)
         self._log_path = os.path.join(opt.folder, "loss_log.txt")
         self._fid_path = os.path.join(opt.folder, "fid.txt")
         self._fid_name = KINDS[opt.eval_extractor].frechet
@@ -41,6 +48,15 @@ class Visualizer:
         _keep_lines(self._fid_path, r"epoch (\d{1,15}): ", (epoch - 1,))
         if not os.path.exists(self._log_path):
             append_line(self._log_path, f"================ Training Loss ({time.strftime('%c')}) ================")
+        self._losses: dict[str, Series] = {}
+        if not opt.no_html:
+            for line in re.finditer(r"^\(epoch: (\d{1,15}), iters: (\d{1,15}),.*?\) (.*)$", read_text(self._log_path),
+                                    re.MULTILINE):
+                values = {name: float(value) for name, value in re.findall(r"(\w+): (-?\d+\.\d+)", line[3])}
+                self._add_losses(int(line[1]), int(line[2]), values)
+        self._started, self._step_before, self._step = time.monotonic(), step, step
+        self._place = epoch, images
+        self._page_due = time.monotonic()
 
     def log_losses(self, epoch: int, images: int, seconds: float, losses: Mapping[str, float], step: int) -> None:
         """One line of losses.
@@ -54,6 +70,14 @@ class Visualizer:
         if self._board:
             for name, value in losses.items():
                 self._board.add_scalar(name, value, step)
+        self._add_losses(epoch, images, losses)
+        self._step, self._place = step, (epoch, images)
+        self._write_page()
+
+    def _add_losses(self, epoch: int, images: int, losses: Mapping[str, float]) -> None:
+        for name, value in losses.items():
+            if math.isfinite(value):
+                self._losses.setdefault(name, Series()).add(epoch - 1 + images / self.images_per_epoch, value)
 
     def log_fid(self, epoch: int, fid: float, averaged: float | None = None) -> None:
         """A line of ``fid.txt``, another for averaged networks, and the curves of all its lines on the page."""
@@ -62,13 +86,13 @@ class Visualizer:
                 append_line(self._fid_path, f"epoch {epoch}: {name} {value:.4f}")
                 if self._board:
                     self._board.add_scalar(name, value, epoch)
-        if not self.opt.no_html:
-            self._write_page()
+        self._write_page(at_once=True)
 
     def show(self, epoch: int, images: int, data: Mapping[str, Any], generated: Tensor, step: int) -> None:
         """Put the first picture of a batch on the page: layout, synthesized, real."""
+        label, instance = (data[kind][0, 0].cpu().numpy() for kind in ("label", "instance"))
         pictures = dict(zip(_KINDS, (
-            colorize(data["label"][0, 0].cpu().numpy(), self.opt.num_classes),
+            self.colors[label],
             to_pictures(generated[:1])[0],
             to_pictures(data["image"][:1])[0],
         ), strict=True))
@@ -77,22 +101,50 @@ class Visualizer:
                 self._board.add_image(kind, picture, step, dataformats="HWC")
         if self.opt.no_html:
             return
+        moment = f"epoch{epoch:03d}_iter{images:06d}"
         for kind, picture in pictures.items():
-            save_image(picture, os.path.join(self._web, "images", f"epoch{epoch:03d}_iter{images:06d}_{kind}.png"))
+            comment = Regions.of(label, instance).text() if kind == _KINDS[0] else ""
+            save_image(picture, os.path.join(self._web, "images", f"{moment}_{kind}.png"), comment)
+        self._step, self._place = step, (epoch, images)
         self._write_page()
 
-    def _write_page(self) -> None:
+    def finish(self) -> None:
+        """The page as it is after the last epoch."""
+        self._write_page(at_once=True, finished=True)
+
+    def _write_page(self, at_once: bool = False, finished: bool = False) -> None:
+        if self.opt.no_html or (time.monotonic() < self._page_due and not at_once):
+            return
         names = glob.glob("epoch*_*.png", root_dir=os.path.join(self._web, "images"))
         moments = {(int(match[2]), int(match[3])): match[1] for name in names
                    if (match := re.fullmatch(rf"(epoch(\d+)_iter(\d+))_{_KINDS[0]}\.png", name))}
-        page = Page(f"Training of {self.opt.name}", self.opt.display_winsize, refresh=60)
+        page = Page(f"Training of {self.opt.name}", self.opt.display_winsize, self.names, self.colors,
+                    refresh=0 if finished else 60)
+        page.add_text(self._progress(finished))
         for name in (self._fid_name, f"averaged {self._fid_name}"):
             if fids := self._logged_fids(name):
                 page.add_curve(f"{name} of the test split", "epoch", fids)
+        for name, series in self._losses.items():
+            page.add_curve(name, "epoch", series.points(), marked=False)
         for (epoch, images), moment in sorted(moments.items(), reverse=True)[:_ROWS]:
+            regions = Regions.parse(read_note(os.path.join(self._web, "images", f"{moment}_{_KINDS[0]}.png")))
             page.add_row(f"epoch {epoch}, image {images}",
-                         [Picture(f"images/{moment}_{kind}.png", kind.replace("_", " ")) for kind in _KINDS])
+                         [Picture(f"images/{moment}_{kind}.png", kind.replace("_", " ")) for kind in _KINDS], regions)
         page.save(os.path.join(self._web, "index.html"))
+        self._page_due = time.monotonic() + _PAUSE
+
+    def _progress(self, finished: bool) -> str:
+        """Where the run stands, and how long it will take at the pace that it had since it was started."""
+        epochs, (epoch, images) = self.opt.niter + self.opt.niter_decay, self._place
+        now = time.strftime("%Y-%m-%d %H:%M")
+        if finished:
+            return f"All {epochs} epochs are done ({now})."
+        text = f"Epoch {epoch} of {epochs}, image {images} of {self.images_per_epoch}"
+        done, seconds = self._step - self._step_before, time.monotonic() - self._started
+        if done > 0:
+            left = (epochs * self.images_per_epoch - self._step) * seconds / done
+            text += f": {done / seconds:.3g} images/s, about {duration(left)} left"
+        return f"{text} ({now})."
 
     def _logged_fids(self, name: str) -> list[tuple[float, float]]:
         """(epoch, FID) of ``fid.txt``, of earlier parts of the run too; of an epoch that was repeated, the last."""
@@ -110,6 +162,43 @@ class Visualizer:
     def close(self) -> None:
         if self._board:
             self._board.close()
+
+
+class Series:
+    """A curve that grows without end, in at most ``_POINTS`` points: means of equally many values that follow one
+    another."""
+
+    def __init__(self):
+        self._points: list[tuple[float, float]] = []
+        self._each = 1  # values in a point
+        self._sums, self._count = (0.0, 0.0), 0  # of the point to come
+
+    def add(self, x: float, y: float) -> None:
+        self._sums, self._count = (self._sums[0] + x, self._sums[1] + y), self._count + 1
+        if self._count == self._each:
+            self._points.append(self._mean())
+            self._sums, self._count = (0.0, 0.0), 0
+        if len(self._points) == _POINTS:
+            pairs = zip(self._points[::2], self._points[1::2], strict=True)
+            self._points = [((a + c) / 2, (b + d) / 2) for (a, b), (c, d) in pairs]
+            self._each *= 2
+
+    def points(self) -> list[tuple[float, float]]:
+        """(x, y) in order."""
+        return [*self._points, *([self._mean()] if self._count else [])]
+
+    def _mean(self) -> tuple[float, float]:
+        return self._sums[0] / self._count, self._sums[1] / self._count
+
+
+def duration(seconds: float) -> str:
+    """In words, e.g. ``2 h 5 min``."""
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return "a minute"
+    days, hours, minutes = minutes // 1440, minutes // 60 % 24, minutes % 60
+    parts = {"d": days, "h": hours, "min": 0 if days else minutes}
+    return " ".join(f"{value} {unit}" for unit, value in parts.items() if value)
 
 
 def _keep_lines(path: str, pattern: str, last: tuple[int, ...]) -> None:

@@ -1,4 +1,6 @@
-"""The device that a command computes on."""
+"""The device that a command computes on, and how it computes."""
+import os
+
 import torch
 
 from util import distributed
@@ -23,6 +25,25 @@ def find_device(option: str, text: str) -> torch.device:
     if max(ids) >= torch.cuda.device_count():
         raise UserError(f"{option} {text}: there are {torch.cuda.device_count()} CUDA devices, numbered from 0")
     return torch.device("cuda", ids[number])
+
+
+def use_device(device: torch.device, tf32: str | None = None, deterministic: bool = False) -> None:
+    """Let this process compute on a device, and on no other: without this, CUDA also takes memory of device 0.
+
+    :param tf32: ``--tf32``: whether products of float32 numbers are those of TF32, which has 10 binary digits; None
+        leaves PyTorch's choice, which is: in convolutions, and not in products of matrices.
+    :param deterministic: ``--deterministic``: what sums in any order is replaced where PyTorch can, else it warns.
+    """
+    if device.type != "cuda":
+        return
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # nothing reads it
+        torch.backends.cudnn.deterministic = True
+    if tf32 is not None:
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32 == "on"
+    torch.cuda.set_device(device)
 
 
 def device_ids(option: str, text: str) -> list[int]:

@@ -84,6 +84,11 @@ def local_rank() -> int:
     return int(os.environ.get("LOCAL_RANK", 0))
 
 
+def local_world_size() -> int:
+    """How many processes there are on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+
+
 def restarts() -> int:
     """How often torchrun started the processes anew because one of them died."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))

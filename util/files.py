@@ -61,10 +61,14 @@ def new_folder(path: str) -> Iterator[str]:
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         os.makedirs(temporary)
-        yield temporary
-        os.rename(temporary, path)
     except OSError as error:
         raise _cannot_write(path, error) from error
+    try:
+        yield temporary
+        try:
+            os.rename(temporary, path)
+        except OSError as error:
+            raise _cannot_write(path, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

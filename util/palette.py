@@ -21,8 +21,3 @@ def label_palette(num_classes: int) -> np.ndarray:
         for channel in range(3):
             colors[:, channel] |= ((ids >> (3 * bit + channel) & 1) << (7 - bit)).astype(np.uint8)
     return colors
-
-
-def colorize(label: np.ndarray, num_classes: int) -> np.ndarray:
-    """Class ids [H, W] to RGB [H, W, 3] uint8."""
-    return label_palette(num_classes)[label]

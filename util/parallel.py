@@ -8,7 +8,9 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection, wait
 from typing import TypeVar
 
@@ -141,6 +143,25 @@ def _share_out(work: Callable[[Item], Result], items: Sequence[Item], workers: i
     if errors:
         raise errors[min(errors)]  # items are begun in their order: all before this one have succeeded
     return [results[number] for number in range(len(items))]
+
+
+def run_ahead(work: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
+    """``map(work, items)`` by threads of this process, which work ahead on some items more than were asked for.
+
+    The first failure ends it all, as does the end of the iteration: work that is not begun is dropped, and work that is
+    begun comes to its end. Items are made in this thread.
+    """
+    pool = ThreadPoolExecutor(threads)
+    waiting: deque[Future[Result]] = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > 2 * threads:  # enough for none to be idle, and few enough to bound the memory
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _end(pool: dict[Connection, multiprocessing.Process]) -> None:

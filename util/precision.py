@@ -1,19 +1,50 @@
 """Mixed precision, the same way for every command."""
-from typing import Any
+import contextlib
 
 import torch
 from torch import Tensor
 
+from util.errors import UserError
 
-def autocast(device: torch.device, enabled: bool) -> torch.autocast:
-    """The context of ``--use_amp``: float16 on CUDA, bfloat16 on the CPU; does nothing unless enabled."""
-    dtype = torch.float16 if device.type == "cuda" else torch.bfloat16
-    return torch.autocast(device.type, dtype=dtype, enabled=enabled)
+DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}  # of --amp_dtype
 
 
-def gradient_scaler(device: torch.device, enabled: bool) -> torch.amp.GradScaler:
+def amp_dtype(device: torch.device, name: str | None) -> torch.dtype:
+    """The type of ``--use_amp`` that ``--amp_dtype`` names; None: bfloat16 where the device has it, else float16.
+
+    :raises UserError: float16 on the CPU, which has no gradient scaling here.
+    """
+    if device.type == "cpu":
+        if name == "float16":
+            raise UserError("--amp_dtype float16: on the CPU mixed precision is bfloat16; leave it out, or use a CUDA "
+                            "device")
+        return torch.bfloat16
+    if name is None:
+        name = "bfloat16" if torch.cuda.get_device_capability(device) >= (8, 0) else "float16"
+    return DTYPES[name]
+
+
+def autocast(device: torch.device, enabled: bool, name: str | None = None) -> torch.autocast:
+    """The context of ``--use_amp``, with the type that ``--amp_dtype`` names; does nothing unless enabled."""
+    return torch.autocast(device.type, dtype=amp_dtype(device, name) if enabled else None, enabled=enabled)
+
+
+def no_autocast(device: torch.device) -> contextlib.AbstractContextManager:
+    """Within it, everything is computed in the type of its inputs."""
+    if torch.amp.is_autocast_available(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return contextlib.nullcontext()
+
+
+def gradient_scaler(device: torch.device, enabled: bool, name: str | None = None) -> torch.amp.GradScaler:
     """Scales losses where gradients are float16; bfloat16 has the range of float32 and needs none."""
-    return torch.amp.GradScaler(device.type, enabled=enabled and device.type == "cuda")
+    return torch.amp.GradScaler(device.type, enabled=enabled and amp_dtype(device, name) == torch.float16)
+
+
+def working_dtype(x: Tensor) -> torch.dtype:
+    """What convolutions compute in where ``x`` is: half under autocast, else the type of ``x``."""
+    device = x.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 
 
 class SkippedSteps:
@@ -25,11 +56,11 @@ class SkippedSteps:
     def __init__(self, *optimizers: torch.optim.Optimizer):
         self._before: dict[torch.optim.Optimizer, int] = {}  # steps that were made when this began to look
         self._asked = dict.fromkeys(optimizers, 0)
-        for optimizer in optimizers:
-            optimizer.register_step_pre_hook(self._count)
 
-    def _count(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
-        self._before.setdefault(optimizer, _steps(optimizer))
+    def note(self, optimizer: torch.optim.Optimizer) -> None:
+        """A step is to be made now."""
+        if optimizer not in self._before:  # looking waits for the device: once, before its first step
+            self._before[optimizer] = _steps(optimizer)
         self._asked[optimizer] += 1
 
     def __int__(self) -> int:

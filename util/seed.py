@@ -1,4 +1,6 @@
 """Repeatable runs."""
+import hashlib
+
 import numpy as np
 import torch
 
@@ -17,6 +19,12 @@ def seed_everything(seed: int | None) -> None:
         torch.backends.cudnn.deterministic = True
 
 
-def seed_of(seed: int, index: int) -> int:
-    """The seed of one sample, so that what is drawn for it does not depend on the others."""
-    return int(np.random.SeedSequence((seed, index)).generate_state(1, np.uint64)[0] >> np.uint64(1))
+def seed_of(seed: int, *keys: int | str) -> int:
+    """The seed of what ``keys`` name, e.g. one sample of one image, so that what is drawn for it does not depend on the
+    others."""
+
+    def number(text: str) -> int:
+        return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=16).digest(), "big")
+
+    numbers = (key if isinstance(key, int) else number(key) for key in keys)
+    return int(np.random.SeedSequence((seed, *numbers)).generate_state(1, np.uint64)[0] >> np.uint64(1))

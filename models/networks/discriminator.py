@@ -1,11 +1,23 @@
 """Multiscale PatchGAN discriminators (pix2pixHD)."""
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.networks.layout import Layout, halve
-from models.networks.normalization import LEAKY_SLOPE, normalized_conv
+from models.networks.normalization import LEAKY_SLOPE, normalized_conv, with_leaky_relu
 from models.networks.spectral import power_iteration
+from util.precision import working_dtype
+
+# on CUDA, classes from which on looking up the rows of classes is better than convolving one-hot maps, whose size and
+# work grow with the classes, while the gradient of looking up has to sort all taps; computed for an H100, not measured
+LOOK_UP_CLASSES = 200
+
+
+def looks_up(layout: Layout) -> bool:
+    """Whether the discriminators look up classes, instead of convolving one-hot maps."""
+    return not layout.label.is_cuda or layout.num_classes >= LOOK_UP_CLASSES
 
 
 class NLayerDiscriminator(nn.Module):
@@ -19,8 +31,7 @@ class NLayerDiscriminator(nn.Module):
         for n in range(1, n_layers):
             previous, width = width, min(width * 2, 512)
             stride = 1 if n == n_layers - 1 else 2
-            layer = nn.Sequential(normalized_conv(norm, previous, width, 4, stride, 2), nn.LeakyReLU(LEAKY_SLOPE))
-            self.add_module(f"model{n}", layer)
+            self.add_module(f"model{n}", with_leaky_relu(normalized_conv(norm, previous, width, 4, stride, 2)))
         self.add_module(f"model{n_layers}", nn.Sequential(nn.Conv2d(width, 1, 4, stride=1, padding=2)))
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -39,8 +50,8 @@ class MultiscaleDiscriminator(nn.Module):
     """``num_D`` PatchGANs, each on the input of the last at half its resolution.
 
     It sees [semantic input, image]: the one-hot classes, the instance edges, and the picture. Called with that as one
-    tensor, or in two stages: the first layer is linear, so what it makes of the classes is the same for every image of
-    a layout (:meth:`class_responses`), and is added to what it makes of edges and image (:meth:`judge`).
+    tensor, or in two stages: the first layer is linear, so what it makes of the layout is the same for every image
+    (:meth:`respond`), and is added to what it makes of the image (:meth:`judge`).
     """
 
     def __init__(self, channels: int, ndf: int, n_layers: int, num_D: int, norm: str):
@@ -64,42 +75,72 @@ class MultiscaleDiscriminator(nn.Module):
             outputs.append(discriminator(x))
         return outputs
 
-    def class_responses(self, layout: Layout) -> list[Tensor]:
-        """The share of the classes in the first layers' outputs, [B, ndf, h, w] for each discriminator.
+    def respond(self, layout: Layout) -> "Responses":
+        """The share of the layout in the first layers' outputs."""
+        return self._looked_up(layout) if looks_up(layout) else self._convolved(layout)
+
+    def _looked_up(self, layout: Layout) -> "Responses":
+        """The share of the classes alone.
 
         At full resolution, convolving one-hot classes is looking up a row of the weight for each of the 16 taps. The
         classes at lower resolutions are mixtures, and convolved.
         """
-        responses = []
+        maps = []
         for i, discriminator in enumerate(self.discriminators):
             weight = discriminator.model0[0].weight[:, :layout.num_classes]
             if i == 0:
-                responses.append(_look_up(layout.label, weight))
+                maps.append(_look_up(layout.label, weight))
             else:
                 mixtures = layout.halved_classes(i).to(weight.dtype)
-                responses.append(F.conv2d(mixtures, weight, stride=2, padding=2))
-        return responses
+                maps.append(F.conv2d(mixtures, weight, stride=2, padding=2))
+        return Responses(maps, layout.num_classes)
 
-    def judge(self, responses: list[Tensor], layout: Layout, image: Tensor, *,
+    def _convolved(self, layout: Layout) -> "Responses":
+        """The share of the whole semantic input, which is made for this."""
+        weights = [discriminator.model0[0].weight for discriminator in self.discriminators]
+        semantics = layout.semantics_in(working_dtype(weights[0]))
+        channels, maps = semantics.shape[1], []
+        for i, weight in enumerate(weights):
+            semantics = halve(semantics) if i else semantics
+            maps.append(F.conv2d(semantics, weight[:, :channels], stride=2, padding=2))
+        return Responses(maps, channels)
+
+    def judge(self, responses: "Responses", layout: Layout, image: Tensor, *,
               power_iteration_first: bool) -> list[list[Tensor]]:
-        """What :meth:`forward` makes of layout and ``image`` [B, 3, H, W], given the :meth:`class_responses`.
+        """What :meth:`forward` makes of layout and ``image`` [n*B, 3, H, W], n images for each layout: the first for
+        each, then the second for each, and so on.
 
+        :param responses: those to the layout, see :meth:`respond`.
         :param power_iteration_first: of every spectral norm. Published training makes one for fake and real images
             together.
         """
         if power_iteration_first:
             power_iteration(self)
-        x = image
-        if layout.with_edges:
-            x = torch.cat([layout.edges[:, None].to(image.dtype), image], dim=1)
+        x, times = image, len(image) // layout.batch_size
+        if layout.with_edges and responses.channels == layout.num_classes:
+            edges = layout.edges[:, None].to(image.dtype).repeat(times, 1, 1, 1)
+            x = torch.cat([edges, image], dim=1)
         x = x.contiguous(memory_format=torch.channels_last)
         outputs = []
-        for i, (discriminator, response) in enumerate(zip(self.discriminators, responses, strict=True)):
+        for i, (discriminator, response) in enumerate(zip(self.discriminators, responses.maps, strict=True)):
             x = halve(x) if i else x
             conv, activation = discriminator.model0
-            first = F.conv2d(x, conv.weight[:, layout.num_classes:], conv.bias, stride=2, padding=2) + response
+            own = F.conv2d(x, conv.weight[:, responses.channels:], conv.bias, stride=2, padding=2)
+            first = own + response if times == 1 else (own.unflatten(0, (times, -1)) + response).flatten(0, 1)
             outputs.append(discriminator.later_layers(activation(first)))
         return outputs
+
+
+@dataclass(frozen=True)
+class Responses:
+    """What the first layers make of a layout, whatever the image.
+
+    :param maps: [B, ndf, h, w] for each discriminator.
+    :param channels: how many of the input's channels are in it, from the first.
+    """
+
+    maps: list[Tensor]
+    channels: int
 
 
 def _look_up(label: Tensor, weight: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from models.networks.spectral import power_iteration
 from models.networks.styles import ImagePosterior, InstancePosterior
 from models.ops.instance_convolution import InstanceConv2d, InstanceGrid
 from models.ops.regions import rows_of
-from util.precision import full_precision
+from util.precision import full_precision, no_autocast
 
 
 class InstanceEncoder(nn.Module):
@@ -17,7 +17,7 @@ class InstanceEncoder(nn.Module):
 
     def __init__(self, ngf: int, noise_nc: int):
         super().__init__()
-        self.norm = InstanceNorm()
+        self.norm = InstanceNorm(LEAKY_SLOPE)
         self.layer1 = InstanceConv2d(3, ngf, stride=2)
         self.layer2 = InstanceConv2d(ngf, 2 * ngf, stride=2)
         self.layer3 = InstanceConv2d(2 * ngf, 4 * ngf, stride=2)
@@ -36,7 +36,7 @@ class InstanceEncoder(nn.Module):
         grid = layout.instance_grid
 
         def down(layer: InstanceConv2d, x: Tensor) -> Tensor:
-            return F.leaky_relu(self.norm(layer(x, grid)), LEAKY_SLOPE)
+            return self.norm(layer(x, grid))
 
         def up(layer: InstanceConv2d, x: Tensor) -> Tensor:
             return F.interpolate(down(layer, x), scale_factor=2, mode="bilinear", align_corners=False)
@@ -59,14 +59,14 @@ class InstanceEncoder(nn.Module):
         """
         heads = (self.scale_conv_mu, self.scale_conv_var, self.bias_conv_mu, self.bias_conv_var)
         neighbourhoods = grid.neighbourhoods(y.shape[2:], 1)
-        rows = rows_of(full_precision(y))  # [N, nf]
-        patches = neighbourhoods.patch_sums(rows) / neighbourhoods.regions.sizes[:, None, None]  # [T, 9, nf]
+        sizes = neighbourhoods.regions.sizes
+        patches = neighbourhoods.patch_sums(rows_of(y)) / sizes.clamp(min=1)[:, None, None]  # [T, 9, nf]
         weight = torch.cat([head.weight for head in heads])  # [4*noise_nc, nf, 3, 3]
         bias = torch.cat([head.bias for head in heads])
-        with torch.autocast(y.device.type, enabled=False):
+        with no_autocast(y.device):
             pooled = torch.addmm(bias, patches.flatten(1), weight.permute(2, 3, 1, 0).flatten(0, 2))
         styles = pooled.new_zeros(layout.batch_size, layout.num_instances, pooled.shape[1])
-        styles = styles.index_put(grid.regions.ids, pooled)
+        styles = styles.index_put(grid.regions.ids, pooled * (sizes > 0)[:, None])  # 0 for ids that no pixel has
         return list(styles.chunk(4, dim=2))
 
 

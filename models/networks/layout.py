@@ -1,4 +1,5 @@
 """The semantic layout of a batch: classes, instances, and the regions that they make."""
+import copy
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -8,6 +9,9 @@ from torch import Tensor
 
 from models.ops.instance_convolution import InstanceGrid
 from models.ops.regions import Regions
+from models.ops.tables import Packed, Tables
+
+Sizes = tuple[tuple[int, int], ...]  # heights and widths
 
 
 @dataclass(frozen=True)
@@ -27,30 +31,81 @@ class Part:
 WHOLE = Part()
 
 
-class Layout:
+@dataclass(frozen=True)
+class Needs:
+    """Which tables of a layout networks ask for. On the CPU they are made when that happens; for a device, before.
+
+    :param class_regions: sizes at which a generator modulates by region.
+    :param class_sums: whether there will be a backward pass, which sums over those.
+    :param instance_regions: sizes at which an encoder needs to know the instances, the largest first: there it sums
+        over them.
+    :param multiple: the number of regions is one of this, so that few different shapes occur.
+    :param instances_multiple: the same for K, on which random numbers depend.
+    """
+
+    class_regions: Sizes = ()
+    class_sums: bool = False
+    instance_regions: Sizes = ()
+    multiple: int = 32
+    instances_multiple: int = 1
+
+
+class Layout(Tables):
     """What the networks are conditioned on: the classes and instances of every pixel. What is derived from them is
-    made when it is first asked for.
+    made when it is first asked for; on the CPU, or, without tables that must wait for the device, on any.
+    For a device, :meth:`packed` makes the tables before.
 
     :param label: [B, 1, H, W] or [B, H, W], class ids in 0..num_classes-1, any integer type.
     :param instance: the same shape, instance ids from 0.
     :param num_classes: C.
     :param with_edges: whether the semantic input has the instance edges as its last channel.
     :param part: which part of a batch this is.
+    :param ids: type of ids and region numbers: int32 makes packing quick.
     :raises ValueError: a class id outside the classes, or a negative instance id.
     """
 
     def __init__(self, label: Tensor, instance: Tensor, num_classes: int, with_edges: bool,
-                 part: Part = WHOLE):
-        self.label = label.reshape(-1, *label.shape[-2:]).long()  # [B, H, W]
-        self.instance = instance.reshape(-1, *instance.shape[-2:]).long()  # [B, H, W]
+                 part: Part = WHOLE, ids: torch.dtype = torch.int64):
+        self.label = label.reshape(-1, *label.shape[-2:]).to(ids)  # [B, H, W]
+        self.instance = instance.reshape(-1, *instance.shape[-2:]).to(ids)  # [B, H, W]
         self.num_classes = num_classes
         self.with_edges = with_edges
         self.part = part
-        low, high = self.label.aminmax()
+        self.needs: Needs | None = None  # of the networks whose tables it has
+        low, high = map(int, self.label.aminmax())
         if low < 0 or high >= num_classes:
-            raise ValueError(f"class ids {int(low)}..{int(high)} in labels, but the classes are 0..{num_classes - 1}")
-        if self.instance.min() < 0:
-            raise ValueError(f"instance id {int(self.instance.min())}, but ids start from 0")
+            raise ValueError(f"class ids {low}..{high} in labels, but the classes are 0..{num_classes - 1}")
+        low, high = map(int, self.instance.aminmax())
+        if low < 0:
+            raise ValueError(f"instance id {low}, but ids start from 0")
+        self._num_instances = high + 1
+
+    def packed(self, needs: Needs) -> Packed:
+        """This layout, on the CPU, with the tables that networks need: to be moved to a device and unpacked there."""
+        layout = copy.copy(self)
+        layout.needs = needs
+        layout._num_instances += -self._num_instances % needs.instances_multiple
+        if needs.class_regions:
+            sums_at = needs.class_regions if needs.class_sums else ()
+            layout.class_regions = self._class_regions(needs.multiple).tabulate(needs.class_regions, sums_at)
+        if needs.instance_regions:
+            # all [B*K], which is few: a shape that depends on K alone
+            regions = self._instance_regions((self.batch_size, layout.num_instances))
+            layout.instance_regions = regions.tabulate(needs.instance_regions, needs.instance_regions[:1])
+        return Packed.of(layout)
+
+    def with_maps(self, label: Tensor, instance: Tensor) -> "Layout":
+        """A layout of other maps for the same networks, on the same device."""
+        if self.needs is None:
+            return Layout(label, instance, self.num_classes, self.with_edges)
+        layout = Layout(label.cpu(), instance.cpu(), self.num_classes, self.with_edges, ids=torch.int32)
+        return layout.packed(self.needs).to(self.label.device).unpack()
+
+    def as_part(self, part: Part) -> "Layout":
+        """The same layout as a part of a batch."""
+        layout = copy.copy(self)
+        layout.part = part
+        return layout
 
     @property
     def batch_size(self) -> int:
@@ -61,10 +116,10 @@ class Layout:
         """Height and width."""
         return tuple(self.label.shape[1:])
 
-    @cached_property
+    @property
     def num_instances(self) -> int:
         """K: the largest instance id of the batch, plus one."""
-        return int(self.instance.max()) + 1 if self.part.num_instances is None else self.part.num_instances
+        return self._num_instances if self.part.num_instances is None else self.part.num_instances
 
     @cached_property
     def edges(self) -> Tensor:
@@ -74,9 +129,13 @@ class Layout:
     @cached_property
     def semantics(self) -> Tensor:
         """[B, C (+1), H, W] float: the one-hot classes, then the instance edges."""
+        return self.semantics_in(torch.get_default_dtype())
+
+    def semantics_in(self, dtype: torch.dtype) -> Tensor:
+        """The :attr:`semantics` as numbers of another type; not kept."""
         channels = self.num_classes + int(self.with_edges)
-        semantics = torch.zeros(*self.label.shape, channels, device=self.label.device)
-        semantics.scatter_(3, self.label[..., None], 1.0)
+        semantics = torch.zeros(*self.label.shape, channels, dtype=dtype, device=self.label.device)
+        semantics.scatter_(3, self.label[..., None].long(), 1.0)
         if self.with_edges:
             semantics[..., -1] = self.edges
         return semantics.permute(0, 3, 1, 2)  # channels-last
@@ -96,7 +155,7 @@ class Layout:
         batch, height, width = self.label.shape
         height, width = (height + 1) // 2, (width + 1) // 2
         outside = self.num_classes
-        padded = F.pad(self.label, (1, 1, 1, 1), value=outside)
+        padded = F.pad(self.label.long(), (1, 1, 1, 1), value=outside)
         near = torch.stack([padded[:, dy:dy + 2 * height - 1:2, dx:dx + 2 * width - 1:2]
                             for dy in range(3) for dx in range(3)], dim=-1)  # [B, h, w, 9]
         inside = (near != outside).to(torch.get_default_dtype())
@@ -107,20 +166,35 @@ class Layout:
     @cached_property
     def class_regions(self) -> Regions:
         """Regions of one class in one instance; ids are (sample, class, instance)."""
-        return Regions(torch.stack([self._samples, self.label, self.instance]))
+        return self._class_regions()
+
+    @cached_property
+    def instance_regions(self) -> Regions:
+        """Regions of one instance, whatever its classes; ids are (sample, instance)."""
+        return self._instance_regions()
 
     @cached_property
     def instance_grid(self) -> InstanceGrid:
-        """Regions of one instance, whatever its classes, and their borders; ids are (sample, instance)."""
-        return InstanceGrid(Regions(torch.stack([self._samples, self.instance])))
+        """The instance regions and their borders."""
+        return InstanceGrid(self.instance_regions)
+
+    def _class_regions(self, multiple: int = 1) -> Regions:
+        return Regions((self._samples, self.label, self.instance), multiple)
+
+    def _instance_regions(self, extents: tuple[int, int] | None = None) -> Regions:
+        return Regions((self._samples, self.instance), extents=extents)
 
     @property
     def _samples(self) -> Tensor:
-        return torch.arange(self.batch_size, device=self.label.device)[:, None, None].expand_as(self.label)
+        return torch.arange(self.batch_size, device=self.label.device)[:, None, None]
 
 
 def halve(x: Tensor) -> Tensor:
     """[B, c, H, W] -> [B, c, ceil(H/2), ceil(W/2)]: means of 3x3 pixels, of those that lie in the image."""
+    if x.requires_grad and x.device.type != "cpu":
+        # with padding, PyTorch's gradient of channels-last tensors is wrong on CUDA (its issue 188344, mended in 2026)
+        means = F.avg_pool2d(x.contiguous(), 3, stride=2, padding=1, count_include_pad=False)
+        return means.contiguous(memory_format=torch.channels_last)
     return F.avg_pool2d(x, 3, stride=2, padding=1, count_include_pad=False)
 
 

@@ -6,11 +6,12 @@ hold.
 """
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from models.networks.layout import Layout
 from models.networks.spectral import SpectralConv2d
@@ -18,7 +19,7 @@ from models.ops.modulation import Features, modulate
 from models.ops.upsampled_convolution import Upsampled
 from util import distributed
 from util.errors import UserError
-from util.precision import full_precision
+from util.precision import full_precision, no_autocast
 
 LEAKY_SLOPE = 0.2  # of every leaky ReLU
 
@@ -29,10 +30,19 @@ class Condition:
 
     :param noise: [B, K, 2, noise_nc], one style per instance, shared by every layer; index 0 of axis 2 drives the
         scale, index 1 the shift. None where the modulation draws no styles (SPADE).
+
+    ``styles`` [T, 2, noise_nc] are those of the regions, gathered once for all layers.
     """
 
     layout: Layout
     noise: Tensor | None = None
+    styles: Tensor | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        if self.noise is not None:
+            sample, _, instance = self.layout.class_regions.ids
+            rows = _rows_at(sample * self.noise.shape[1] + instance, self.noise.flatten(0, 1))
+            object.__setattr__(self, "styles", rows)  # frozen for everyone else
 
 
 MakeNorm = Callable[[int], nn.Module]  # channels -> a modulation
@@ -58,27 +68,30 @@ class INADE(nn.Module):
 
     def forward(self, features: Features, condition: Condition, slope: float = 1.0,
                 gain: Tensor | None = None) -> Tensor | Upsampled:
-        """-> [B, c, h, w], at least float32.
+        """-> [B, c, h, w], at least float32, or what the convolution that follows works in.
 
         :param slope: negative slope of the leaky ReLU that follows; 1 leaves it out.
         :param gain: a positive factor [] on the result.
         """
         regions = condition.layout.class_regions
-        scale, shift = self.tables(condition.noise, *regions.ids)  # [T, c] each
-        if gain is not None:
-            scale, shift = scale * gain, shift * gain
-        # scale * (x - mean) * rstd + shift  =  x * factor + offset
+        table = self.table(condition.styles, regions.ids[1])
+        scale, shift = (table if gain is None else table * gain).unbind(-1)  # [T, c] each
         mean, rstd = self.param_free_norm.statistics(features)
-        factor = scale * rstd
-        return modulate(features, factor, shift - factor * mean, regions, slope)
+        return modulate(features, scale, shift, mean, rstd, regions, slope)
 
-    def tables(self, noise: Tensor, sample: Tensor, label: Tensor, instance: Tensor) -> tuple[Tensor, Tensor]:
-        """Scale and shift of every region, [T, c] each."""
-        with torch.autocast(noise.device.type, enabled=False):
-            styles = self.fc_noise(noise[sample, instance])  # [T, 2, c]
-        weight, bias = self.weight[label], self.bias[label]  # [T, c, 2]
-        table = weight * styles.transpose(1, 2) + bias
-        return table[..., 0], table[..., 1]
+    def table(self, styles: Tensor, label: Tensor) -> Tensor:
+        """Scale and shift of every region, [T, c, 2], from its style [T, 2, noise_nc] and its class [T]."""
+        with no_autocast(styles.device):
+            styles = self.fc_noise(styles)  # [T, 2, c]
+        return torch.addcmul(_rows_at(label, self.bias), _rows_at(label, self.weight), styles.transpose(1, 2))
+
+
+def _rows_at(index: Tensor, table: Tensor) -> Tensor:
+    """``table[index]`` [T, ...] for ``index`` [T] and a table [n, ...].
+
+    Backward, indexing sorts on CUDA, and ``F.embedding`` does not where rows are few.
+    """
+    return F.embedding(index, table.flatten(1)).view(-1, *table.shape[1:])
 
 
 class SPADE(nn.Module):
@@ -130,7 +143,8 @@ class BatchNorm(nn.BatchNorm2d):
         count = features.count * distributed.world_size()
         self._check(count)
         if not self.training:
-            return self.running_mean.clone(), torch.rsqrt(self.running_var + self.eps)
+            mean = self.running_mean.clone() if torch.is_grad_enabled() else self.running_mean  # it may be saved
+            return mean, torch.rsqrt(self.running_var + self.eps)
         mean, var = features.moments
         with torch.no_grad():
             self.running_mean.lerp_(mean, self.momentum)
@@ -144,18 +158,61 @@ class BatchNorm(nn.BatchNorm2d):
 
 
 class InstanceNorm(nn.Module):
-    """Instance norm without affine parameters: every channel of every sample to mean 0 and variance 1."""
+    """Instance norm without affine parameters: every channel of every sample to mean 0 and variance 1; then a leaky
+    ReLU of negative slope ``slope``, which 1 leaves out."""
+
+    eps = 1e-5
+
+    def __init__(self, slope: float = 1.0):
+        super().__init__()
+        self.slope = slope
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, c, h, w] -> [B, c, h, w], at least float32."""
-        x = full_precision(x)
+        """[B, c, h, w] -> [B, c, h, w]; on the CPU at least float32."""
         if x.shape[2:].numel() == 1:
             raise UserError("an instance norm met maps of 1x1 pixels: give a larger --crop_size, fewer --num_D, or no "
                             "instance norm")
-        if x.device.type != "cpu":
-            return F.instance_norm(x)
-        # on the CPU, F.instance_norm copies channels-last tensors to and fro; batch norm of single samples does not
-        return torch.cat([F.batch_norm(sample, None, None, training=True) for sample in x.split(1)])
+        if not self.by_sample(x):
+            return _InstanceNorm.apply(x, self.eps, self.slope)
+        samples = [F.batch_norm(sample, None, None, training=True, eps=self.eps)
+                   for sample in full_precision(x).split(1)]
+        return torch.cat(samples) if self.slope == 1 else F.leaky_relu(torch.cat(samples), self.slope)
+
+    @staticmethod
+    def by_sample(x: Tensor) -> bool:
+        """Whether to take the samples one by one, as batches of their own, which is quickest on the CPU.
+
+        ``F.instance_norm`` copies channels-last tensors to and fro on every device.
+        """
+        return x.device.type == "cpu"
+
+
+class _InstanceNorm(torch.autograd.Function):
+    """lrelu(y) for y = (x - mean) * rstd, in the type of x, but computed in float32; channels-last stays so."""
+
+    @staticmethod
+    def forward(ctx, x, eps: float, slope: float):
+        wide = full_precision(x)
+        var, mean = torch.var_mean(wide, dim=(2, 3), correction=0, keepdim=True)  # [B, c, 1, 1]
+        rstd = var.add_(eps).rsqrt_()
+        out = torch.addcmul(mean.mul_(rstd).neg_(), wide, rstd)
+        out = (out if slope == 1 else F.leaky_relu_(out, slope)).to(x.dtype)
+        ctx.save_for_backward(out, rstd)  # the next convolution keeps the output anyway
+        ctx.slope = slope
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        out, rstd = ctx.saved_tensors
+        y, wide = full_precision(out), full_precision(grad)
+        if ctx.slope != 1:
+            wide = torch.ops.aten.leaky_relu_backward(wide, y, ctx.slope, True)
+            y = F.leaky_relu(y, 1 / ctx.slope)
+        # d x = rstd * (g - mean(g) - y * mean(g * y))
+        mean = wide.mean((2, 3), keepdim=True).mul_(rstd).neg_()
+        steepness = (wide * y).mean((2, 3), keepdim=True).mul_(rstd)
+        return torch.addcmul(mean, wide, rstd).addcmul_(y, steepness, value=-1).to(out.dtype), None, None
 
 
 def normalized_conv(norm: str, fin: int, fout: int, kernel_size: int, stride: int, padding: int) -> nn.Module:
@@ -167,6 +224,14 @@ def normalized_conv(norm: str, fin: int, fout: int, kernel_size: int, stride: in
     instance = norm.removeprefix("spectral") == "instance"
     layer = conv(fin, fout, kernel_size, stride=stride, padding=padding, bias=not instance)
     return nn.Sequential(layer, InstanceNorm()) if instance else layer
+
+
+def with_leaky_relu(layer: nn.Module) -> nn.Sequential:
+    """A layer of :func:`normalized_conv` with a leaky ReLU behind it, which an instance norm takes over."""
+    if isinstance(layer, nn.Sequential):
+        layer[-1].slope = LEAKY_SLOPE
+        return nn.Sequential(layer)
+    return nn.Sequential(layer, nn.LeakyReLU(LEAKY_SLOPE))
 
 
 @dataclass(frozen=True)

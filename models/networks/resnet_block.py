@@ -1,10 +1,12 @@
 """The generator's residual block."""
+import torch
 from torch import Tensor, nn
 
 from models.networks.normalization import LEAKY_SLOPE, Condition, MakeNorm
 from models.networks.spectral import SpectralConv2d
 from models.ops.modulation import Features
 from models.ops.upsampled_convolution import convolve
+from util.precision import working_dtype
 
 
 class ResnetBlock(nn.Module):
@@ -43,7 +45,10 @@ def modulated(conv: nn.Module, norm: nn.Module, features: Features, condition: C
     """conv(lrelu(norm(features))).
 
     Spectral norm divides the weight by sigma; dividing what goes in does the same, and a modulation can do that for
-    nothing, since a leaky ReLU passes positive factors on. So no copy of the weight is made.
+    nothing, since a leaky ReLU passes positive factors on. So no copy of the weight is made. Not so in float16: its
+    numbers end at 65504, and sigma is mostly far below 1.
     """
-    gain = conv.gain() if isinstance(conv, SpectralConv2d) else None
-    return convolve(norm(features, condition, slope, gain), conv.weight, conv.bias)
+    weight, gain = conv.weight, conv.gain() if isinstance(conv, SpectralConv2d) else None
+    if gain is not None and working_dtype(weight) == torch.float16:
+        weight, gain = weight * gain, None
+    return convolve(norm(features, condition, slope, gain), weight, conv.bias)

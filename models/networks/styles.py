@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from models.networks.layout import Layout
+from models.ops.tables import sent
 
 # a source of noise: standard normal numbers [B, *shape] for the shape of one sample's
 Normal = Callable[..., Tensor]
@@ -35,7 +37,7 @@ def noise_of_samples(layout: Layout, seeds: Sequence[int]) -> Normal:
     def normal(*shape: int) -> Tensor:
         rows = shape if len(shape) > 1 else (1, *shape)
         drawn = torch.stack([of_sample(generator, rows) for generator in generators])
-        return drawn.reshape(-1, *shape).to(layout.label.device)
+        return sent(drawn.reshape(-1, *shape), layout.label.device)
 
     return normal
 
@@ -63,6 +65,28 @@ class Styles:
         """The styles of some samples of the batch."""
         return self.map(lambda value: value[rows])
 
+    @staticmethod
+    def cat(parts: Sequence["Styles"]) -> "Styles":
+        """The styles of several batches as one; their K may differ."""
+        count = max((part.noise.shape[1] for part in parts if part.noise is not None), default=0)
+        noise = [F.pad(part.noise, (0, 0, 0, 0, 0, count - part.noise.shape[1])) for part in parts
+                 if part.noise is not None]
+        z = [part.z for part in parts if part.z is not None]
+        return Styles(torch.cat(z) if z else None, torch.cat(noise) if noise else None)
+
+    def scaled(self, factor: float) -> "Styles":
+        """Styles of the prior with ``factor`` times its spread (truncation)."""
+        return self if factor == 1 else self.map(lambda value: value * factor)
+
+    def between(self, others: "Styles", part: float) -> "Styles":
+        """``part`` of the way from these styles (0) to ``others`` (1).
+
+        z and every noise vector go along the arc between them: their directions turn at a constant rate, and their
+        lengths change in proportion. On the straight line between two samples styles would be short, and pictures flat.
+        """
+        pairs = ((self.z, others.z), (self.noise, others.noise))
+        return Styles(*(None if a is None else _along_arc(a, b, part) for a, b in pairs))
+
     def zeros(self) -> "Styles":
         """The mean of the prior; remapped by a posterior, its mean."""
         return self.map(torch.zeros_like)
@@ -77,6 +101,20 @@ class Styles:
         noise = self.noise.expand(count, -1, -1, -1).clone()
         noise[:, ids] = others.noise[:, ids]
         return Styles(self.z.expand(count, -1), noise)
+
+
+def _along_arc(a: Tensor, b: Tensor, part: float) -> Tensor:
+    """From vectors ``a`` [..., n] to ``b``; exactly they themselves at the ends. Where a direction does not say how to
+    turn (a zero vector, or opposite ones), along the line."""
+    if part in (0, 1):
+        return b if part else a
+    lengths = [vectors.norm(dim=-1, keepdim=True) for vectors in (a, b)]
+    units = [vectors / length.clamp(min=1e-12) for vectors, length in zip((a, b), lengths, strict=True)]
+    angle = (units[0] * units[1]).sum(-1, keepdim=True).clamp(-1, 1).acos()
+    turned = (torch.sin((1 - part) * angle) * units[0] + torch.sin(part * angle) * units[1]) / torch.sin(angle)
+    arc = turned * torch.lerp(*lengths, part)
+    bent = (lengths[0] > 1e-6) & (lengths[1] > 1e-6) & (torch.sin(angle) > 1e-3)
+    return torch.where(bent, arc, torch.lerp(a, b, part))
 
 
 class Posterior(Protocol):
@@ -103,10 +141,18 @@ class InstancePosterior:
     bias_mu: Tensor
     bias_logvar: Tensor
 
+    @property
+    def mu(self) -> Tensor:
+        """[B, K, 2, noise_nc]: of scale and shift."""
+        return torch.stack([self.scale_mu, self.bias_mu], dim=2)
+
+    @property
+    def logvar(self) -> Tensor:
+        """[B, K, 2, noise_nc]: of scale and shift."""
+        return torch.stack([self.scale_logvar, self.bias_logvar], dim=2)
+
     def remap(self, styles: Styles) -> Styles:
-        mu = torch.stack([self.scale_mu, self.bias_mu], dim=2)
-        logvar = torch.stack([self.scale_logvar, self.bias_logvar], dim=2)
-        return Styles(styles.z, styles.noise * torch.exp(0.5 * logvar) + mu)
+        return Styles(styles.z, styles.noise * torch.exp(0.5 * self.logvar) + self.mu)
 
     def kl_divergence(self) -> Tensor:
         """(KL_scale + KL_bias) / 2, summed over samples, instances and channels."""

@@ -9,14 +9,20 @@ Most pixels have no neighbour in another instance, and an ordinary convolution i
     out(p) = conv2d(x, W)(p) - sum over taps k with i(p+k) != i(p) of W_k x(p+k):
 
 what they must not see is gathered, multiplied by the same weights, and subtracted.
+
+A GPU would have to wait until the host knows how many these are. There all patches are made, with zeros for what lies
+in other instances, and one product follows:   out [N', c'] = patches [N', 9c] @ W [9c, c'].
 """
 from functools import cached_property
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
+from models.ops import backend
 from models.ops.regions import RegionMap, Regions, SegmentSums, image_of, rows_of
+from util.precision import full_precision, no_autocast
 
 WIDE = 64  # channels, see InstanceConv2d
 _OUTSIDE = -1  # region number of what lies beyond the image
@@ -94,13 +100,29 @@ class Neighbourhoods:
         return SegmentSums(pixel[torch.argsort(segment, stable=True)],
                            torch.bincount(segment, minlength=self.regions.count * 9))
 
+    def patches(self, x: Tensor) -> Tensor:
+        """[B, h, w, c] -> [N', 9, c]: the 3x3 pixels around every centre, 0 where they lie in another instance or
+        beyond the image."""
+        _, height, width, _ = x.shape
+        padded = F.pad(x, (0, 0, 1, 1, 1, 1))
+        shifted = [padded[:, dy:dy + height:self._stride, dx:dx + width:self._stride]
+                   for dy in range(3) for dx in range(3)]
+        own = self._seen == self._seen[:, 4:5]
+        return torch.where(own[..., None], torch.stack(shifted, dim=3).flatten(0, 2), 0)
+
     def patch_sums(self, rows: Tensor) -> Tensor:
         """Sum over each region's centres of their patches, without what lies in other instances (stride 1).
 
         :param rows: [N, c], the pixels.
-        :return: [T, 9, c]: for tap k all the region's pixels except those that no centre sees at k, which lie along
-            the borders of the region and of the image.
+        :return: [T, 9, c], at least float32: for tap k all the region's pixels except those that no centre sees at k,
+            which lie along the borders of the region and of the image.
         """
+        if backend.kernels_for(rows):
+            return _PatchSums.apply(rows, self.regions)
+        rows = full_precision(rows)
+        if not backend.on_host(rows):
+            patches = self.patches(rows.view(*self.regions.index.shape, -1))
+            return self.regions.sum(patches.flatten(1)).view(-1, 9, rows.shape[1])
         return self.regions.sum(rows)[:, None] - self._unseen.sum(rows).view(-1, 9, rows.shape[1])
 
 
@@ -112,9 +134,22 @@ class InstanceConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor, grid: InstanceGrid) -> Tensor:
         """[B, fin, h, w] -> [B, fout, ceil(h/stride), ceil(w/stride)]; stride 2 has its centres at pixels (2i, 2j)."""
+        neighbourhoods = grid.neighbourhoods(x.shape[2:], self.stride[0])
+        if not backend.on_host(x):
+            return self._by_patches(x, neighbourhoods)
         out = super().forward(x)
-        centre, excess = self._excess(rows_of(x), grid.neighbourhoods(x.shape[2:], self.stride[0]))
+        centre, excess = self._excess(rows_of(x), neighbourhoods)
         return image_of(rows_of(out).index_add(0, centre, excess.to(out.dtype), alpha=-1), out.shape)
+
+    def _by_patches(self, x: Tensor, neighbourhoods: Neighbourhoods) -> Tensor:
+        """The same as one product, without the host's counting anything."""
+        batch, _, height, width = x.shape
+        stride, pixels, weight = self.stride[0], x.permute(0, 2, 3, 1), self.weight.permute(0, 2, 3, 1).flatten(1)
+        if backend.kernels_for(x):
+            rows = _PatchProduct.apply(pixels, weight, self.bias, neighbourhoods.regions.index, stride)
+        else:
+            rows = F.linear(neighbourhoods.patches(pixels).flatten(1), weight, self.bias)
+        return image_of(rows, torch.Size((batch, self.out_channels, -(-height // stride), -(-width // stride))))
 
     def _excess(self, rows: Tensor, neighbourhoods: Neighbourhoods) -> tuple[Tensor, Tensor]:
         """What centres must not see: their numbers, maybe several times, and rows of as many [., fout].
@@ -130,3 +165,42 @@ class InstanceConv2d(nn.Conv2d):
         taps = self.weight.permute(2, 3, 0, 1).flatten(0, 1)  # [9, fout, fin]
         seen = F.embedding(pixel, rows).split(counts)  # [M, fin] in all
         return centre, torch.cat([F.linear(part, tap) for part, tap in zip(seen, taps, strict=True)])
+
+
+class _PatchProduct(torch.autograd.Function):
+    """bias + patches @ W' by kernels; patches [N', 9c] of pixels [B, h, w, c], W' [c', 9c]. The backward pass makes the
+    patches once more: they take nine times the memory of the pixels."""
+
+    @staticmethod
+    def forward(ctx, x, weight, bias, index, stride: int):
+        dtype = backend.product_dtype(x)
+        x, weight = x.contiguous(), weight.to(dtype)
+        ctx.save_for_backward(x, weight, index)
+        ctx.stride = stride
+        with no_autocast(x.device):
+            return F.linear(backend.kernels_for(x).patches(x, index, stride, dtype), weight, bias.to(dtype))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        x, weight, index = ctx.saved_tensors
+        kernels, grad_x = backend.kernels_for(x), None
+        grad = grad.contiguous()
+        if ctx.needs_input_grad[0]:
+            grad_x = kernels.patches_grad(grad @ weight, index, ctx.stride, x.dtype)
+        grad_weight = grad.t() @ kernels.patches(x, index, ctx.stride, grad.dtype)
+        return grad_x, grad_weight, grad.sum(0), None, None
+
+
+class _PatchSums(torch.autograd.Function):
+    """:meth:`Neighbourhoods.patch_sums` by kernels."""
+
+    @staticmethod
+    def forward(ctx, rows, regions: RegionMap):
+        ctx.regions, ctx.dtype = regions, rows.dtype
+        return backend.kernels_for(rows).patch_sums(rows.contiguous(), regions.index, regions.segments)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        return backend.kernels_for(grad).patch_sums_grad(grad.contiguous(), ctx.regions.index, ctx.dtype), None

@@ -9,6 +9,12 @@ For pixel n of region t, mean and rstd those of the batch norm:
 
 It equals ``F.leaky_relu(scale_map * F.batch_norm(x, ...) + shift_map, slope)`` with maps [B, c, h, w]. Backward, the
 gradients of factor and offset are sums over regions:  d offset[t] = sum of g[n],  d factor[t] = sum of g[n] * x[n].
+
+Where there are kernels (:mod:`models.ops.kernels`), one pass forward upsamples as well, and two backward go through the
+batch norm too. With g the gradient before the leaky ReLU and v[n] = (x[n] - mean) * rstd, of N values:
+
+    d shift[t] = sum over n in t of g[n]         d scale[t] = sum over n in t of g[n] * v[n]
+    d x[n] = rstd * (scale[t] * g[n]  -  1/N * sum over t of scale[t] * (d shift[t] + v[n] * d scale[t]))
 """
 from functools import cached_property
 
@@ -17,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from models.ops import backend
 from models.ops.regions import RegionMap, Regions, image_of, rows_of
 from models.ops.upsampled_convolution import Upsampled, upsample
 from util import distributed
@@ -30,14 +37,14 @@ PIECE = 2**19  # numbers that the modulation works on at a time on the CPU, so t
 
 
 class Features:
-    """What goes into a modulation: activations ``x`` [B, c, h, w], at least float32, which are upsampled before it if
-    ``upsampled``.
+    """What goes into a modulation: activations ``x`` [B, c, h, w], which are upsampled before it if ``upsampled``.
 
-    Nearest upsampling changes neither mean nor variance.
+    At least float32, except where kernels read half precision and compute in float32. Nearest upsampling changes
+    neither mean nor variance.
     """
 
     def __init__(self, x: Tensor, upsampled: bool = False):
-        self.x, self.upsampled = full_precision(x), upsampled
+        self.x, self.upsampled = x if backend.kernels_for(x) else full_precision(x), upsampled
 
     @cached_property
     def full(self) -> Tensor:
@@ -56,13 +63,24 @@ class Features:
         return _Moments.apply(self.x)
 
 
-def modulate(features: Features, factor: Tensor, offset: Tensor, regions: Regions, slope: float) -> Tensor | Upsampled:
-    """lrelu(x * factor[t] + offset[t]) for every pixel x of the features at their final size, t its region.
+def modulate(features: Features, scale: Tensor, shift: Tensor, mean: Tensor, rstd: Tensor, regions: Regions,
+             slope: float) -> Tensor | Upsampled:
+    """lrelu(scale[t] * (x - mean) * rstd + shift[t]) for every pixel x of the features, at their final size, of
+    region t.
 
-    :param factor: [T, c], a row for every region.
-    :param offset: [T, c].
+    :param scale: [T, c], a row for every region.
+    :param shift: [T, c].
+    :param mean: [c]; with ``rstd`` made of the features' :attr:`~Features.moments`, or constants.
+    :param rstd: [c].
     :param slope: negative slope of the leaky ReLU; 1 leaves it out.
     """
+    if backend.kernels_for(features.x):
+        height, width = features.x.shape[2:]
+        size = (2 * height, 2 * width) if features.upsampled else (height, width)
+        return _NormModulate.apply(features.x, scale, shift, mean.detach(), rstd.detach(), mean.requires_grad,
+                                   regions.at(size), slope, backend.product_dtype(features.x))
+    factor = scale * rstd
+    offset = shift - factor * mean
     if not upsamples_later(features, regions):
         x = features.full
         return _Modulate.apply(x, factor, offset, regions.at(x.shape[2:]), slope)
@@ -76,10 +94,14 @@ def modulate(features: Features, factor: Tensor, offset: Tensor, regions: Region
 
 
 def upsamples_later(features: Features, regions: Regions) -> bool:
-    """Whether upsampling waits for the convolution."""
+    """Whether upsampling waits for the convolution.
+
+    Never on a GPU: there it takes hundreds of small launches and tables whose sizes no one knows beforehand, to save a
+    quarter of the products of large batches.
+    """
     batch, channels, *size = features.x.shape
-    return (features.upsampled and channels >= LEAST_CHANNELS and batch * size[0] * size[1] >= LEAST_PIXELS
-            and regions.boundary(size).share <= MOST_BOUNDARY)
+    return (features.upsampled and backend.on_host(features.x) and channels >= LEAST_CHANNELS
+            and batch * size[0] * size[1] >= LEAST_PIXELS and regions.boundary(size).share <= MOST_BOUNDARY)
 
 
 class _Moments(torch.autograd.Function):
@@ -87,7 +109,7 @@ class _Moments(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x):
-        if x.device.type == "cpu":  # the quick way for channels-last tensors there
+        if backend.on_host(x) or backend.kernels_for(x):  # one pass over channels-last tensors, also of half precision
             mean, var = torch.batch_norm_update_stats(x, None, None, 0.0)
         else:
             var, mean = torch.var_mean(x, dim=(0, 2, 3), correction=0)
@@ -103,6 +125,42 @@ class _Moments(torch.autograd.Function):
         count = x.numel() / len(mean) * distributed.world_size()
         steepness = grad_var * (2 / count)  # d var / d x = 2 (x - mean) / n
         return image_of(torch.addcmul(grad_mean / count - steepness * mean, rows_of(x), steepness), x.shape)
+
+
+class _NormModulate(torch.autograd.Function):
+    """lrelu(scale[t] * (x - mean) * rstd + shift[t]) by kernels, with x upsampled where the regions are twice as large.
+
+    If ``of_x``, mean and rstd are those of x, and the gradient of x is the whole one.
+    """
+
+    @staticmethod
+    def forward(ctx, x, scale, shift, mean, rstd, of_x: bool, regions: RegionMap, slope: float, dtype: torch.dtype):
+        pixels = _channels_last(x)
+        scale, shift = scale.contiguous(), shift.contiguous()
+        ctx.save_for_backward(pixels, scale, shift, mean, rstd)
+        ctx.of_x, ctx.regions, ctx.slope = of_x, regions, slope
+        out = backend.kernels_for(x).modulate(pixels, scale, shift, mean, rstd, regions.index, slope, dtype)
+        return out.permute(0, 3, 1, 2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        x, scale, shift, mean, rstd = ctx.saved_tensors
+        tensors, index = (x, _channels_last(grad), scale, shift, mean, rstd), ctx.regions.index
+        kernels = backend.kernels_for(x)
+        sums = kernels.modulate_sums(*tensors, index, ctx.regions.segments, ctx.slope)  # [T, 2, c]
+        grad_x = by_moments = None
+        if ctx.of_x:
+            count = x.numel() // len(mean) * distributed.world_size()
+            by_moments = distributed.summed((sums * (scale / count)[:, None]).sum(0).unbind())
+        if ctx.needs_input_grad[0]:
+            grad_x = kernels.modulate_grad(*tensors, by_moments, index, ctx.slope).permute(0, 3, 1, 2)
+        return grad_x, sums[:, 0], sums[:, 1], None, None, None, None, None, None
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    """[B, c, h, w] -> [B, h, w, c], contiguous; a view for channels-last tensors."""
+    return x.permute(0, 2, 3, 1).contiguous()
 
 
 class _Modulate(torch.autograd.Function):

@@ -1,0 +1,381 @@
+"""Speed, launches, waits and memory on a CUDA device, after a check that the numbers there are right.
+
+    python -m benchmarks.gpu                                    # ADE20K's published size, 20 instances
+    python -m benchmarks.gpu --batch 8 --precision bfloat16 --what generator_step --json gpu.json
+    python -m benchmarks.gpu --device cpu --ngf 8 --crop_size 64 --batch 1     # tries the program where there is no GPU
+
+First, losses and gradients in every precision are compared with float64 on the CPU. Then every row is measured: images
+per second of this project, of the plain formulas (``tests/reference.py``) and of the bare convolutions of the same
+networks (dense, channels-last, nothing else), in one process and in turns; how many kernels are launched; how often the
+host waits for the device; and the most memory allocated. Plain formulas and bare convolutions have the same precision.
+Batches are as the loader's workers hand them over: pinned, with the tables of their layouts.
+"""
+import argparse
+import contextlib
+import json
+import os
+import platform
+import statistics
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmarks.speed import DATASETS, batch, random_vgg
+from models.batches import BatchMaker
+from options import Options, TrainOptions
+from tests.reference import ReferenceTrainer
+from trainers.pix2pix_trainer import Pix2PixTrainer
+from util.arguments import ArgumentParser
+from util.errors import UserError, command
+from util.files import check_writable, write_atomically
+
+SMALL = {"ngf": 16, "ndf": 16, "crop_size": 64, "aspect_ratio": 1.0}  # of the checks
+CASES = ("sample", "inference", "generator_step", "discriminator_step")
+PRECISIONS = ("float32", "tf32", "float16", "bfloat16")  # of convolutions and products; the last two by autocast
+HALF = {"float16": torch.float16, "bfloat16": torch.bfloat16}
+# how the profiler's names of what launches something on the device begin
+LAUNCHES = ("cudaLaunchKernel", "cuLaunchKernel", "cudaGraphLaunch", "cudaMemcpyAsync", "cudaMemsetAsync")
+
+
+def parse() -> argparse.Namespace:
+    parser = ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset_mode", default="ade20k", choices=DATASETS, help="whose published size")
+    parser.add_argument("--batch", type=int, nargs="+", default=[1, 8, 32], help="pictures per batch (default 1 8 32)")
+    parser.add_argument("--precision", nargs="+", default=PRECISIONS, choices=PRECISIONS, help="default: all")
+    parser.add_argument("--what", nargs="+", default=CASES, choices=CASES, help="what to measure (default: all)")
+    parser.add_argument("--no_vae", action="store_true", help="without the encoder")
+    parser.add_argument("--norm_mode", default="inade", choices=("inade", "spade"), help="default inade")
+    parser.add_argument("--instances", type=int, default=20, help="instances per picture (default 20)")
+    parser.add_argument("--ngf", type=int, default=64, help="first width of all networks (default 64, as published)")
+    parser.add_argument("--crop_size", type=int, help="pixels (default: as published)")
+    parser.add_argument("--seconds", type=float, default=0.5, help="of measuring each side of a row (default 0.5)")
+    parser.add_argument("--ours_alone", action="store_true",
+                        help="neither plain formulas nor bare convolutions, whose networks count as memory otherwise")
+    parser.add_argument("--cudnn_benchmark", action="store_true", help="let cuDNN choose its algorithms by trying them")
+    parser.add_argument("--cuda_graphs", action="store_true", help="this project's steps as CUDA graphs")
+    parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
+    parser.add_argument("--json", metavar="FILE", help="also write the figures there")
+    args = parser.parse_args()
+    for name in ("batch", "instances", "ngf", "crop_size"):
+        values = getattr(args, name)
+        if values is not None and min(values if isinstance(values, list) else [values]) < 1:
+            raise UserError(f"--{name}: must be at least 1")
+    if args.json:
+        check_writable(args.json)
+    return args
+
+
+@command
+def main() -> None:
+    args = parse()
+    torch.backends.cudnn.benchmark = args.cudnn_benchmark
+    options(args, 1)  # refuses a device that is not there
+    card = torch.cuda.get_device_name() if args.device == "cuda" else platform.processor() or platform.machine()
+    about = {"device": card, "torch": torch.__version__, "python": platform.python_version(), **vars(args)}
+    print(f"{card}, torch {torch.__version__}")
+    errors = [row for precision in ("float64", *args.precision) for row in check(args, precision)]
+    if args.cuda_graphs:
+        check_graphs(args)
+    rows = [row for precision in args.precision for size in args.batch for row in measure(args, precision, size)]
+    if args.json:
+        write_atomically(args.json, json.dumps({"about": about, "errors": errors, "rows": rows}, indent=1) + "\n")
+
+
+def options(args: argparse.Namespace, size: int, precision: str = "float32", **changes: Any) -> Options:
+    given = {"dataset_mode": args.dataset_mode, "norm_mode": args.norm_mode, "ngf": args.ngf, "ndf": args.ngf,
+             "batchSize": size, "gpu_ids": 0 if args.device == "cuda" else -1, "vgg_weights": random_vgg(),
+             "crop_size": args.crop_size, "amp_dtype": precision if precision in HALF else None, **changes}
+    line = [f"--{name}={value}" for name, value in given.items() if value is not None]
+    line += [f"--{name}" for name, on in {"use_vae": not args.no_vae, "use_amp": precision in HALF,
+                                          "cuda_graphs": args.cuda_graphs}.items() if on]
+    return TrainOptions().parse(line)
+
+
+@contextlib.contextmanager
+def arithmetic(precision: str) -> Iterator[None]:
+    """Whether convolutions and products of float32 numbers may round to TF32; autocast has its own types."""
+    allowed = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision != "float32"
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = allowed
+
+
+def autocast(args: argparse.Namespace, precision: str) -> torch.autocast:
+    return torch.autocast(args.device, dtype=HALF.get(precision), enabled=precision in HALF)
+
+
+def trainer_of(opt: Options) -> Pix2PixTrainer:
+    torch.manual_seed(0)
+    return Pix2PixTrainer(opt)
+
+
+# ---- are the numbers right ----
+
+
+def check(args: argparse.Namespace, precision: str) -> list[dict[str, Any]]:
+    """Losses and gradients of one step of each side, in width 16 at 64x64 pixels, against float64 on the CPU."""
+    opt = options(args, 2, precision, **SMALL).replace(cuda_graphs=False)
+    exact = trainer_of(opt.replace(device=torch.device("cpu"), gpu_ids="-1", use_amp=False))
+    exact.model.double()
+    ours = trainer_of(opt)
+    for network, other in zip(ours.model.networks().values(), exact.model.networks().values(), strict=True):
+        network.load_state_dict(other.state_dict())
+    if ours.model.vgg_loss:
+        exact.model.vgg_loss.load_state_dict(ours.model.vgg_loss.state_dict())
+    kind = torch.float64 if precision == "float64" else torch.float32
+    ours.model.to(kind)
+    data = batch(opt, 2, 6)
+    styles = exact.model.mode.prior(exact.prepare(data).layout)
+    rows = []
+    for side in ("generator", "discriminator"):
+        found = []
+        for trainer, dtype in ((exact, torch.float64), (ours, kind)):
+            device = trainer.opt.device
+            drawn = styles.map(lambda value, device=device, dtype=dtype: value.to(device, dtype))
+            trainer.model.mode.prior = lambda *_, drawn=drawn: drawn
+            found.append(one_step(trainer, precision, side, {**data, "image": data["image"].to(dtype)}))
+        (losses64, gradients64), (losses, gradients) = found
+        row = {"precision": precision, "side": side,
+               "losses": {name: abs(losses[name] - value) / max(abs(value), 0.1) for name, value in losses64.items()},
+               "gradients": {name: float((gradients[name] - value).norm() / value.norm())
+                             for name, value in gradients64.items()}}
+        errors = row["losses"] | {f"gradient of net{label}": error for label, error in row["gradients"].items()}
+        print(f"{precision:<9} {side} step, relative errors: "
+              + ", ".join(f"{name} {error:.0e}" for name, error in errors.items()), flush=True)
+        rows.append(row)
+    return rows
+
+
+def check_graphs(args: argparse.Namespace) -> None:
+    """Some steps as graphs against the same steps as they are: on different layouts of one form, with two of the
+    discriminator for one of the generator, and another learning rate for the last ones."""
+    opt = options(args, 2, niter=1, niter_decay=3, **SMALL)
+    layouts = batch(opt, 2, 6)
+    batches = [BatchMaker.of(opt).tabulated({name: value.roll(5 * n, -1) for name, value in layouts.items()})
+               for n in range(14)]
+    found = []
+    for graphs in (True, False):
+        trainer = trainer_of(opt)
+        if not graphs:
+            trainer.graphs = None
+        torch.manual_seed(1)
+        for n, data in enumerate(batches):
+            prepared = trainer.prepare(data)
+            if n % 2 == 0:
+                trainer.run_generator_one_step(prepared)
+            trainer.run_discriminator_one_step(prepared)
+            if n == 8:
+                trainer.update_learning_rate(2)
+        found.append({name: loss.item() for name, loss in trainer.get_latest_losses().items()})
+    print("graphs against steps as they are, losses of the last step: "
+          + ", ".join(f"{name} {loss:.6f} {found[1][name]:.6f}" for name, loss in found[0].items()), flush=True)
+
+
+def one_step(trainer: Pix2PixTrainer, precision: str, side: str,
+             data: dict[str, Tensor]) -> tuple[dict[str, float], dict[str, Tensor]]:
+    """Losses, and the gradients of each network in a row, both float64 on the CPU."""
+    model, prepared = trainer.model, trainer.prepare(data)
+    model.zero_grad(set_to_none=True)
+    scale = 1024.0 if precision == "float16" else 1.0  # with which no gradient of this step leaves float16
+    with arithmetic(precision):
+        with trainer.autocast:
+            losses = (model.generator_losses(prepared)[0] if side == "generator"
+                      else model.discriminator_losses(prepared))
+        (sum(losses.values()) * scale).backward()
+    gradients = {label: torch.cat([parameter.grad.double().cpu().flatten() / scale for parameter in network.parameters()
+                                   if parameter.grad is not None])
+                 for label, network in model.networks().items()
+                 if any(parameter.grad is not None for parameter in network.parameters())}
+    return {name: loss.item() for name, loss in losses.items()}, gradients
+
+
+# ---- how fast ----
+
+
+def measure(args: argparse.Namespace, precision: str, size: int) -> list[dict[str, Any]]:
+    rows = []
+    opt = options(args, size, precision)
+    data = batch(opt, size, args.instances)
+    with arithmetic(precision):
+        trainer = trainer_of(opt)
+        reference = None
+        if not args.ours_alone:
+            reference = ReferenceTrainer(opt).to(memory_format=torch.channels_last)
+            reference.copy(trainer.model)
+        for case in args.what:
+            ours, plain = sides(args, case, trainer, reference, data, precision)
+            row = {"case": case, "precision": precision, "batch": size}
+            try:
+                row |= counted(args, ours)
+                runs = {"ours": ours}
+                if reference:
+                    runs |= {"plain": plain, "bare": bare_convolutions(args, reference, plain, precision, case)}
+                row |= {f"{name}_seconds": seconds for name, seconds in in_turns(args, runs).items()}
+            except torch.OutOfMemoryError:
+                row["out_of_memory"] = True
+                torch.cuda.empty_cache()
+            runs = None  # else its inputs count as memory of the next case
+            print(described(row), flush=True)
+            rows.append(row)
+    return rows
+
+
+def described(row: dict[str, Any]) -> str:
+    text = f"{row['precision']:<9}{row['case']:<20} batch {row['batch']:<3}"
+    if "out_of_memory" in row:
+        return text + " does not fit"
+    ours = row["ours_seconds"]
+    text += f" {row['batch'] / ours:9.1f} images/s {ours * 1000:8.2f} ms"
+    if "plain_seconds" in row:
+        text += f"  plain {row['plain_seconds'] / ours:5.2f}x  bare {ours / row['bare_seconds']:5.2f}x"
+    return text + f"  {row['launches']} launches {row['waits']} waits {row['peak_bytes'] / 2**30:.2f} GiB"
+
+
+Run = Callable[[], Any]
+
+
+def sides(args: argparse.Namespace, case: str, trainer: Pix2PixTrainer, reference: ReferenceTrainer | None,
+          data: dict[str, Tensor], precision: str) -> tuple[Run, Run]:
+    """What ours and the plain formulas do in a row: everything from a batch of the loader on."""
+    model = trainer.model
+    loaded = BatchMaker.of(trainer.opt).tabulated(data)
+    if args.device == "cuda":
+        loaded, data = ({name: value.pin_memory() for name, value in whole.items() if name != "path"}
+                        for whole in (loaded, data))
+    encode = case == "inference" and not args.no_vae
+
+    def synthesize() -> None:
+        model.eval()
+        with torch.no_grad(), autocast(args, precision):
+            prepared = model.prepare(loaded)
+            model.infer(prepared) if encode else model.sample(prepared)
+        model.train()
+
+    def plain_synthesis() -> None:
+        reference.eval()
+        with autocast(args, precision):
+            reference.infer(data, encode)
+        reference.train()
+
+    def plain_step() -> None:
+        step = reference.generator_step if case == "generator_step" else reference.discriminator_step
+        with autocast(args, precision):  # covers the backward pass too, which it leaves as it is
+            step(data)
+
+    if case in ("sample", "inference"):
+        return synthesize, plain_synthesis
+    step = trainer.run_generator_one_step if case == "generator_step" else trainer.run_discriminator_one_step
+    return lambda: step(loaded), plain_step
+
+
+def bare_convolutions(args: argparse.Namespace, reference: ReferenceTrainer, plain: Run, precision: str,
+                      case: str) -> Run:
+    """The convolutions and linear layers of ``plain``, forward and (in a step) backward, and nothing else; gradients of
+    the weights only for the networks that learn."""
+    dtype = {"float16": torch.float16, "bfloat16": torch.bfloat16}.get(precision, torch.float32)
+    calls = []
+
+    def record(network: nn.Module) -> Callable:
+        learning = (reference.netD,) if case == "discriminator_step" else (reference.netG, reference.netE)
+
+        def hook(module: nn.Module, inputs: tuple) -> None:
+            backward = torch.is_grad_enabled()
+            x, weight = torch.randn_like(inputs[0], dtype=dtype), module.weight.detach().to(dtype)
+            if isinstance(module, nn.Conv2d):
+                x, weight = (tensor.contiguous(memory_format=torch.channels_last) for tensor in (x, weight))
+            x.requires_grad_(backward and inputs[0].requires_grad)
+            calls.append((module, x, weight.requires_grad_(backward and network in learning)))
+
+        return hook
+
+    networks = [network for network in (reference.netG, reference.netE, reference.netD, reference.vgg) if network]
+    hooks = [layer.register_forward_pre_hook(record(network)) for network in networks for layer in network.modules()
+             if isinstance(layer, nn.Conv2d | nn.Linear)]
+    plain()
+    for hook in hooks:
+        hook.remove()
+
+    def run() -> None:
+        for module, x, weight in calls:
+            if isinstance(module, nn.Conv2d):
+                out = F.conv2d(x, weight, None, module.stride, module.padding)
+            else:
+                out = F.linear(x, weight)
+            wanted = [tensor for tensor in (x, weight) if tensor.requires_grad]
+            if wanted:
+                torch.autograd.grad(out, wanted, out.detach())
+
+    return run
+
+
+def in_turns(args: argparse.Namespace, runs: dict[str, Run]) -> dict[str, float]:
+    """The median seconds of each."""
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(3):
+        for run in runs.values():
+            run()
+    synchronize(args)
+    while max(sum(seconds) for seconds in times.values()) < args.seconds * len(runs) or len(times["ours"]) < 5:
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run()
+            synchronize(args)
+            times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(seconds) for name, seconds in times.items()}
+
+
+def synchronize(args: argparse.Namespace) -> None:
+    if args.device == "cuda":
+        torch.cuda.synchronize()
+
+
+def counted(args: argparse.Namespace, run: Run) -> dict[str, Any]:
+    """Launches, waits (and where), and the most memory allocated by one run."""
+    for _ in range(2):
+        run()
+    if args.device == "cpu":
+        return {"launches": 0, "waits": 0, "wait_places": {}, "peak_bytes": 0}
+    torch.cuda.reset_peak_memory_stats()
+    run()
+    torch.cuda.synchronize()
+    peak = torch.cuda.max_memory_allocated()
+    places = waits_of(run)
+    activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
+    with torch.profiler.profile(activities=activities, acc_events=True) as profile:
+        run()
+    launches = sum(event.name.startswith(LAUNCHES) for event in profile.events())
+    return {"launches": launches, "waits": sum(places.values()), "wait_places": places, "peak_bytes": peak}
+
+
+def waits_of(run: Run) -> dict[str, int]:
+    """Where the host waits for the device, and how often."""
+    places: dict[str, int] = {}
+
+    def note(message: Warning | str, *_: Any, **__: Any) -> None:
+        if "synchronizing CUDA operation" in str(message):
+            frames = [f"{os.path.relpath(frame.filename)}:{frame.lineno}" for frame in traceback.extract_stack()
+                      if frame.filename.startswith(os.getcwd()) and frame.filename != __file__]
+            place = frames[-1] if frames else "autograd or optimiser"
+            places[place] = places.get(place, 0) + 1
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = note
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            run()
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    return places
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,2 @@
+"""Editing pictures by their styles, for demo.py: :mod:`editing.session` is all of it but for the page; read it first.
+:mod:`editing.page` wires it to Gradio, with what :file:`stage.js` does in the browser."""

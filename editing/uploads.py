@@ -1,0 +1,75 @@
+"""Files that visitors of the demo upload: decoded by the reader of all image files, then gone."""
+import os
+import tempfile
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from data.image_files import read_image, to_ids, to_rgb
+from data.sample import SampleReader
+from data.transforms import choose_geometry
+from models.pix2pix_model import Batch
+from models.synthesis import Synthesizer
+from util.errors import UserError
+
+KINDS = ("photo", "label", "instance")
+MOST_BYTES = 16 * 2**20
+MOST_PIXELS = 2**24  # they take 50 MB while they are decoded
+MOST_LETTERS = 80  # of a name that is shown
+
+
+class Upload(NamedTuple):
+    """An image at the network's size: a photo [H, W, 3] uint8, or ids [H, W]; with its file's name and size (width,
+    height)."""
+
+    name: str
+    size: tuple[int, int]
+    pixels: np.ndarray
+
+
+def take_upload(content: bytes, name: str, kind: str, reader: SampleReader) -> Upload:
+    """Read an uploaded file.
+
+    :param name: what the visitor calls it.
+    :param kind: one of ``KINDS``.
+    :param reader: with the options of the network.
+    :raises UserError: it is too large, or no such image.
+    """
+    name = os.path.basename(name)[-MOST_LETTERS:] or "file"
+    if kind not in KINDS:
+        raise UserError(f"{name}: no upload is called {kind[:MOST_LETTERS]}")
+    if len(content) > MOST_BYTES:
+        raise UserError(f"{name}: more than {MOST_BYTES >> 20} MB; make it smaller")
+    with tempfile.NamedTemporaryFile() as file:  # for as long as it is read
+        file.write(content)
+        file.flush()
+        try:
+            image = read_image(file.name, MOST_PIXELS)
+        except UserError as error:
+            raise UserError(str(error).replace(file.name, name)) from error
+    if kind == "photo":
+        pixels = to_rgb(image, name)
+    else:
+        ids = reader.to_classes(reader.label_ids(image, name), name) if kind == "label" else to_ids(image, name)
+        pixels = ids.astype(np.int32)
+    geometry = choose_geometry(image.size, reader.opt, None, name)
+    if kind == "photo":
+        return Upload(name, image.size, np.asarray(geometry.apply(pixels, Image.Resampling.BICUBIC)))
+    return Upload(name, image.size, geometry.apply_to_ids(pixels)[0].numpy())
+
+
+def layout_of(uploads: dict[str, Upload], synthesizer: Synthesizer, with_photo: bool) -> Batch:
+    """The layout that was uploaded, with the photo or without.
+
+    :raises UserError: there is no label map, or the files differ in size.
+    """
+    files = {kind: uploads[kind] for kind in KINDS if kind in uploads and (with_photo or kind != "photo")}
+    if "label" not in files:
+        raise UserError("there is no label map: drop one first")
+    for upload in files.values():
+        if upload.size != files["label"].size:
+            raise UserError("{}: {}x{}, but its label map {} is {}x{}; bring both to one size".format(
+                upload.name, *upload.size, files["label"].name, *files["label"].size))
+    label, instance, photo = (files[kind].pixels if kind in files else None for kind in ("label", "instance", "photo"))
+    return synthesizer.layout(label, instance, photo)

@@ -1,0 +1,306 @@
+"""Which styles the pictures of test.py take: --num_samples, --styles, --truncation, --reference, --style_file, --vary.
+
+docs/styles.md says what they mean together.
+"""
+import difflib
+import functools
+import itertools
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from data import DATASETS, class_names
+from data.dataset_kind import DatasetKind
+from data.listing import find_files
+from data.sample import Files
+from models.batches import Batch
+from models.layout_styles import LayoutStyles, numpy_styles, of_posterior, style_files
+from models.networks.styles import InstancePosterior, Styles
+from models.synthesis import Synthesizer
+from options.options import Options
+from util.errors import UserError
+from util.files import read_text
+from util.seed import seed_of
+
+Which = tuple[str, int, int]  # a sample: the path of its layout, its number, and the seed of everything
+
+
+class Samples(NamedTuple):
+    """The samples of a batch of layouts, in drawing order.
+
+    :param styles: of every sample, [B, ...] each.
+    :param start: the first sample of the prior; None where ``styles`` are of the prior themselves.
+    :param saved: what --save_styles writes, of each layout; nothing without it.
+    :param varied: how many of the layouts have something that --vary names.
+    """
+
+    styles: list[Styles]
+    start: Styles | None
+    saved: list[LayoutStyles]
+    varied: int
+
+    def path(self, frames: int) -> list[Styles]:
+        """``frames`` styles from each sample to the next, both included: from the prior's first where there is
+        another, through all samples."""
+        stations = [*([] if self.start is None else [self.start]), *self.styles]
+        steps = [start.between(end, step / (frames - 1)) for start, end in itertools.pairwise(stations)
+                 for step in range(frames - 1)]
+        return [*steps, stations[-1]]
+
+
+class StyleControl:
+    """Draws the styles of layouts as the options say, in any order and in any batch: those of a sample depend on the
+    seed, the layout's name, the ids of its instances and the sample's number alone.
+
+    :raises UserError: a reference, a file of styles or a table of pairs that cannot be used.
+    """
+
+    def __init__(self, synthesizer: Synthesizer):
+        self.synthesizer, self.opt = synthesizer, synthesizer.opt
+        self.kind, self.numbers = varied_numbers(self.opt)
+        self.sources = Sources.from_options(synthesizer)
+
+    def check_layouts(self, paths: Sequence[str]) -> None:
+        """:raises UserError: --reference_map lists a layout that is not among these, of the whole data set."""
+        if self.sources and self.sources.table:
+            known = {self.sources.kind.pairing_key(path) for path in paths}
+            if unknown := sorted(self.sources.table.keys() - known):
+                raise UserError(f"--reference_map {self.opt.reference_map}: there is no layout {unknown[0]}; mend the "
+                                "name, or leave it out")
+
+    def draw(self, batch: Batch, paths: Sequence[str], seed: int) -> Samples:
+        """The samples of a batch.
+
+        :param paths: of the layouts, which name them.
+        """
+        opt, size = self.opt, batch.layout.batch_size
+        priors = [self.synthesizer.draw_styles(batch, self.synthesizer.seeds(seed, paths, sample), opt.truncation)
+                  for sample in range(opt.num_samples)]
+        own = self.synthesizer.posterior(batch) if opt.styles == "encoder" else None
+        drawn = priors if own is None else [own.remap(prior) for prior in priors]
+        known = self.sources or opt.save_styles or self.numbers
+        layouts = [LayoutStyles.of(batch.layout, row) for row in range(size)] if known else [None] * size
+        if self.sources:
+            drawn = [Styles.cat([self._given(layout, (path, sample, seed), styles[i:i + 1], prior[i:i + 1])
+                                 for i, (layout, path) in enumerate(zip(layouts, paths, strict=True))])
+                     for sample, (styles, prior) in enumerate(zip(drawn, priors, strict=True))]
+        first, *others = drawn
+        styles = [first, *(self._varied(layouts, first, other) for other in others)]
+        saved = [self._saved(layout, (path, 0, seed), row, styles, own)
+                 for row, (layout, path) in enumerate(zip(layouts, paths, strict=True))] if opt.save_styles else []
+        return Samples(styles, priors[0] if own or self.sources else None, saved,
+                       sum(bool(self._chosen(layout)) for layout in layouts))
+
+    # ---- --reference, --style_file ----
+
+    def _given(self, layout: LayoutStyles, which: Which, styles: Styles, prior: Styles) -> Styles:
+        """``styles`` of a sample of one layout, with what a reference or file gives to it."""
+        if (found := self.sources.partner(layout, which)) is None:
+            return styles
+        (_, sample, _), (source, partners) = which, found
+        if source.noise is not None and (sample == 0 or self.kind == "all"):
+            return source.give(styles, prior, partners, sample)
+        return source.give(styles, prior, partners)
+
+    # ---- --vary ----
+
+    def _chosen(self, layout: LayoutStyles | None) -> list[int]:
+        """The ids of the instances that vary; any number stands for everything."""
+        if self.kind in ("all", "global"):
+            return [0]
+        return [i for i, label in layout.instances.items() if (label if self.kind == "classes" else i) in self.numbers]
+
+    def _varied(self, layouts: Sequence[LayoutStyles | None], first: Styles, other: Styles) -> Styles:
+        """``first`` with what --vary names from ``other``."""
+        if self.kind == "all":
+            return other
+        if self.kind == "global":
+            return Styles(other.z, first.noise)
+        return Styles.cat([first[i:i + 1].exchange(other[i:i + 1], self._chosen(layout))
+                           for i, layout in enumerate(layouts)])
+
+    # ---- --save_styles ----
+
+    def _saved(self, layout: LayoutStyles, which: Which, row: int, styles: Sequence[Styles],
+               own: InstancePosterior | None) -> LayoutStyles:
+        parts = [numpy_styles(sample, row) for sample in styles]
+        arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        posterior = of_posterior(own, row) if own else {}
+        if self.sources and (found := self.sources.partner(layout, which)) and found[0].mu is not None:
+            source, partners = found
+            posterior = posterior or {name: np.zeros_like(arrays["noise"][0]) for name in ("mu", "logvar")}
+            for name, array in posterior.items():
+                array[list(partners)] = getattr(source, name)[list(partners.values())]
+        return LayoutStyles(layout.digest, layout.classes, layout.sizes, **arrays, **posterior)
+
+
+def varied_numbers(opt: Options) -> tuple[str, frozenset[int]]:
+    """What --vary says, with the ids of classes for their names.
+
+    :raises UserError: there is no such class.
+    """
+    kind, words = opt.vary
+    if kind != "classes":
+        return kind, frozenset(map(int, words))
+    names = {name.casefold(): number for number, name in class_names(opt).items()}
+    numbers = [int(word) if word.isascii() and word.isdigit() else names.get(word.casefold(), -1) for word in words]
+    for word, number in zip(words, numbers, strict=True):
+        if not 0 <= number < opt.num_classes:
+            near = [name for name in names if word.casefold() in name][:3]
+            near = near or difflib.get_close_matches(word.casefold(), names, 3)
+            hint = f"; near it: {', '.join(near)}" if near else "" if names else "; no names are known"
+            raise UserError(f"--vary classes: there is no class {word} among the {opt.num_classes}{hint}; give an id "
+                            f"0..{opt.num_classes - 1} or a name")
+    return kind, frozenset(numbers)
+
+
+class Sources:
+    """Where layouts take styles from other than their own: by name.
+
+    A layout takes from the source of its own name. Where there is none, the seed chooses one for each sample. With
+    --reference_map, only the layouts that it lists take anything, from the sources that it names.
+
+    :param names: of the sources.
+    :param load: makes the source of a name.
+    :param table: as :func:`read_table` returns it; None without.
+    """
+
+    def __init__(self, names: Sequence[str], load: Callable[[str], LayoutStyles], kind: DatasetKind,
+                 table: "Mapping[str, Pair] | None" = None):
+        self.names, self.kind, self.table = sorted(names), kind, table
+        self._known = frozenset(names)
+        self._load = functools.lru_cache(maxsize=256)(load)
+
+    @classmethod
+    def from_options(cls, synthesizer: Synthesizer) -> "Sources | None":
+        opt, kind = synthesizer.opt, DATASETS[synthesizer.opt.dataset_mode]
+        if opt.style_file:
+            paths = {kind.pairing_key(name): path for name, path in style_files(opt.style_file).items()}
+
+            def load(name: str) -> LayoutStyles:
+                return LayoutStyles.read(paths[name], opt.z_dim, opt.noise_nc)
+
+        elif opt.reference:
+            paths = reference_files(opt)
+
+            def load(name: str) -> LayoutStyles:
+                return synthesizer.reference(synthesizer.read_files(paths[name]))
+
+        else:
+            return None
+        table = read_table(opt.reference_map, paths, kind.pairing_key) if opt.reference_map else None
+        sources = cls(list(paths), load, kind, table)
+        if opt.style_file or len(paths) == 1:  # a bad one is found before the work
+            for name in sources.names if table is None else {pair.source for pair in table.values()}:
+                samples = sources._load(name).noise
+                if samples is not None and opt.vary[0] == "all" and len(samples) < opt.num_samples:
+                    raise UserError(f"--num_samples {opt.num_samples}: {paths[name]} has {len(samples)} samples; ask "
+                                    "for as many, or name with --vary what to draw anew")
+        return sources
+
+    def partner(self, layout: LayoutStyles, which: Which) -> tuple[LayoutStyles, dict[int, int]] | None:
+        """The source of a sample of a layout, and which instance takes from which; None if it has no source."""
+        path, sample, seed = which
+        key = self.kind.pairing_key(path)
+        if self.table is None:
+            number = seed_of(seed, "source", key, sample) % len(self.names)
+            source = self._load(key if key in self._known else self.names[number])
+            return source, layout.partners(source)
+        if key not in self.table:
+            return None
+        name, pairs = self.table[key]
+        source = self._load(name)
+        if pairs is None:
+            return source, layout.partners(source)
+        for ids, owner, whose in ((pairs, layout, key), (pairs.values(), source, name)):
+            if missing := sorted(set(ids) - owner.instances.keys()):
+                raise UserError(f"--reference_map: {whose} has no instance {missing[0]}; its instances are "
+                                f"{', '.join(map(str, owner.instances))}")
+        return source, pairs
+
+
+def reference_files(opt: Options) -> dict[str, Files]:
+    """Name -> files, of what --reference names: a folder laid out as the data set, a photo of the data set, or a photo
+    with its label map and perhaps its instance map.
+
+    :raises UserError: they are not there.
+    """
+    key = DATASETS[opt.dataset_mode].pairing_key
+    path, *maps = opt.reference
+    if maps:
+        return {key(path): Files(maps[0], path, *maps[1:])}
+    if os.path.isdir(path):
+        try:
+            found = find_files(opt.replace(dataroot=path, label_dir=None, image_dir=None, instance_dir=None,
+                                           needs_photos=True, cache_filelist_read=False, cache_filelist_write=False))
+        except UserError as error:
+            raise UserError(f"--reference {path}: {error}") from error
+        return {key(files.label): files for files in found}
+    if not os.path.isfile(path):
+        raise UserError(f"--reference {path}: no such file or folder; name a photo, or a folder laid out as "
+                        "--dataroot")
+    for phase in ("test", "train"):
+        try:
+            found = find_files(opt.replace(phase=phase, needs_photos=True, cache_filelist_write=False))
+        except UserError:  # the data set has no such split, or no photos in it
+            continue
+        for files in found:
+            if files.photo and os.path.samefile(files.photo, path):
+                return {key(path): files}
+    raise UserError(f"--reference {path}: is no photo of the data set in --dataroot; give its label map too, as in "
+                    "--reference PHOTO LABEL [INSTANCE]")
+
+
+def source_files(opt: Options) -> list[str]:
+    """All files that styles are taken from, and the table of pairs.
+
+    :raises UserError: they are not there.
+    """
+    paths = list(style_files(opt.style_file).values()) if opt.style_file else []
+    if opt.reference:
+        paths = [path for files in reference_files(opt).values() for path in files if path]
+    paths += [opt.reference_map] if opt.reference_map else []
+    if missing := [path for path in paths if not os.path.isfile(path)]:
+        raise UserError(f"{missing[0]}: no such file; name one that styles can be taken from")
+    return paths
+
+
+class Pair(NamedTuple):
+    """An entry of --reference_map: the source of a layout, and instance there -> instance here; None: by class."""
+
+    source: str
+    instances: dict[int, int] | None
+
+    @classmethod
+    def read(cls, entry: Any, key: Callable[[str], str]) -> "Pair":
+        """:raises ValueError: or another error: it is of another form."""
+        if isinstance(entry, str):
+            return cls(key(entry), None)
+        if unknown := entry.keys() - {"source", "instances"}:
+            raise ValueError(f"unknown key {min(unknown)}")
+        pairs = entry.get("instances")
+        return cls(key(entry["source"]),
+                   None if pairs is None else {int(own): int(there) for own, there in pairs.items()})
+
+
+def read_table(path: str, names: Mapping[str, Any], key: Callable[[str], str]) -> dict[str, Pair]:
+    """--reference_map: JSON, ``{"layout": "source"}`` or ``{"layout": {"source": "name", "instances": {"3": 7}}}``.
+
+    :param names: of the sources that there are.
+    :param key: from a file name to what identifies a layout.
+    :raises UserError: it is of another form, or names a source that is not there.
+    """
+    try:
+        content = json.loads(read_text(path, "--reference_map", "name a JSON file"))
+        table = {key(layout): Pair.read(entry, key) for layout, entry in content.items()}
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
+        raise UserError(f'--reference_map {path}: is not of the form {{"layout": "source"}} or {{"layout": {{"source": '
+                        f'"name", "instances": {{"3": 7}}}}}} ({type(error).__name__}: {error}); mend it') from error
+    for layout, pair in table.items():
+        if pair.source not in names:
+            raise UserError(f"--reference_map {path}: {layout} takes from {pair.source}, which is none of the sources "
+                            f"({', '.join(sorted(names)[:3])}, …); mend the name")
+    return table

@@ -1,0 +1,264 @@
+"""Web pages: what they contain, and how they behave in a browser."""
+import base64
+import json
+import re
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data import class_colors, class_names
+from tests.browser import chromium, resize
+from tests.data_helpers import options
+from tests.worlds import CLASSES, NETWORK, SIZE, build_model, draw_world, succeed
+from trainers.visualizer import Series, duration
+from util.html import Page, Picture, Regions
+from util.palette import label_palette
+
+NASTY = "a \"b\" 'c' #1 50% ?x=1&amp; <script>pwned=1<"  # name of a file, less its suffix
+TAGS = "</script><script>pwned=1</script><img src=x onerror='pwned=1'>"  # for texts
+
+
+# ---- what pages contain ----
+
+def unpack(regions):
+    numbers = np.frombuffer(zlib.decompress(base64.b64decode(regions.numbers)), "<u4")
+    return numbers.reshape(regions.height, regions.width)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 5), (40, 30)])
+@pytest.mark.parametrize("instances", [1, 4, 700])
+def test_regions_are_the_distinct_pairs(shape, instances):
+    random = np.random.default_rng(0)
+    label, instance = random.integers(0, 9, shape).astype(np.uint8), random.integers(0, instances, shape)
+    regions = Regions.of(label, instance.astype(np.int32))
+    assert Regions.parse(regions.text()) == regions
+    pairs = {(int(a), int(b)) for a, b in zip(label.flat, instance.flat, strict=True)}
+    assert regions.members == sorted(pairs) and (regions.height, regions.width) == shape
+    members = np.array(regions.members)[unpack(regions)]
+    assert np.array_equal(members[..., 0], label) and np.array_equal(members[..., 1], instance)
+
+
+@pytest.mark.parametrize("text", [None, "", "[]", "{}", "5", "[1, 2, [[3]], 4]", "[" * 10**5, "[1, 2, [[1, null]], 4]"])
+def test_a_comment_of_another_kind_is_no_regions(text):
+    assert Regions.parse(text) is None
+
+
+def test_many_rows_are_spread_over_files(tmp_path):
+    def save(count):
+        page = Page("rows", 100)
+        page.add_text("only at the beginning")
+        for n in range(count):
+            page.add_row(f"row {n}", [Picture(f"{n}.png", "picture")])
+        page.save(str(tmp_path / "my page.html"))
+        return {path.name: path.read_text() for path in tmp_path.iterdir()}
+
+    (tmp_path / "my page_notes.html").write_text("somebody's")
+    files = save(101)
+    assert files.keys() == {"my page.html", "my page_2.html", "my page_3.html", "my page_notes.html"}
+    found = [re.findall(r"<h2>(row \d+)</h2>", files[name]) for name in sorted(files)[:3]]
+    assert [row for rows in found for row in rows] == [f"row {n}" for n in range(101)]
+    assert [len(rows) for rows in found] == [50, 50, 1]
+    assert [text.count("only at the beginning") for text in files.values()].count(1) == 1
+    assert 'href="my%20page_2.html"' in files["my page.html"]
+    assert 'href="my%20page_2.html"' in files["my page_3.html"] and "my%20page_4" not in str(files)
+    assert "1: row 0 … row 49" in files["my page_3.html"]
+    assert save(3).keys() == {"my page.html", "my page_notes.html"}  # what is left over would be stale
+    assert "<nav" not in save(3)["my page.html"]
+
+
+def test_legend_names_the_classes_that_rows_show(tmp_path):
+    colors = np.arange(12, dtype=np.uint8).reshape(4, 3)
+    page = Page("legend", 100, {1: TAGS}, colors)
+    page.add_row("row", [Picture("0.png", "layout")], Regions.of(np.array([[1, 3]]), np.zeros((1, 2), int)))
+    page.save(str(tmp_path / "index.html"))
+    text = (tmp_path / "index.html").read_text()
+    legend = re.search("<ul.*?</ul>", text)[0]
+    assert re.findall(r'#(\w{6})[^>]*></i>([^<]+)</li>', legend) == [
+        ("030405", TAGS.replace("<", "&lt;").replace(">", "&gt;")), ("090a0b", "class 3")]
+    assert json.loads(re.search('data-members="([^"]+)"', text)[1]) == [[1, 0], [3, 0]]
+
+
+def test_layouts_have_the_colours_of_the_data_set(tmp_path):
+    opt = options("custom", tmp_path, "test", label_nc=4)
+    assert np.array_equal(class_colors(opt), label_palette(4)) and not class_names(opt)
+    (tmp_path / "classes.txt").write_text("1 2 3 0 sky\n4 5 6 2 tree\n7 8 9 2 tree\n9 9 9 255 void\n8 8 8 77 other\n")
+    table = tmp_path / "table.txt"
+    table.write_text("20 30 40 2 bush\n")
+    expected = label_palette(5).copy()
+    expected[[0, 2]] = (1, 2, 3), (4, 5, 6)  # the first of several
+    assert np.array_equal(class_colors(opt), expected[:4])
+    opt = opt.replace(label_colors=str(table), contain_dontcare_label=True)
+    expected[[2, 4]] = (20, 30, 40), (9, 9, 9)
+    assert np.array_equal(class_colors(opt), expected) and class_names(opt)[2] == "bush"
+
+
+@pytest.mark.parametrize("count", [1, 7, 200, 333, 5000])
+def test_series_are_means_of_what_came_together(count):
+    series = Series()
+    values = np.random.default_rng(0).random(count)
+    for x, y in enumerate(values):
+        series.add(float(x), float(y))
+    points = np.array(series.points())
+    each = 1
+    while count // each >= 200:
+        each *= 2
+    assert len(points) == -(-count // each) <= 200
+    expected = [values[start:start + each].mean() for start in range(0, count, each)]
+    assert points[:, 1] == pytest.approx(expected)
+    expected = [np.arange(count)[start:start + each].mean() for start in range(0, count, each)]
+    assert points[:, 0] == pytest.approx(expected)
+
+
+def test_durations():
+    assert [duration(seconds) for seconds in (0, 29, 100, 3600, 3661, 90000, 9 * 86400)] == [
+        "a minute", "a minute", "2 min", "1 h", "1 h 1 min", "1 d 1 h", "9 d"]
+
+
+@pytest.mark.parametrize("mode, known", [
+    ("ade20k", {0: "other", 13: "person", 21: "car", 150: "flag"}),
+    ("coco", {0: "person", 90: "hair brush", 91: "banner", 181: "wood", 182: "don't care"}),
+])
+def test_classes_have_names(tmp_path, mode, known):
+    opt = options(mode, tmp_path, "test")
+    names = class_names(opt)
+    assert names | known == names and sorted(names) == list(range(opt.num_classes))
+    assert len(set(names.values())) == len(names)
+
+
+# ---- in a browser ----
+
+def at(browser, element, x, y):
+    """Point at a place in an element: x and y from 0 to 1."""
+    from selenium.webdriver import ActionChains
+
+    width, height = element.size["width"], element.size["height"]
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
+    ActionChains(browser).move_to_element_with_offset(
+        element, round((x - 0.5) * width), round((y - 0.5) * height)).perform()
+
+
+def wait(browser, script, *args):
+    """What a script returns, as soon as that is true."""
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    return WebDriverWait(browser, 20, 0.05).until(lambda _: browser.execute_script(f"return {script}", *args))
+
+
+def select(browser, selector):
+    return browser.find_elements("css selector", selector)
+
+
+OUTLINES = """[...arguments[0].querySelectorAll('.outline')].map((drawing) => {
+    const {x, y, width, height} = drawing.lastChild.getBBox();
+    return [x, y, x + width, y + height];
+})"""
+
+
+def test_results_page_in_a_browser(tmp_path, run):
+    world = draw_world(tmp_path / "world")
+    for kind in ("label", "inst", "img"):
+        (world / f"val_{kind}" / "p0.png").rename(world / f"val_{kind}" / f"{NASTY}.png")
+    (world / "classes.txt").write_text("".join(f"{n} 9 9 {n} {TAGS} {n}\n" for n in range(CLASSES)))
+    build_model("--checkpoints_dir", tmp_path, "--name", "exp").save("latest")
+    args = [*NETWORK, "--dataroot", world, "--name", "exp", "--checkpoints_dir", tmp_path]
+    with chromium() as browser:
+        for _ in range(2):  # of a run that went on, the page is the same
+            succeed(run("test.py", *args, "--results_dir", tmp_path, "--num_samples", 2, "--interpolate", 3))
+        browser.get((tmp_path / "exp" / "test_latest" / "index.html").as_uri())
+        rows = select(browser, ".row")
+        row = next(row for row in rows if row.find_element("css selector", "h2").text == NASTY)
+        pictures = row.find_elements("css selector", "figure:not(.wide) img")  # layout, samples, animation
+        assert len(rows) == 3 and len(pictures) == 4
+        for picture in select(browser, ".row img"):
+            at(browser, picture, 0.5, 0.5)
+            width = wait(browser, "arguments[0].complete && arguments[0].naturalWidth", picture)
+            assert width == SIZE if picture in select(browser, "figure:not(.wide) img") else width > SIZE
+
+        # a block of the second row and third column, pointed at in the last picture
+        instance = np.asarray(Image.open(world / "val_inst" / f"{NASTY}.png")).astype(int)
+        chosen = instance[12, 20]
+        at(browser, pictures[-1], 20.5 / SIZE, 12.5 / SIZE)
+        y, x = np.nonzero(instance == chosen)
+        box = [x.min(), y.min(), x.max() + 1, y.max() + 1]
+        assert wait(browser, OUTLINES, row) == [box] * 4
+        tip = select(browser, ".tip")[0].text
+        assert tip == f"{TAGS} {chosen % CLASSES} · instance {chosen}"
+        at(browser, select(browser, "h1")[0], 0.5, 0.5)
+        assert wait(browser, "document.querySelector('.tip').hidden")
+        assert browser.execute_script(f"return {OUTLINES}", row) == [[0, 0, 0, 0]] * 4
+
+        # a class: all of its pixels, in all rows
+        entry = select(browser, ".legend li")[1]
+        label = int(entry.get_attribute("data-class"))
+        at(browser, entry, 0.5, 0.5)
+        y, x = np.nonzero(instance % CLASSES == label)
+        box = [x.min(), y.min(), x.max() + 1, y.max() + 1]
+        wait(browser, "document.querySelectorAll('.outline').length === 12")
+        assert browser.execute_script(f"return {OUTLINES}", row) == [box] * 4
+
+        # at full size, and on to the next
+        pictures[0].click()
+        viewed = select(browser, ".viewer img")[0]
+        wait(browser, "arguments[0].closest('dialog').open && arguments[0].width === 4 * arguments[0].naturalWidth",
+             viewed)
+        caption = ".viewer figcaption"
+        assert select(browser, caption)[0].text == f"{NASTY} · input label · {SIZE}×{SIZE}"
+        at(browser, viewed, 20.5 / SIZE, 12.5 / SIZE)
+        assert wait(browser, "document.querySelector('.viewer .outline path')?.getAttribute('d')")
+        select(browser, ".viewer .next")[0].click()
+        wait(browser, "arguments[0].src === arguments[1]", viewed, pictures[1].get_attribute("src"))
+        select(browser, ".viewer .close")[0].click()
+        wait(browser, "!document.querySelector('.viewer').open")
+
+        assert browser.execute_script("return window.pwned") is None
+
+
+def test_paging_laziness_and_sizes_in_a_browser(tmp_path):
+    for name in "first", "last":
+        Image.new("RGB", (64, 32)).save(tmp_path / f"{name}.png")
+    page = Page("many", 200)
+    for n in range(120):
+        pictures = [Picture("last.png" if n % 50 == 49 else "first.png", f"{k}") for k in range(3)]
+        page.add_row(f"row {n}", pictures, Regions.of(*np.zeros((2, 32, 64), int)))
+    page.save(str(tmp_path / "index.html"))
+    with chromium() as browser:
+        browser.get((tmp_path / "index.html").as_uri())
+        first, *_, last = select(browser, ".row img")
+        wait(browser, "arguments[0].naturalWidth === 64", first)
+        assert not browser.execute_script("return arguments[0].complete", last)  # not before it is near
+        at(browser, last, 0.5, 0.5)
+        wait(browser, "arguments[0].naturalWidth === 64", last)
+
+        heading = "document.querySelector('.row h2').textContent"
+        select(browser, "nav a[rel=next]")[0].click()
+        wait(browser, f"{heading} === 'row 50'")
+        browser.execute_script("const pages = document.querySelector('nav select'); pages.selectedIndex = 2;"
+                               "pages.dispatchEvent(new Event('change'))")
+        wait(browser, f"{heading} === 'row 100'")
+        assert len(select(browser, ".row")) == 20 and not select(browser, "nav a[rel=next]")
+        select(browser, "nav a[rel=prev]")[0].click()
+        wait(browser, f"{heading} === 'row 50'")
+
+        back = "return getComputedStyle(document.body).backgroundColor"
+        shades = []
+        for dark in (False, True):
+            for width in (390, 1200):
+                resize(browser, width, dark=dark)
+                wait(browser, "innerWidth === arguments[0]", width)
+                assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+            shades.append(sum(map(int, re.findall(r"\d+", browser.execute_script(back)))))
+        assert shades[0] > 600 and shades[1] < 100
+
+        page = Page("training", 200, refresh=1)
+        for marked in (True, False):
+            page.add_curve("curve", "epoch", [(1, 5.0), (2, 3.0), (3, 4.0)], marked)
+        page.save(str(tmp_path / "training.html"))
+        browser.get((tmp_path / "training.html").as_uri())
+        browser.execute_script("window.before = true")
+        wait(browser, "window.before === undefined && document.readyState === 'complete'")
+        curves = select(browser, ".curve")
+        assert len(curves) == 2 and curves[0].location["y"] == curves[1].location["y"]
+        lines = select(browser, "polyline")
+        assert lines[0].size["height"] > 40 and lines[0].size == lines[1].size
