@@ -219,7 +219,7 @@ def measure(args: argparse.Namespace, precision: str, size: int) -> list[dict[st
                 if reference:
                     runs |= {"plain": plain, "bare": bare_convolutions(args, reference, plain, precision, case)}
                 row |= {f"{name}_seconds": seconds for name, seconds in in_turns(args, runs).items()}
-            except torch.OutOfMemoryError:
+            except torch.cuda.OutOfMemoryError:
                 row["out_of_memory"] = True
                 torch.cuda.empty_cache()
             runs = None  # else its inputs count as memory of the next case
