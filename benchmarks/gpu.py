@@ -31,8 +31,8 @@ from models.batches import BatchMaker
 from options import Options, TrainOptions
 from tests.reference import ReferenceTrainer
 from trainers.pix2pix_trainer import Pix2PixTrainer
-from util.arguments import ArgumentParser
-from util.errors import UserError, command
+from util.arguments import ArgumentParser, integer
+from util.errors import command
 from util.files import check_writable, write_atomically
 
 SMALL = {"ngf": 16, "ndf": 16, "crop_size": 64, "aspect_ratio": 1.0}  # of the checks
@@ -46,14 +46,14 @@ LAUNCHES = ("cudaLaunchKernel", "cuLaunchKernel", "cudaGraphLaunch", "cudaMemcpy
 def parse() -> argparse.Namespace:
     parser = ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset_mode", default="ade20k", choices=DATASETS, help="whose published size")
-    parser.add_argument("--batch", type=int, nargs="+", default=[1, 8, 32], help="pictures per batch (default 1 8 32)")
+    parser.add_argument("--batch", type=integer(1), nargs="+", default=[1, 8, 32], help="pictures (default 1 8 32)")
     parser.add_argument("--precision", nargs="+", default=PRECISIONS, choices=PRECISIONS, help="default: all")
     parser.add_argument("--what", nargs="+", default=CASES, choices=CASES, help="what to measure (default: all)")
     parser.add_argument("--no_vae", action="store_true", help="without the encoder")
     parser.add_argument("--norm_mode", default="inade", choices=("inade", "spade"), help="default inade")
-    parser.add_argument("--instances", type=int, default=20, help="instances per picture (default 20)")
-    parser.add_argument("--ngf", type=int, default=64, help="first width of all networks (default 64, as published)")
-    parser.add_argument("--crop_size", type=int, help="pixels (default: as published)")
+    parser.add_argument("--instances", type=integer(1), default=20, help="instances per picture (default 20)")
+    parser.add_argument("--ngf", type=integer(1), default=64, help="first width of all networks (default 64)")
+    parser.add_argument("--crop_size", type=integer(1), help="pixels (default: as published)")
     parser.add_argument("--seconds", type=float, default=0.5, help="of measuring each side of a row (default 0.5)")
     parser.add_argument("--ours_alone", action="store_true",
                         help="neither plain formulas nor bare convolutions, whose networks count as memory otherwise")
@@ -62,10 +62,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
     parser.add_argument("--json", metavar="FILE", help="also write the figures there")
     args = parser.parse_args()
-    for name in ("batch", "instances", "ngf", "crop_size"):
-        values = getattr(args, name)
-        if values is not None and min(values if isinstance(values, list) else [values]) < 1:
-            raise UserError(f"--{name}: must be at least 1")
     if args.json:
         check_writable(args.json)
     return args

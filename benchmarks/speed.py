@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from options import Options, TrainOptions
 from tests.reference import ReferenceTrainer
 from trainers.pix2pix_trainer import Pix2PixTrainer
-from util.arguments import ArgumentParser
+from util.arguments import ArgumentParser, integer
 from util.checkpoints import save_tensors
 from util.errors import UserError, command
 from util.files import check_writable, write_atomically
@@ -38,14 +38,14 @@ CASES = ("encoder", "generator", "inference", "generator_step", "discriminator_s
 def parse() -> argparse.Namespace:
     parser = ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset_mode", default="ade20k", choices=DATASETS, help="whose published size")
-    parser.add_argument("--instances", type=int, nargs="+", default=[20], help="instances per picture")
-    parser.add_argument("--classes", type=int, nargs="+", help="classes (default: the data set's)")
+    parser.add_argument("--instances", type=integer(1), nargs="+", default=[20], help="instances per picture")
+    parser.add_argument("--classes", type=integer(1), nargs="+", help="classes (default: the data set's)")
     parser.add_argument("--what", nargs="+", default=CASES, choices=CASES, help="what to measure (default: all)")
-    parser.add_argument("--batch", type=int, default=1, help="pictures per batch (default 1)")
-    parser.add_argument("--ngf", type=int, default=64, help="first width of all networks (default 64, as published)")
-    parser.add_argument("--crop_size", type=int, help="pixels (default: as published)")
-    parser.add_argument("--repeats", type=int, default=3, help="runs of each side, after one to warm up (default 3)")
-    parser.add_argument("--threads", type=int, default=1, help="threads (default 1; 0: all cores)")
+    parser.add_argument("--batch", type=integer(1), default=1, help="pictures per batch (default 1)")
+    parser.add_argument("--ngf", type=integer(1), default=64, help="first width of all networks (default 64)")
+    parser.add_argument("--crop_size", type=integer(1), help="pixels (default: as published)")
+    parser.add_argument("--repeats", type=integer(1), default=3, help="runs of each side after one more (default 3)")
+    parser.add_argument("--threads", type=integer(0), default=1, help="threads (default 1; 0: all cores)")
     parser.add_argument("--keep_freed_memory", action="store_true",
                         help="do what train.py and test.py do for both sides, see util/memory.py")
     parser.add_argument("--use_amp", action="store_true", help="this project's steps in mixed precision")
@@ -53,12 +53,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--json", metavar="FILE", help="also write the figures there")
     parser.add_argument("--memory_of", choices=("reference", "ours"), help=argparse.SUPPRESS)
     args = parser.parse_args()
-    for name in ("instances", "classes", "batch", "ngf", "crop_size", "repeats"):
-        values = getattr(args, name)
-        if values is not None and min(values if isinstance(values, list) else [values]) < 1:
-            raise UserError(f"--{name}: must be at least 1")
-    if args.threads < 0:
-        raise UserError(f"--threads {args.threads}: must be at least 1, or 0 for all cores")
     args.threads = args.threads or os.cpu_count()
     if args.json:
         check_writable(args.json)

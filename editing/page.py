@@ -17,7 +17,7 @@ from data.sample import SampleReader
 from editing.limits import LimitedRequests
 from editing.session import THUMBNAIL, WHOLE, Canvas, Editor, Session
 from editing.uploads import KINDS, MOST_BYTES, Upload, layout_of, take_upload
-from models.pix2pix_model import Batch
+from models.batches import Batch
 from util.errors import UserError
 from util.images import to_pictures
 from util.palette import label_palette

@@ -17,9 +17,9 @@ from torch import Tensor
 from data import class_colors, collate
 from data.instance_maps import main_classes
 from editing.uploads import Upload
+from models.batches import Batch
 from models.layout_styles import LayoutStyles, numpy_styles
 from models.networks.styles import Styles
-from models.pix2pix_model import Batch
 from models.synthesis import Synthesizer
 from util.errors import UserError
 

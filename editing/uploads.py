@@ -9,7 +9,7 @@ from PIL import Image
 from data.image_files import read_image, to_ids, to_rgb
 from data.sample import SampleReader
 from data.transforms import choose_geometry
-from models.pix2pix_model import Batch
+from models.batches import Batch
 from models.synthesis import Synthesizer
 from util.errors import UserError
 
