@@ -7,8 +7,10 @@
 First, losses and gradients in every precision are compared with float64 on the CPU. Then every row is measured: images
 per second of this project, of the plain formulas (``tests/reference.py``) and of the bare convolutions of the same
 networks (dense, channels-last, nothing else), in one process and in turns; how many kernels are launched; how often the
-host waits for the device; and the most memory allocated. Plain formulas and bare convolutions have the same precision.
-Batches are as the loader's workers hand them over: pinned, with the tables of their layouts.
+host waits for the device; and the most memory allocated by a run, and reserved, which graphs keep too. Plain formulas
+and bare convolutions have the same precision. Batches are as the loader's workers hand them over: pinned, with the
+tables of their layouts. ``training`` is both steps in turn, fed by the loader from files of an example world, against
+the same on a batch that is there already.
 """
 import argparse
 import contextlib
@@ -16,18 +18,22 @@ import json
 import os
 import platform
 import statistics
+import tempfile
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from benchmarks.loader import draw_world
 from benchmarks.speed import DATASETS, batch, random_vgg
+from data import create_dataloader
 from models.batches import BatchMaker
+from models.synthesis import Synthesizer
 from options import Options, TrainOptions
 from tests.reference import ReferenceTrainer
 from trainers.pix2pix_trainer import Pix2PixTrainer
@@ -36,7 +42,7 @@ from util.errors import command
 from util.files import check_writable, write_atomically
 
 SMALL = {"ngf": 16, "ndf": 16, "crop_size": 64, "aspect_ratio": 1.0}  # of the checks
-CASES = ("sample", "inference", "generator_step", "discriminator_step")
+CASES = ("sample", "inference", "generator_step", "discriminator_step", "training")
 PRECISIONS = ("float32", "tf32", "float16", "bfloat16")  # of convolutions and products; the last two by autocast
 HALF = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 # how the profiler's names of what launches something on the device begin
@@ -48,8 +54,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--dataset_mode", default="ade20k", choices=DATASETS, help="whose published size")
     parser.add_argument("--batch", type=integer(1), nargs="+", default=[1, 8, 32], help="pictures (default 1 8 32)")
     parser.add_argument("--precision", nargs="+", default=PRECISIONS, choices=PRECISIONS, help="default: all")
-    parser.add_argument("--what", nargs="+", default=CASES, choices=CASES, help="what to measure (default: all)")
-    parser.add_argument("--no_vae", action="store_true", help="without the encoder")
+    parser.add_argument("--what", nargs="*", default=CASES, choices=CASES,
+                        help="what to measure (default: all); nothing after it: only the errors are printed")
+    parser.add_argument("--encoder", nargs="+", default=["on"], choices=("on", "off"),
+                        help="with (--use_vae) or without, or both in turn (default: on)")
     parser.add_argument("--norm_mode", default="inade", choices=("inade", "spade"), help="default inade")
     parser.add_argument("--instances", type=integer(1), default=20, help="instances per picture (default 20)")
     parser.add_argument("--ngf", type=integer(1), default=64, help="first width of all networks (default 64)")
@@ -58,7 +66,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--ours_alone", action="store_true",
                         help="neither plain formulas nor bare convolutions, whose networks count as memory otherwise")
     parser.add_argument("--cudnn_benchmark", action="store_true", help="let cuDNN choose its algorithms by trying them")
-    parser.add_argument("--cuda_graphs", action="store_true", help="this project's steps as CUDA graphs")
+    parser.add_argument("--cuda_graphs", action="store_true", help="this project's steps and pictures as CUDA graphs")
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
     parser.add_argument("--json", metavar="FILE", help="also write the figures there")
     args = parser.parse_args()
@@ -78,17 +86,19 @@ def main() -> None:
     errors = [row for precision in ("float64", *args.precision) for row in check(args, precision)]
     if args.cuda_graphs:
         check_graphs(args)
-    rows = [row for precision in args.precision for size in args.batch for row in measure(args, precision, size)]
+    rows = [row for encoder in args.encoder for precision in args.precision for size in args.batch
+            for row in measure(args, precision, size, encoder == "on")]
     if args.json:
         write_atomically(args.json, json.dumps({"about": about, "errors": errors, "rows": rows}, indent=1) + "\n")
 
 
-def options(args: argparse.Namespace, size: int, precision: str = "float32", **changes: Any) -> Options:
+def options(args: argparse.Namespace, size: int, precision: str = "float32", encoder: bool = True,
+            **changes: Any) -> Options:
     given = {"dataset_mode": args.dataset_mode, "norm_mode": args.norm_mode, "ngf": args.ngf, "ndf": args.ngf,
              "batchSize": size, "gpu_ids": 0 if args.device == "cuda" else -1, "vgg_weights": random_vgg(),
              "crop_size": args.crop_size, "amp_dtype": precision if precision in HALF else None, **changes}
     line = [f"--{name}={value}" for name, value in given.items() if value is not None]
-    line += [f"--{name}" for name, on in {"use_vae": not args.no_vae, "use_amp": precision in HALF,
+    line += [f"--{name}" for name, on in {"use_vae": encoder, "use_amp": precision in HALF,
                                           "cuda_graphs": args.cuda_graphs}.items() if on]
     return TrainOptions().parse(line)
 
@@ -118,10 +128,11 @@ def trainer_of(opt: Options) -> Pix2PixTrainer:
 
 def check(args: argparse.Namespace, precision: str) -> list[dict[str, Any]]:
     """Losses and gradients of one step of each side, in width 16 at 64x64 pixels, against float64 on the CPU."""
-    opt = options(args, 2, precision, **SMALL).replace(cuda_graphs=False)
-    exact = trainer_of(opt.replace(device=torch.device("cpu"), gpu_ids="-1", use_amp=False))
+    opt = options(args, 2, **SMALL).replace(cuda_graphs=False)
+    exact = trainer_of(opt.replace(device=torch.device("cpu"), gpu_ids="-1"))
     exact.model.double()
     ours = trainer_of(opt)
+    ours.autocast = autocast(args, precision)
     for network, other in zip(ours.model.networks().values(), exact.model.networks().values(), strict=True):
         network.load_state_dict(other.state_dict())
     if ours.model.vgg_loss:
@@ -196,9 +207,11 @@ def one_step(trainer: Pix2PixTrainer, precision: str, side: str,
 # ---- how fast ----
 
 
-def measure(args: argparse.Namespace, precision: str, size: int) -> list[dict[str, Any]]:
+def measure(args: argparse.Namespace, precision: str, size: int, encoder: bool) -> list[dict[str, Any]]:
     rows = []
-    opt = options(args, size, precision)
+    if not args.what:
+        return rows
+    opt = options(args, size, precision, encoder)
     data = batch(opt, size, args.instances)
     with arithmetic(precision):
         trainer = trainer_of(opt)
@@ -207,32 +220,42 @@ def measure(args: argparse.Namespace, precision: str, size: int) -> list[dict[st
             reference = ReferenceTrainer(opt).to(memory_format=torch.channels_last)
             reference.copy(trainer.model)
         for case in args.what:
-            ours, plain = sides(args, case, trainer, reference, data, precision)
-            row = {"case": case, "precision": precision, "batch": size}
+            row = {"case": case, "precision": precision, "batch": size, "encoder": encoder}
             try:
-                row |= counted(args, ours)
-                runs = {"ours": ours}
-                if reference:
-                    runs |= {"plain": plain, "bare": bare_convolutions(args, reference, plain, precision, case)}
-                row |= {f"{name}_seconds": seconds for name, seconds in in_turns(args, runs).items()}
+                if case == "training":
+                    row |= fed(args, precision, size, encoder)
+                else:
+                    row |= compared(args, case, trainer, reference, data, precision)
             except torch.cuda.OutOfMemoryError:
                 row["out_of_memory"] = True
                 torch.cuda.empty_cache()
-            runs = None  # else its inputs count as memory of the next case
             print(described(row), flush=True)
             rows.append(row)
     return rows
 
 
+def compared(args: argparse.Namespace, case: str, trainer: Pix2PixTrainer, reference: ReferenceTrainer | None,
+             data: dict[str, Tensor], precision: str) -> dict[str, Any]:
+    """What ours launches and needs, and the seconds of all sides."""
+    ours, plain = sides(args, case, trainer, reference, data, precision)
+    row, runs = counted(args, ours), {"ours": ours}
+    if reference:
+        runs |= {"plain": plain, "bare": bare_convolutions(args, reference, plain, precision, case)}
+    return row | {f"{name}_seconds": seconds for name, seconds in in_turns(args, runs).items()}
+
+
 def described(row: dict[str, Any]) -> str:
-    text = f"{row['precision']:<9}{row['case']:<20} batch {row['batch']:<3}"
+    text = f"{row['precision']:<9}{row['case']:<20} batch {row['batch']:<3}{'' if row['encoder'] else ' no encoder'}"
     if "out_of_memory" in row:
         return text + " does not fit"
     ours = row["ours_seconds"]
     text += f" {row['batch'] / ours:9.1f} images/s {ours * 1000:8.2f} ms"
     if "plain_seconds" in row:
         text += f"  plain {row['plain_seconds'] / ours:5.2f}x  bare {ours / row['bare_seconds']:5.2f}x"
-    return text + f"  {row['launches']} launches {row['waits']} waits {row['peak_bytes'] / 2**30:.2f} GiB"
+    if "ready_seconds" in row:
+        return text + f"  {row['workers']} workers, {row['ready_seconds'] / ours:.2f} times as fast as without loading"
+    text += f"  {row['launches']} launches {row['waits']} waits {row['peak_bytes'] / 2**30:.2f} GiB"
+    return text + f" ({row['reserved_bytes'] / 2**30:.2f} reserved)"
 
 
 Run = Callable[[], Any]
@@ -241,18 +264,16 @@ Run = Callable[[], Any]
 def sides(args: argparse.Namespace, case: str, trainer: Pix2PixTrainer, reference: ReferenceTrainer | None,
           data: dict[str, Tensor], precision: str) -> tuple[Run, Run]:
     """What ours and the plain formulas do in a row: everything from a batch of the loader on."""
-    model = trainer.model
+    model, synthesizer = trainer.model, Synthesizer(trainer.model)
     loaded = BatchMaker.of(trainer.opt).tabulated(data)
     if args.device == "cuda":
         loaded, data = ({name: value.pin_memory() for name, value in whole.items() if name != "path"}
                         for whole in (loaded, data))
-    encode = case == "inference" and not args.no_vae
+    encode = case == "inference" and trainer.opt.use_vae
 
     def synthesize() -> None:
-        model.eval()
-        with torch.no_grad(), autocast(args, precision):
-            prepared = model.prepare(loaded)
-            model.infer(prepared) if encode else model.sample(prepared)
+        prepared = model.prepare(loaded)
+        synthesizer.images(prepared, synthesizer.encode_styles(prepared) if encode else None)
         model.train()
 
     def plain_synthesis() -> None:
@@ -270,6 +291,36 @@ def sides(args: argparse.Namespace, case: str, trainer: Pix2PixTrainer, referenc
         return synthesize, plain_synthesis
     step = trainer.run_generator_one_step if case == "generator_step" else trainer.run_discriminator_one_step
     return lambda: step(loaded), plain_step
+
+
+def fed(args: argparse.Namespace, precision: str, size: int, encoder: bool) -> dict[str, Any]:
+    """Seconds of an iteration of training with the loader and without."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = draw_world(folder, 4 * max(size, 4))
+        side = args.crop_size or 256
+        opt = options(args, size, precision, encoder, dataset_mode="custom", dataroot=root, label_nc=150,
+                      crop_size=side, load_size=side).replace(contain_dontcare_label=True)
+        trainer, loader = trainer_of(opt), create_dataloader(opt, BatchMaker.of(opt).tabulated)
+
+        def iterations(batches: Iterable[dict[str, Any]]) -> float:
+            """Seconds of one."""
+            start = time.perf_counter()
+            for count, data in enumerate(batches, 1):  # noqa: B007
+                prepared = trainer.prepare(data)
+                trainer.run_generator_one_step(prepared)
+                trainer.run_discriminator_one_step(prepared)
+            synchronize(args)
+            return (time.perf_counter() - start) / count
+
+        with contextlib.closing(loader):
+            for ready in loader:  # noqa: B007
+                pass
+            seconds: dict[str, list[float]] = {"ours_seconds": [], "ready_seconds": []}
+            for epoch in range(1 + max(3, round(args.seconds))):
+                loader.set_epoch(epoch)
+                seconds["ours_seconds"].append(iterations(loader))
+                seconds["ready_seconds"].append(iterations([ready] * len(loader)))
+    return {name: statistics.median(times[1:]) for name, times in seconds.items()} | {"workers": opt.num_workers}
 
 
 def bare_convolutions(args: argparse.Namespace, reference: ReferenceTrainer, plain: Run, precision: str,
@@ -338,7 +389,8 @@ def counted(args: argparse.Namespace, run: Run) -> dict[str, Any]:
     for _ in range(2):
         run()
     if args.device == "cpu":
-        return {"launches": 0, "waits": 0, "wait_places": {}, "peak_bytes": 0}
+        return {"launches": 0, "waits": 0, "wait_places": {}, "peak_bytes": 0, "reserved_bytes": 0}
+    torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     run()
     torch.cuda.synchronize()
@@ -348,7 +400,8 @@ def counted(args: argparse.Namespace, run: Run) -> dict[str, Any]:
     with torch.profiler.profile(activities=activities, acc_events=True) as profile:
         run()
     launches = sum(event.name.startswith(LAUNCHES) for event in profile.events())
-    return {"launches": launches, "waits": sum(places.values()), "wait_places": places, "peak_bytes": peak}
+    return {"launches": launches, "waits": sum(places.values()), "wait_places": places, "peak_bytes": peak,
+            "reserved_bytes": torch.cuda.memory_reserved()}
 
 
 def waits_of(run: Run) -> dict[str, int]:

@@ -1,24 +1,37 @@
-"""Peak memory of training on the CPU, by pictures per process, with ``--checkpoint_activations``, and with ``--ema``.
+"""Peak memory of training, by pictures per process, with ``--checkpoint_activations``, and with ``--ema``.
 
-    python -m benchmarks.memory --dataset_mode ade20k --batch 1 2
-    python -m benchmarks.memory --dataset_mode cityscapes --batch 1 2
+    python -m benchmarks.memory --dataset_mode ade20k --batch 1 2           # measured on the CPU
+    python -m benchmarks.memory --dataset_mode ade20k --computed --top 20   # computed for a GPU
 
-Each figure is the peak of a process of its own that takes two generator and two discriminator steps. The difference
-between two batch sizes is what a picture needs; the rest are networks, gradients, Adam's moments and PyTorch itself.
+Each measured figure is the peak of a process of its own that takes two generator and two discriminator steps. The
+difference between two batch sizes is what a picture needs; the rest are networks, gradients, Adam's moments and PyTorch
+itself.
+
+Computed figures follow every tensor of the same steps on PyTorch's device "meta", from where it is made to where it is
+dropped, for two batch sizes. With ``RESERVED`` left free they say how many pictures fit a card.
 """
 import argparse
 import subprocess
 import sys
+import weakref
+from collections import Counter
 
 import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from benchmarks.launches import Launches, on_meta, options, place, tensors_in
 from benchmarks.speed import DATASETS, batch, random_vgg
+from models.batches import BatchMaker
 from options import TrainOptions
 from trainers.pix2pix_trainer import Pix2PixTrainer
 from util.arguments import ArgumentParser, integer
 from util.errors import UserError, command
 
 WAYS = {"as it is": [], "recomputed activations": ["--checkpoint_activations"], "averaged networks": ["--ema", "1000"]}
+CARDS = (8, 12, 24, 80)  # GiB
+SIZES = 4, 8  # of the batches; for fewer pictures, gradients may make the peak
+RESERVED = 1.5, 0.1  # GiB for CUDA, cuDNN and its workspaces, and the share that is lost between tensors
 
 
 def parse() -> argparse.Namespace:
@@ -26,6 +39,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--dataset_mode", default="ade20k", choices=DATASETS, help="whose published size")
     parser.add_argument("--batch", type=integer(1), nargs="+", default=[1, 2], help="pictures per process")
     parser.add_argument("--instances", type=integer(1), default=20, help="instances per picture")
+    parser.add_argument("--computed", action="store_true", help="compute for a GPU, in float32 and bfloat16")
+    parser.add_argument("--top", type=integer(0), default=0,
+                        help="of what is computed, also list so many lines that made what is there at the peak")
     parser.add_argument("--here", choices=WAYS, help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -35,6 +51,9 @@ def main() -> None:
     args = parse()
     if args.here:
         print(peak_here(args))
+        return
+    if args.computed:
+        compute(args)
         return
     print(f"torch {torch.__version__}, {args.dataset_mode}, peak MiB")
     for how in WAYS:
@@ -63,6 +82,66 @@ def peak_here(args: argparse.Namespace) -> float:
         trainer.run_discriminator_one_step(data)
     with open("/proc/self/status", encoding="utf-8") as file:  # getrusage would count the parent's peak in
         return int(next(line for line in file if line.startswith("VmHWM")).split()[1]) / 1024
+
+
+def compute(args: argparse.Namespace) -> None:
+    """Print the bytes for networks and for every picture, and how many pictures fit."""
+    print(f"{args.dataset_mode}, MiB computed{'whatever':>17}{'a picture':>11}  pictures in", *CARDS, "GiB")
+    for precision in ("float32", "bfloat16"):
+        for how in list(WAYS)[:2]:
+            few, many = (peak_computed(args, how, precision, number) for number in SIZES)
+            each = (many.total() - few.total()) / (SIZES[1] - SIZES[0])
+            fixed = few.total() - SIZES[0] * each
+            fit = [int(((card - RESERVED[0]) * (1 - RESERVED[1]) * 2**30 - fixed) // each) for card in CARDS]
+            print(f"{precision:<9}{how:<26}{fixed / 2**20:>10.0f}{each / 2**20:>11.0f}  {'':<11}", *fit, flush=True)
+            for name, there in (many - few).most_common(args.top):
+                print(f"    {there / (SIZES[1] - SIZES[0]) / 2**20:>8.1f} {name}")
+
+
+def peak_computed(args: argparse.Namespace, how: str, precision: str, number: int) -> Counter[str]:
+    """Bytes, by what made them, at the moment of two iterations when they are most."""
+    opt = options(args.dataset_mode, number, precision, *WAYS[how])
+    data = BatchMaker.of(opt).tabulated(batch(opt, number, args.instances))
+    with on_meta(Launches(), True), torch.autograd.detect_anomaly(check_nan=False), Live() as live:
+        trainer = Pix2PixTrainer(opt)
+        moments = 2 * sum(parameter.nbytes for network in trainer.model.networks().values()
+                          for parameter in network.parameters())
+        prepared = trainer.prepare(data)
+        for _ in range(2):
+            trainer.run_generator_one_step(prepared)
+            trainer.run_discriminator_one_step(prepared)
+    return live.at_peak + Counter({"Adam's moments": moments})
+
+
+class Live(TorchDispatchMode):
+    """Follows the memory of tensors on "meta"."""
+
+    def __init__(self):
+        super().__init__()
+        self.now: Counter[str] = Counter()  # bytes by what made them
+        self.at_peak: Counter[str] = Counter()
+        self._places: dict[int, tuple[str, int]] = {}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        for tensor in tensors_in(result):
+            self._see(func.overloadpacket.__name__, tensor)
+        return result
+
+    def _see(self, name: str, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        if tensor.device.type != "meta" or storage._cdata in self._places:
+            return
+        maker = f"{name}, {place()}"
+        self._places[storage._cdata] = maker, storage.nbytes()
+        weakref.finalize(storage, self._gone, storage._cdata)
+        self.now[maker] += storage.nbytes()
+        if self.now.total() > self.at_peak.total():
+            self.at_peak = self.now.copy()
+
+    def _gone(self, key: int) -> None:
+        maker, size = self._places.pop(key)
+        self.now[maker] -= size
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@
 Both sides have the same weights and inputs and run alternately in one process. Times are CPU seconds with one thread
 (wall-clock seconds with more): small parallel regions say more about what else the machine does. A ratio above 1 means
 that this project is faster, or needs less memory, than what it is compared with.
+
+It measures on the CPU; ``python -m benchmarks.gpu`` does on CUDA.
 """
 import argparse
 import json

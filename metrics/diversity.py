@@ -71,7 +71,7 @@ def copies(batch: Batch, count: int) -> Batch:
     """A batch of ``count`` times the one layout, without its photo."""
     one = batch.layout
     label, instance = (ids.expand(count, -1, -1) for ids in (one.label, one.instance))
-    return Batch(one.with_maps(label, instance))
+    return batch.with_maps(label, instance)
 
 
 def style_change(paint: Painter, distance: PairDistance, before: Tensor, styles: Styles, others: Styles,
@@ -175,7 +175,7 @@ class Parts:
         keys, parts = np.unique(instance * one.num_classes + label, return_inverse=True)
         self.instances, self.classes = np.divmod(keys, one.num_classes)
         ids = torch.from_numpy(parts.reshape(1, *label.shape))
-        self.layout = Batch(one.with_maps(one.label, ids))
+        self.layout = batch.with_maps(one.label, ids)
 
     def of_class(self, label: int) -> tuple[int, ...]:
         """The parts of a class."""

@@ -28,11 +28,24 @@ class Batch:
     def of(cls, packed: Packed, image: Tensor | None, part: Part) -> "Batch":
         return cls(packed.unpack().as_part(part), image, packed)
 
+    def with_maps(self, label: Tensor, instance: Tensor) -> "Batch":
+        """Other layouts for the same networks, on the same device, without photos."""
+        one = self.layout
+        if self.packed is None:
+            return Batch(Layout(label, instance, one.num_classes, one.with_edges))
+        layout = Layout(label.cpu(), instance.cpu(), one.num_classes, one.with_edges, ids=torch.int32)
+        return Batch.of(layout.packed(one.needs).to(one.label.device), None, WHOLE)
+
     @property
     def form(self) -> Hashable:
         """Equal for batches of equal shapes and numbers, such as K; not on the CPU."""
         image = None if self.image is None else (self.image.shape, self.image.dtype)
         return self.packed.form, image, self.layout.part
+
+    def rounded(self) -> "Batch":
+        """The same with K rounded up, see :meth:`Layout.rounded`; not on the CPU."""
+        packed = Packed(self.packed.tables.rounded(), self.packed.numbers)
+        return Batch.of(packed, self.image, self.layout.part)
 
     def clone(self) -> "Batch":
         """A copy with memory of its own; not on the CPU."""

@@ -71,9 +71,7 @@ class InadeMode:
         modulated = tuple((height * 2**n, width * 2**n) for n in doublings)
         height, width = opt.image_size
         encoded = tuple((height // n, width // n) for n in (1, 2, 4, 8, 16)) if opt.use_vae else ()
-        needs = Needs(modulated, opt.isTrain, encoded)
-        # a graph is for one shape: few of them shall occur
-        return replace(needs, multiple=128, instances_multiple=64) if opt.isTrain and opt.cuda_graphs else needs
+        return _of_few_forms(opt, Needs(modulated, opt.isTrain, encoded))
 
 
 class SpadeMode:
@@ -101,7 +99,7 @@ class SpadeMode:
         return layout.semantics, Condition(layout)
 
     def needs(self) -> Needs:
-        return Needs()
+        return _of_few_forms(self._opt, Needs())
 
 
 class SpadeVaeMode(SpadeMode):
@@ -114,6 +112,11 @@ class SpadeVaeMode(SpadeMode):
 
     def inputs(self, layout: Layout, styles: Styles) -> tuple[Tensor, Condition]:
         return styles.z, Condition(layout)
+
+
+def _of_few_forms(opt: Options, needs: Needs) -> Needs:
+    """A graph is for one form of batches: few of them shall occur."""
+    return replace(needs, multiple=128, instances_multiple=64) if opt.cuda_graphs else needs
 
 
 def norm_mode(opt: Options) -> NormMode:

@@ -5,6 +5,7 @@
     styles = synthesizer.draw_styles(layout)
     picture = synthesizer.pictures(layout, styles)[0]
 """
+import dataclasses
 import math
 import os
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ from data import DATASETS, collate
 from data.instance_maps import main_classes
 from data.sample import Files, SampleReader
 from models.batches import Batch
+from models.graphs import Graphs
 from models.layout_styles import LayoutStyles, of_posterior
 from models.networks.styles import Posterior, Styles, noise_of_samples
 from models.pix2pix_model import Pix2PixModel
@@ -34,11 +36,13 @@ class Synthesizer:
     instances. Nothing is recorded for gradients; mixed precision, device and memory settings are those of the options.
 
     Layouts come as a :class:`~models.batches.Batch` of one or more; :meth:`layout`, :meth:`read` and
-    :meth:`prepare` make one. All pictures are made with the networks in evaluation mode.
+    :meth:`prepare` make one. All pictures are made with the networks in evaluation mode; with ``--cuda_graphs`` as
+    graphs, by one thread at a time.
     """
 
     def __init__(self, model: Pix2PixModel):
         self.model, self.opt = model, model.opt
+        self.graphs = Graphs(self.opt.device) if self.opt.cuda_graphs else None
         self._reader: SampleReader | None = None
 
     @classmethod
@@ -56,12 +60,13 @@ class Synthesizer:
 
     @classmethod
     def load(cls, folder: str, epoch: str | int = "latest", gpu_ids: str = "-1",
-             use_amp: bool = False, use_ema: bool = False) -> "Synthesizer":
+             use_amp: bool = False, use_ema: bool = False, cuda_graphs: bool = False) -> "Synthesizer":
         """The networks of a folder of train.py, e.g. ``checkpoints/EXP``, built as its ``opt.txt`` says.
 
         :param epoch: a number, latest or best.
         :param gpu_ids: a CUDA device; -1 is the CPU.
         :param use_ema: the averaged networks of a run with ``--ema``.
+        :param cuda_graphs: launch networks as a whole, once they ran twice on layouts of a form.
         :raises UserError: a file is missing, or they do not belong together.
         """
         if not os.path.isfile(os.path.join(folder, "opt.txt")):
@@ -69,7 +74,8 @@ class Synthesizer:
         parent, name = os.path.split(os.path.abspath(folder))
         args = [f"--checkpoints_dir={parent}", f"--name={name}", "--load_from_opt_file", f"--which_epoch={epoch}",
                 f"--gpu_ids={gpu_ids}"]
-        opt = TestOptions().parse([*args, *(["--use_amp"] if use_amp else [])])
+        switches = {"--use_amp": use_amp, "--cuda_graphs": cuda_graphs}
+        opt = TestOptions().parse([*args, *(name for name, on in switches.items() if on)])
         return cls.from_options(opt.for_evaluation().replace(use_amp=use_amp, use_ema=use_ema))
 
     # ---- layouts ----
@@ -149,8 +155,9 @@ class Synthesizer:
             raise UserError("styles of a photo need the encoder of a network that was trained with --use_vae")
         if batch.image is None:
             raise UserError("styles of a photo need the photo: give it with the layout")
-        with self._settings():
-            return self.model.netE(batch.image, batch.layout)
+        if self.graphs is None:
+            return self._encoded([batch])
+        return self.graphs.run("posterior", self._encoded, [batch.rounded()]).of_first(batch.layout.num_instances)
 
     def encode_styles(self, batch: Batch, prior: Styles | None = None) -> Styles:
         """Styles of the posterior that the encoder sees in the photos of ``batch``.
@@ -215,12 +222,24 @@ class Synthesizer:
     @torch.no_grad()
     def images(self, batch: Batch, styles: Styles | None = None) -> Tensor:
         """Images [B, 3, H, W] in [-1, 1], on the device; in newly drawn styles of the prior if None."""
-        with self._settings():
-            return self.model.synthesize(batch, self.draw_styles(batch) if styles is None else styles)
+        styles = self.draw_styles(batch) if styles is None else styles
+        if self.graphs is not None:
+            batch = dataclasses.replace(batch.rounded(), image=None)
+            styles = styles.padded(batch.layout.num_instances)
+            return self.graphs.run("images", self._synthesized, [batch], *styles.tensors())
+        return self._synthesized([batch], *styles.tensors())
 
     def pictures(self, batch: Batch, styles: Styles | None = None) -> np.ndarray:
         """Pictures [B, H, W, 3] of RGB bytes, as test.py writes them."""
         return to_pictures(self.images(batch, styles))
+
+    def _synthesized(self, batches: Sequence[Batch], *tensors: Tensor) -> Tensor:
+        with self._settings():
+            return self.model.synthesize(batches[0], Styles(*tensors))
+
+    def _encoded(self, batches: Sequence[Batch]) -> Posterior:
+        with self._settings():
+            return self.model.netE(batches[0].image, batches[0].layout)
 
     def _settings(self) -> torch.autocast:
         self.model.eval()

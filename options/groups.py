@@ -116,6 +116,23 @@ def _check_batch(opt: Options) -> None:
                         f"of processes ({processes}) times --accumulate ({opt.accumulate})")
 
 
+class Recording(Group):
+    title = "CUDA graphs"
+
+    @staticmethod
+    def add(add: Callable, is_train: bool) -> None:
+        padded = "; training pads the number of instances for it, which draws other random numbers" if is_train else ""
+        add("--cuda_graphs", action="store_true",
+            help=f"on CUDA, record {'each step' if is_train else 'the networks'} once for every form of batches and "
+                 f"launch the whole at once: the less there is to compute, the more this brings{padded}")
+
+    @staticmethod
+    def finish(opt: Options, given: set[str]) -> None:
+        several = opt.isTrain and (distributed.launched() or opt.num_processes) > 1
+        if opt.cuda_graphs and (opt.device.type != "cuda" or several):
+            raise UserError("--cuda_graphs: is for CUDA devices, and for training in one process; leave it out")
+
+
 class Architecture(Group):
     """What a checkpoint fits; its ``opt.txt`` says these."""
 
@@ -270,9 +287,6 @@ class Schedule(Group):
         add("--checkpoint_activations", action="store_true",
             help="compute the generator's activations once more in the backward pass instead of keeping them: the same "
                  "numbers with less memory, and more slowly")
-        add("--cuda_graphs", action="store_true",
-            help="on one CUDA device: record each training step once and launch it as a whole; the less a step "
-                 "computes, the more this brings. The number of instances is padded, which draws other random numbers")
         add("--ema", type=number(0, exclusive=True), default=None, metavar="HALF_LIFE",
             help="also keep averages of generator and encoder, in which the weight of a step halves every HALF_LIFE "
                  "training images; they are saved as <epoch>_net_*_ema.pth")
@@ -283,8 +297,6 @@ class Schedule(Group):
         if opt.no_TTUR:
             opt.beta1 = opt.beta1 if "beta1" in given else 0.5
             opt.beta2 = opt.beta2 if "beta2" in given else 0.999
-        if opt.cuda_graphs and (opt.device.type != "cuda" or (distributed.launched() or opt.num_processes) > 1):
-            raise UserError("--cuda_graphs: is for training in one process on one CUDA device; leave it out")
         if opt.niter + opt.niter_decay < 1:
             raise UserError(f"--niter {opt.niter} --niter_decay {opt.niter_decay}: there must be at least one epoch")
 

@@ -3,7 +3,7 @@ import argparse
 import math
 
 from options.command_options import CommandOptions
-from options.groups import Architecture, Data, Device, Display, Experiment, Loading, Published
+from options.groups import Architecture, Data, Device, Display, Experiment, Loading, Published, Recording
 from options.options import Options
 from util.arguments import count, integer, number
 from util.errors import UserError
@@ -12,7 +12,7 @@ from util.errors import UserError
 class NetworkOptions(CommandOptions):
     """Trained networks on a device, and layouts to try them on."""
 
-    groups = (Experiment, Device, Architecture, Data)
+    groups = (Experiment, Device, Recording, Architecture, Data)
     defaults = {"phase": "test"}  # noqa: RUF012 (read only)
     not_from_file = frozenset({"load_size"})  # what training crops from
 

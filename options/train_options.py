@@ -10,10 +10,12 @@ from options.groups import (
     Loading,
     Logging,
     Losses,
+    Recording,
     Schedule,
 )
 
 
 class TrainOptions(CommandOptions):
     is_train = True
-    groups = (Experiment, Device, Architecture, Data, Loading, Schedule, Losses, Logging, Display, Evaluation)
+    groups = (Experiment, Device, Recording, Architecture, Data, Loading, Schedule, Losses, Logging, Display,
+              Evaluation)

@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from data import create_dataloader
-from models.batches import BatchMaker, num_instances
+from models.batches import Batch, BatchMaker, num_instances
 from models.networks.layout import Layout, Needs, Part
 from models.pix2pix_model import Pix2PixModel
 from models.synthesis import Synthesizer
@@ -231,13 +231,15 @@ def test_evaluation_needs_fewer_tables_and_spade_none():
 
 
 def test_parts_and_other_maps_of_a_layout():
-    packed = BatchMaker.of(options("--use_vae")).tabulated(data_of())["layout"]
-    layout = packed.unpack()
+    opt = options("--use_vae")
+    batch = BatchMaker.of(opt).batch(data_of())
+    layout = BatchMaker.of(opt).tabulated(data_of())["layout"].unpack()
     part = layout.as_part(Part(1, 2, num_instances=30))
     assert part.num_instances == 30 and layout.num_instances < 30
-    other = layout.with_maps(layout.label[:1], layout.instance[:1] * 0)
-    assert other.num_instances == other.batch_size == 1 and "segments" in vars(other.class_regions.at((4, 4)))
-    assert layout_of(data_of()).with_maps(layout.label, layout.instance).needs is None
+    other = batch.with_maps(layout.label[:1], layout.instance[:1] * 0)
+    assert other.layout.num_instances == other.layout.batch_size == 1 and other.packed is not None
+    assert "segments" in vars(other.layout.class_regions.at((4, 4)))
+    assert Batch(layout_of(data_of())).with_maps(layout.label, layout.instance).layout.needs is None
 
 
 def test_bad_ids_are_named_before_they_travel():

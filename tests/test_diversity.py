@@ -146,8 +146,8 @@ class NoisePainter:
     netE = None
 
     def __init__(self):
-        self.opt = Options(use_amp=False, amp_dtype=None, device=torch.device("cpu"), z_dim=4, noise_nc=3,
-                           norm_G="spectralinadesyncbatch3x3")
+        self.opt = Options(use_amp=False, amp_dtype=None, cuda_graphs=False, device=torch.device("cpu"), z_dim=4,
+                           noise_nc=3, norm_G="spectralinadesyncbatch3x3")
         self.mode = InadeMode(self.opt)
         self.seen = []
 

@@ -1,7 +1,7 @@
-"""Steps as CUDA graphs against the same steps as they are, without a GPU.
+"""Training steps and synthesis as CUDA graphs against the same as they are, without a GPU.
 
-A simulated graph notes the operations of a step with the tensors that they take and give, and replays by doing them
-again in the same memory. It knows nothing of memory that graphs share, and recording runs the step, too: what that
+A simulated graph notes the operations of a function with the tensors that they take and give, and replays by doing them
+again in the same memory. It knows nothing of memory that graphs share, and recording runs the function, too: what that
 changed is then put back.
 """
 import contextlib
@@ -14,12 +14,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from models.batches import BatchMaker
+from models.graphs import Graphs
 from models.networks import discriminator
 from models.networks.normalization import InstanceNorm
 from models.ops import backend
+from models.pix2pix_model import Pix2PixModel
+from models.synthesis import Synthesizer
 from tests.test_device import META, data_of, options
-from trainers import graphs
+from trainers.graphs import StepGraphs
 from trainers.pix2pix_trainer import Pix2PixTrainer
+from util.checkpoints import load_tensors, state_path
 
 CPU = torch.device("cpu")
 MODES = {"inade": ("--use_vae",), "spade": ("--norm_mode", "spade"), "parts, scaled gradients": ("--accumulate", 2)}
@@ -54,15 +58,17 @@ class Graph(TorchDispatchMode):
 
 
 class Cuda:
-    """What :mod:`trainers.graphs` uses of ``torch.cuda``.
+    """What :mod:`models.graphs` uses of ``torch.cuda``.
 
-    :param changed: gives the tensors that steps change.
+    :param changed: gives the tensors that functions change.
     """
 
     CUDAGraph = Graph
 
-    def __init__(self, changed):
+    def __init__(self, changed, monkeypatch):
         self.changed, self.pools, self.recorded = changed, [], 0
+        for name in ("CUDAGraph", "graph_pool_handle", "graph", "Stream", "current_stream", "stream"):
+            monkeypatch.setattr(torch.cuda, name, getattr(self, name))
 
     def graph_pool_handle(self) -> int:
         self.pools.append(weakref.WeakSet())  # of the graphs that were recorded with it
@@ -125,33 +131,88 @@ def layouts(opt) -> list:
     return [*batches[:5], parts(other, 0), *batches[5:]]
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_graphs_make_the_same_steps(mode, float64, monkeypatch):
-    """Also where the discriminator makes more steps than the generator, after the learning rate has changed, with other
-    steps in between, for the parts of a batch, and with gradient scalers."""
+@pytest.fixture
+def as_on_cuda(float64, monkeypatch):
     monkeypatch.setattr(backend, "on_host", lambda x: False)
     monkeypatch.setattr(discriminator, "looks_up", lambda layout: False)
     monkeypatch.setattr(InstanceNorm, "by_sample", lambda norm, x: False)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_graphs_make_the_same_steps(mode, as_on_cuda, monkeypatch):
+    """Also where the discriminator makes more steps than the generator, after the learning rate has changed, with other
+    steps in between, for the parts of a batch, and with gradient scalers."""
     opt = options(*MODES[mode], "--D_steps_per_G", 2, "--niter", 0, "--niter_decay", 4, device=CPU)
     batches = layouts(opt.replace(cuda_graphs=True))
     found = []
     for as_graphs in (False, True):
         trainer = trainer_of(opt)
-        cuda = Cuda(lambda trainer=trainer: state_of(trainer))
         if as_graphs:
-            for name in ("CUDAGraph", "graph_pool_handle", "graph", "Stream", "current_stream", "stream"):
-                monkeypatch.setattr(torch.cuda, name, getattr(cuda, name))
-            trainer.graphs = graphs.StepGraphs(CPU, trainer.optimizer_G, trainer.optimizer_D)
+            cuda = Cuda(lambda trainer=trainer: state_of(trainer), monkeypatch)
+            trainer.graphs = StepGraphs(CPU, trainer.optimizer_G, trainer.optimizer_D)
         torch.manual_seed(1)
         results = []
         for i, data in enumerate([*batches, *batches[:4]]):
-            prepared = [trainer.prepare(part) for part in data]
+            prepared = [trainer.prepare(part).rounded() for part in data]
             if i % 2 == 0:
                 trainer.run_generator_one_step(prepared)
             trainer.run_discriminator_one_step(prepared)
             results.append({**trainer.get_latest_losses(), "picture": trainer.get_latest_generated()})
             if i == 8:
                 trainer.update_learning_rate(2)
-        assert cuda.recorded == (4 if as_graphs else 0)  # both steps, at both rates
         found.append((results, state_of(trainer)))
+    assert cuda.recorded == 2  # both steps
+    torch.testing.assert_close(found[1], found[0], rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("saving", [True, False], ids=["from graphs", "to graphs"])
+def test_checkpoints_know_nothing_of_graphs(saving, tmp_path, monkeypatch):
+    """A run goes on with graphs or without them; learning rates are saved as numbers."""
+    Cuda(list, monkeypatch)
+    opt = options("--niter", 1, "--niter_decay", 4, "--checkpoints_dir", tmp_path, device=CPU)
+    rates = []
+    for n, graphs_here in enumerate((saving, not saving)):
+        trainer = Pix2PixTrainer(opt.replace(cuda_graphs=graphs_here, continue_train=n == 1))
+        batch = trainer.prepare(BatchMaker.of(opt.replace(device=META)).tabulated(data_of()))
+        trainer.run_discriminator_one_step(batch)
+        trainer.update_learning_rate(2)
+        rate = trainer.optimizer_D.param_groups[0]["lr"]
+        assert isinstance(rate, Tensor) == graphs_here
+        rates.append(float(rate))
+        trainer.epoch, trainer.data_seed, trainer.data_digest = 3, 0, ""
+        trainer.save("latest")
+        saved = load_tensors(state_path(opt.folder, "latest"))["optimizer_D"]
+        assert {type(group["lr"]) for group in saved["param_groups"]} == {float}
+        assert {float(state["step"]) for state in saved["state"].values()} == {n + 1}
+    assert rates == pytest.approx([opt.lr * 2 * 3 / 4] * 2)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_graphs_make_the_same_pictures(mode, as_on_cuda, monkeypatch):
+    """Of layouts with other K, in styles drawn for each, from the prior and of photos; then with other weights."""
+    opt = options(*MODES[mode], device=CPU).for_evaluation()
+    trained = trainer_of(options(*MODES[mode], device=CPU)).model.state_dict()
+    maker = BatchMaker.of(opt.replace(device=META, cuda_graphs=True))
+    data = data_of(dtype=torch.float64)
+    layouts = [maker.tabulated({**data, "instance": data["instance"].roll(n, -1) * (1 + n % 3)}) for n in range(7)]
+    found = []
+    for as_graphs in (False, True):
+        torch.manual_seed(0)
+        synthesizer = Synthesizer(Pix2PixModel(opt).double())
+        if as_graphs:
+            cuda = Cuda(synthesizer.model.buffers, monkeypatch)
+            synthesizer.graphs = Graphs(CPU)
+        torch.manual_seed(1)
+        results = []
+        for n, layout in enumerate(layouts):
+            if n == 5:
+                synthesizer.model.load_state_dict(trained, strict=False)
+            batch = synthesizer.prepare(layout)
+            results.append(synthesizer.images(batch, synthesizer.draw_styles(batch, seeds=[n, n + 1])))
+            results.append(synthesizer.images(batch))
+            if synthesizer.model.netE:
+                results.append(synthesizer.images(batch, synthesizer.encode_styles(batch)))
+                assert len(synthesizer.posterior(batch).mu[0]) == batch.layout.num_instances
+        found.append(results)
+    assert cuda.recorded == (2 if opt.use_vae else 1)
     torch.testing.assert_close(found[1], found[0], rtol=1e-9, atol=1e-9)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from models.networks.encoder import InstanceEncoder
 from models.networks.layout import Layout
-from models.networks.normalization import INADE, Condition
+from models.networks.normalization import INADE, Condition, InstanceNorm
 from models.networks.resnet_block import ResnetBlock
 from models.ops import backend, modulation
 from models.ops.instance_convolution import InstanceConv2d, InstanceGrid
@@ -112,13 +112,12 @@ def test_modulation(size, channels, upsampled, slope, of_x, dtype, device):
     regions = regions_of(size, device)
     count = len(regions.ids[0])
     x = leaf((2 + torch.randn(3, channels, *size)).contiguous(memory_format=torch.channels_last), dtype, device)
-    scale, shift = (leaf(torch.randn(count, channels), table_type(dtype), device) for _ in range(2))
-    inputs = [x, scale, shift]
+    inputs = [x, leaf(torch.randn(count, channels, 2), table_type(dtype), device)]
     if of_x:
         mean, var = Features(x.to(table_type(dtype))).moments  # of half precision see test_moments
     else:
         mean, var = torch.randn(2, channels, dtype=table_type(dtype), device=device).abs()
-    out = modulation.modulate(Features(x, upsampled), scale, shift, mean, torch.rsqrt(var + 1e-2), regions, slope)
+    out = modulation.modulate(Features(x, upsampled), inputs[1], mean, var, 1e-2, regions, slope)
     grad = torch.randn(out.shape, dtype=out.dtype, device=device)
     found = torch.autograd.grad(out, inputs, grad)
 
@@ -128,11 +127,11 @@ def test_modulation(size, channels, upsampled, slope, of_x, dtype, device):
     value = (plain[0] - mean.double()[:, None, None]) * torch.rsqrt(var.double() + 1e-2)[:, None, None]
     value = value.repeat_interleave(2, 2).repeat_interleave(2, 3) if upsampled else value
     index = regions.at(value.shape[2:]).index.long()
-    factor, offset = (F.embedding(index, table).permute(0, 3, 1, 2) for table in plain[1:])
+    factor, offset = (F.embedding(index, table).permute(0, 3, 1, 2) for table in plain[1].unbind(-1))
     expected = F.leaky_relu(value * factor + offset, slope)
     assert out.dtype == table_type(dtype) and out.shape == expected.shape
     close(out, expected, table_type(dtype), "out")
-    for name, actual, ours, theirs in zip(("x", "scale", "shift"), inputs, found,
+    for name, actual, ours, theirs in zip(("x", "table"), inputs, found,
                                           torch.autograd.grad(expected, plain, grad.double()), strict=True):
         assert ours.dtype == actual.dtype
         close(ours, theirs, actual.dtype, name)
@@ -155,13 +154,64 @@ def test_moments(dtype, device):
 def test_modulation_writes_what_the_convolution_reads(device):
     regions = regions_of((4, 6), device)
     x = torch.randn(3, 8, 4, 6, device=device)
-    scale, shift = torch.randn(2, len(regions.ids[0]), 8, device=device)
-    mean, rstd = torch.rand(2, 8, device=device)
-    whole = modulation.modulate(Features(x), scale, shift, mean, rstd, regions, 0.2)
+    table = torch.randn(len(regions.ids[0]), 8, 2, device=device)
+    mean, var = torch.rand(2, 8, device=device)
+    whole = modulation.modulate(Features(x), table, mean, var, 1e-5, regions, 0.2)
     with torch.autocast(device.type, dtype=torch.bfloat16):
-        half = modulation.modulate(Features(x), scale, shift, mean, rstd, regions, 0.2)
+        half = modulation.modulate(Features(x), table, mean, var, 1e-5, regions, 0.2)
     assert half.dtype == torch.bfloat16
     close(half, whole, torch.bfloat16)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("gained", [True, False])
+@pytest.mark.parametrize("count, classes, channels", [(1, 2, 3), (40, 7, 200), on_gpu(1000, 151, 1024)])
+def test_tables_of_regions(count, classes, channels, gained, dtype, device, monkeypatch):
+    """Some classes have no region, some have many."""
+    label = (torch.rand(count) ** 2 * (classes - 1)).int().to(device)
+    inputs = [leaf(torch.randn(shape), dtype, device)
+              for shape in ((count, 2, channels), *[(classes, channels, 2)] * 2, *[()] * gained)]
+    styles, weight, bias, *gain = inputs
+    out = modulation.region_table(styles, weight, bias, label, *gain)
+    grad = torch.randn_like(out)
+    found = torch.autograd.grad(out, inputs, grad)
+    monkeypatch.setattr(backend, "kernels_for", lambda x: None)
+    plain = [tensor.detach().double().requires_grad_() for tensor in inputs]
+    styles, weight, bias, *gain = plain
+    expected = modulation.region_table(styles, weight, bias, label, *gain)
+    close(out, expected, dtype, "out")
+    for ours, theirs in zip(found, torch.autograd.grad(expected, plain, grad.double()), strict=True):
+        close(ours, theirs, dtype)
+
+
+# ---- norms
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("slope", [0.2, 1.0])
+@pytest.mark.parametrize("channels, size", [(3, (2, 3)), (72, (17, 33)), on_gpu(64, (256, 256)), on_gpu(512, (31, 31))])
+def test_instance_norm(size, channels, slope, dtype, device):
+    """Of channels whose mean is far from 0, and one of which is the same all over."""
+    x = 5 + torch.randn(3, channels, *size)
+    x[0, 0] = 1
+    x = leaf(x.contiguous(memory_format=torch.channels_last), dtype, device)
+    out = InstanceNorm(slope)(x)
+    assert out.dtype == dtype and out.is_contiguous(memory_format=torch.channels_last)
+    grad = torch.randn_like(out)
+    plain = x.detach().double().requires_grad_()
+    expected = F.leaky_relu(F.instance_norm(plain), slope)
+    close(out, expected, dtype, "out")
+    found, theirs = torch.autograd.grad(out, x, grad)[0], torch.autograd.grad(expected, plain, grad.double())[0]
+    close(found, theirs, dtype, "x")
+    close(found[1:], theirs[1:], dtype, "x, where it varies")  # gradients are not as large there
+
+
+@pytest.mark.parametrize("rows, columns", [(1, 1), (24, 300), on_gpu(1024, 9216)])
+def test_gradient_of_gains(rows, columns, device):
+    from models.ops import kernels
+
+    grad, gain, u, v = (torch.randn(shape, dtype=torch.float64, device=device) for shape in ((), (), rows, columns))
+    close(kernels.gain_grad(grad, gain, u, v), torch.outer(u * (-grad * gain * gain), v), torch.float64)
 
 
 @pytest.mark.parametrize("sizes", [[0, 0, 5], [256, 0, 257, 1, 0], [1], [1000, 3]])
@@ -322,21 +372,29 @@ def test_compiles(capability, dtype, monkeypatch):
     for name in ("members", "piece_start", "piece_segment", "first_piece"):
         setattr(segments, name, getattr(segments, name).int())
     x, grad = torch.zeros(batch, *size, channels, dtype=dtype), torch.zeros(batch, 16, 16, channels, dtype=dtype)
-    scale, shift = torch.zeros(2, 4, channels)
-    mean, rstd = torch.zeros(2, channels)
-    tensors = scale, shift, mean, rstd
+    table, moments, weight = torch.zeros(4, 2, channels), torch.zeros(2, channels), torch.zeros(3, channels, 2)
+    args = table, *moments, 1e-5
     for pixels in (x, grad):  # upsampled, and not
-        kernels.modulate(pixels, *tensors, index, 0.2, dtype)
-        kernels.modulate_sums(pixels, grad, *tensors, index, segments, 0.2)
-        kernels.modulate_grad(pixels, grad, *tensors, (mean, rstd), index, 0.2)
+        kernels.modulate(pixels, *args, index, 0.2, dtype)
+        kernels.modulate_sums(pixels, grad, *args, index, segments, 0.2)
+        kernels.modulate_grad(pixels, grad, *args, moments, index, 0.2)
+    kernels.moments_grad(table, table, 256)
+    label, gain = torch.zeros(4, dtype=torch.int32), torch.zeros(())
+    for factor in (None, gain):
+        kernels.region_table(table, weight, weight, label, factor)
+        kernels.region_table_grad(table, table, weight, weight, label, factor)
+    kernels.instance_norm(x, 1e-5, 0.2)
+    kernels.instance_norm_grad(x, x, moments, 0.2)
+    kernels.gain_grad(gain, gain, *torch.zeros(2, 96))
     for stride in (1, 2):
         patches = kernels.patches(grad, index, stride, dtype)
         kernels.patches_grad(patches, index, stride, dtype)
     kernels.patch_sums(grad.flatten(0, 2), index, segments)
     kernels.patch_sums_grad(torch.zeros(4, 9, channels), index, dtype)
     assert {kernel.fn.__name__ for kernel, *_ in launches} == {
-        "_modulate", "_modulate_sums", "_modulate_grad", "_patches", "_patches_grad", "_patch_sums",
-        "_patch_sums_grad", "_sum_pieces"}
+        "_modulate", "_modulate_sums", "_modulate_grad", "_moments_grad", "_region_table", "_region_table_grad",
+        "_class_sums", "_piece_moments", "_joined_moments", "_instance_norm", "_piece_grads", "_instance_norm_grad",
+        "_gain_grad", "_patches", "_patches_grad", "_patch_sums", "_patch_sums_grad", "_sum_pieces"}
     for kernel, args, constants in launches:
         compiled(kernel, args, constants, capability)
 

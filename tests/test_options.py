@@ -190,9 +190,11 @@ def test_graphs_are_for_one_process_on_cuda(processes, gpu_ids, device, monkeypa
     if processes:
         monkeypatch.setenv("WORLD_SIZE", str(processes))
         monkeypatch.setenv("RANK", "0")
-    with pytest.raises(UserError, match="--cuda_graphs: is for training in one process on one CUDA device"):
+    with pytest.raises(UserError, match="--cuda_graphs: is for CUDA devices, and for training in one process"):
         TrainOptions().parse(args)
     monkeypatch.setattr("options.groups.find_device", lambda *_: torch.device("cuda"))
     monkeypatch.setenv("WORLD_SIZE", "1")
     monkeypatch.setenv("RANK", "0")
     assert TrainOptions().parse(["--gpu_ids", "0", "--cuda_graphs"]).cuda_graphs
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert TestOptions().parse(["--gpu_ids", "0", "--cuda_graphs"]).cuda_graphs

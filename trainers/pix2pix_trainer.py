@@ -56,8 +56,11 @@ class Pix2PixTrainer:
 
     def prepare(self, data: Data) -> Batch:
         """A batch for both steps, see :meth:`Pix2PixModel.prepare`; of several processes, each prepares its part."""
-        if isinstance(data, Batch) or distributed.world_size() == 1:
-            return self.model.prepare(data)
+        if isinstance(data, Batch):
+            return data
+        if distributed.world_size() == 1:
+            batch = self.model.prepare(data)
+            return batch.rounded() if self.opt.cuda_graphs else batch
         part = Part(distributed.rank(), distributed.world_size(), distributed.largest(num_instances(data)))
         return self.model.prepare(data, part)
 
@@ -125,9 +128,10 @@ class Pix2PixTrainer:
         rates = learning_rates(self.opt, self.learning_rate(epoch))
         for optimizer, rate in zip((self.optimizer_G, self.optimizer_D), rates, strict=True):
             for group in optimizer.param_groups:
-                if group["lr"] != rate and self.graphs:
-                    self.graphs.forget()
-                group["lr"] = rate
+                if isinstance(group["lr"], Tensor):
+                    group["lr"].fill_(rate)
+                else:
+                    group["lr"] = rate
 
     # ---- saving and going on ----
 
@@ -138,8 +142,8 @@ class Pix2PixTrainer:
         """
         run_state.save(self.model, {
             "average": self.average and self.average.state(),
-            "optimizer_G": self.optimizer_G.state_dict(),
-            "optimizer_D": self.optimizer_D.state_dict(),
+            "optimizer_G": _state_of(self.optimizer_G),
+            "optimizer_D": _state_of(self.optimizer_D),
             "scaler": {"G": self.scaler_G.state_dict(), "D": self.scaler_D.state_dict()},
             "launch": distributed.launch_id(),
             "epoch": self.epoch,
@@ -219,6 +223,12 @@ class Pix2PixTrainer:
             self.epoch = int(epoch) + 1
         self.update_learning_rate(self.epoch - 1)
         return f"{path} not found: continuing from the networks alone at epoch {self.epoch}, with new optimisers"
+
+
+def _state_of(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Its state dict, with a number for the learning rate where graphs have a tensor."""
+    state = optimizer.state_dict()
+    return {**state, "param_groups": [{**group, "lr": float(group["lr"])} for group in state["param_groups"]]}
 
 
 def _shares(losses: Losses, parts: int) -> Losses:

@@ -1,6 +1,7 @@
 """A training run from where it stands to its last epoch, or until a signal asks it to stop."""
 import itertools
 import os
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -131,6 +132,7 @@ class Run:
             return
         self.loader.set_epoch(self.trainer.epoch - 1, done)
         with tqdm(total=self.images_per_epoch, initial=done, desc=f"epoch {self.trainer.epoch}", unit="img",
+                  mininterval=0.1 if sys.stderr.isatty() else 30,  # seconds: logs are kept for weeks
                   disable=not distributed.is_main()) as bar:
             parts = zip(*[iter(self.loader)] * self.opt.accumulate, strict=True)
             for i in itertools.count(done // self.opt.batchSize):

@@ -42,9 +42,11 @@ def gradient_scaler(device: torch.device, enabled: bool, name: str | None = None
 
 
 def working_dtype(x: Tensor) -> torch.dtype:
-    """What convolutions compute in where ``x`` is: half under autocast, else the type of ``x``."""
-    device = x.device.type
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+    """What convolutions of ``x`` work in: the narrow type under autocast, else at least float32."""
+    kind = x.device.type
+    if x.dtype != torch.float64 and torch.is_autocast_enabled(kind):
+        return torch.get_autocast_dtype(kind)
+    return torch.promote_types(x.dtype, torch.float32)
 
 
 class SkippedSteps:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from models.networks.layout import Layout, halve
 from models.networks.normalization import LEAKY_SLOPE, normalized_conv, with_leaky_relu
 from models.networks.spectral import power_iteration
+from models.ops import backend
 from util.precision import working_dtype
 
 # on CUDA, classes from which on looking up the rows of classes is better than convolving one-hot maps, whose size and
@@ -17,7 +18,7 @@ LOOK_UP_CLASSES = 200
 
 def looks_up(layout: Layout) -> bool:
     """Whether the discriminators look up classes, instead of convolving one-hot maps."""
-    return not layout.label.is_cuda or layout.num_classes >= LOOK_UP_CLASSES
+    return backend.on_host(layout.label) or layout.num_classes >= LOOK_UP_CLASSES
 
 
 class NLayerDiscriminator(nn.Module):

@@ -65,9 +65,9 @@ class InstanceEncoder(nn.Module):
         bias = torch.cat([head.bias for head in heads])
         with no_autocast(y.device):
             pooled = torch.addmm(bias, patches.flatten(1), weight.permute(2, 3, 1, 0).flatten(0, 2))
-        styles = pooled.new_zeros(layout.batch_size, layout.num_instances, pooled.shape[1])
+        styles = pooled.new_zeros(layout.batch_size, layout.instance_rows, pooled.shape[1])
         styles = styles.index_put(grid.regions.ids, pooled * (sizes > 0)[:, None])  # 0 for ids that no pixel has
-        return list(styles.chunk(4, dim=2))
+        return list(styles[:, :layout.num_instances].chunk(4, dim=2))
 
 
 class ImageEncoder(nn.Module):

@@ -40,7 +40,7 @@ class Needs:
     :param instance_regions: sizes at which an encoder needs to know the instances, the largest first: there it sums
         over them.
     :param multiple: the number of regions is one of this, so that few different shapes occur.
-    :param instances_multiple: the same for K, on which random numbers depend.
+    :param instances_multiple: the same for the instances in tables; K is of :meth:`Layout.rounded` alone.
     """
 
     class_regions: Sizes = ()
@@ -84,27 +84,25 @@ class Layout(Tables):
         """This layout, on the CPU, with the tables that networks need: to be moved to a device and unpacked there."""
         layout = copy.copy(self)
         layout.needs = needs
-        layout._num_instances += -self._num_instances % needs.instances_multiple
         if needs.class_regions:
             sums_at = needs.class_regions if needs.class_sums else ()
             layout.class_regions = self._class_regions(needs.multiple).tabulate(needs.class_regions, sums_at)
         if needs.instance_regions:
             # all [B*K], which is few: a shape that depends on K alone
-            regions = self._instance_regions((self.batch_size, layout.num_instances))
+            regions = self._instance_regions((self.batch_size, layout.instance_rows))
             layout.instance_regions = regions.tabulate(needs.instance_regions, needs.instance_regions[:1])
         return Packed.of(layout)
-
-    def with_maps(self, label: Tensor, instance: Tensor) -> "Layout":
-        """A layout of other maps for the same networks, on the same device."""
-        if self.needs is None:
-            return Layout(label, instance, self.num_classes, self.with_edges)
-        layout = Layout(label.cpu(), instance.cpu(), self.num_classes, self.with_edges, ids=torch.int32)
-        return layout.packed(self.needs).to(self.label.device).unpack()
 
     def as_part(self, part: Part) -> "Layout":
         """The same layout as a part of a batch."""
         layout = copy.copy(self)
         layout.part = part
+        return layout
+
+    def rounded(self) -> "Layout":
+        """The same layout with :attr:`instance_rows` for K, so that few different K occur."""
+        layout = copy.copy(self)
+        layout._num_instances = self.instance_rows
         return layout
 
     @property
@@ -120,6 +118,12 @@ class Layout(Tables):
     def num_instances(self) -> int:
         """K: the largest instance id of the batch, plus one."""
         return self._num_instances if self.part.num_instances is None else self.part.num_instances
+
+    @property
+    def instance_rows(self) -> int:
+        """K as tables have it, rounded up."""
+        multiple = self.needs.instances_multiple if self.needs else 1
+        return self.num_instances + -self.num_instances % multiple
 
     @cached_property
     def edges(self) -> Tensor:

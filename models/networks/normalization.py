@@ -15,7 +15,8 @@ from torch.autograd.function import once_differentiable
 
 from models.networks.layout import Layout
 from models.networks.spectral import SpectralConv2d
-from models.ops.modulation import Features, modulate
+from models.ops import backend
+from models.ops.modulation import Features, channels_last, modulate, region_table, rows_at
 from models.ops.upsampled_convolution import Upsampled
 from util import distributed
 from util.errors import UserError
@@ -41,7 +42,7 @@ class Condition:
     def __post_init__(self) -> None:
         if self.noise is not None:
             sample, _, instance = self.layout.class_regions.ids
-            rows = _rows_at(sample * self.noise.shape[1] + instance, self.noise.flatten(0, 1))
+            rows = rows_at(sample * self.noise.shape[1] + instance, self.noise.flatten(0, 1))
             object.__setattr__(self, "styles", rows)  # frozen for everyone else
 
 
@@ -73,25 +74,15 @@ class INADE(nn.Module):
         :param slope: negative slope of the leaky ReLU that follows; 1 leaves it out.
         :param gain: a positive factor [] on the result.
         """
-        regions = condition.layout.class_regions
-        table = self.table(condition.styles, regions.ids[1])
-        scale, shift = (table if gain is None else table * gain).unbind(-1)  # [T, c] each
-        mean, rstd = self.param_free_norm.statistics(features)
-        return modulate(features, scale, shift, mean, rstd, regions, slope)
+        regions, norm = condition.layout.class_regions, self.param_free_norm
+        table = self.table(condition.styles, regions.ids[1], gain)
+        return modulate(features, table, *norm.statistics(features), norm.eps, regions, slope)
 
-    def table(self, styles: Tensor, label: Tensor) -> Tensor:
+    def table(self, styles: Tensor, label: Tensor, gain: Tensor | None = None) -> Tensor:
         """Scale and shift of every region, [T, c, 2], from its style [T, 2, noise_nc] and its class [T]."""
         with no_autocast(styles.device):
             styles = self.fc_noise(styles)  # [T, 2, c]
-        return torch.addcmul(_rows_at(label, self.bias), _rows_at(label, self.weight), styles.transpose(1, 2))
-
-
-def _rows_at(index: Tensor, table: Tensor) -> Tensor:
-    """``table[index]`` [T, ...] for ``index`` [T] and a table [n, ...].
-
-    Backward, indexing sorts on CUDA, and ``F.embedding`` does not where rows are few.
-    """
-    return F.embedding(index, table.flatten(1)).view(-1, *table.shape[1:])
+        return region_table(styles, self.weight, self.bias, label, gain)
 
 
 class SPADE(nn.Module):
@@ -130,26 +121,26 @@ class BatchNorm(nn.BatchNorm2d):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training and distributed.world_size() > 1:
-            mean, rstd = self.statistics(Features(x))
-            return (x - mean[:, None, None]) * rstd[:, None, None]
+            mean, var = self.statistics(Features(x))
+            return (x - mean[:, None, None]) * torch.rsqrt(var + self.eps)[:, None, None]
         self._check(x.numel() // x.shape[1])
         return F.batch_norm(x, self.running_mean, self.running_var, None, None, self.training, self.momentum, self.eps)
 
     def statistics(self, features: Features) -> tuple[Tensor, Tensor]:
-        """Mean and reciprocal standard deviation [c] to normalise with; updates the running ones in training.
+        """Mean and variance [c] to normalise with; updates the running ones in training.
 
         :raises UserError: a single value per channel in training, which has no variance.
         """
         count = features.count * distributed.world_size()
         self._check(count)
         if not self.training:
-            mean = self.running_mean.clone() if torch.is_grad_enabled() else self.running_mean  # it may be saved
-            return mean, torch.rsqrt(self.running_var + self.eps)
+            running = self.running_mean, self.running_var
+            return tuple(value.clone() for value in running) if torch.is_grad_enabled() else running  # may be saved
         mean, var = features.moments
         with torch.no_grad():
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(var * (count / (count - 1)), self.momentum)
-        return mean, torch.rsqrt(var + self.eps)
+            torch._foreach_lerp_([self.running_mean, self.running_var], [mean, var * (count / (count - 1))],
+                                 self.momentum)
+        return mean, var
 
     def _check(self, count: int) -> None:
         if self.training and count == 1:
@@ -184,7 +175,7 @@ class InstanceNorm(nn.Module):
 
         ``F.instance_norm`` copies channels-last tensors to and fro on every device.
         """
-        return x.device.type == "cpu"
+        return backend.on_host(x)
 
 
 class _InstanceNorm(torch.autograd.Function):
@@ -192,19 +183,25 @@ class _InstanceNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, eps: float, slope: float):
+        ctx.slope = slope
+        if kernels := backend.kernels_for(x):
+            out, rstd = kernels.instance_norm(channels_last(x), eps, slope)
+            ctx.save_for_backward(out, rstd)
+            return out.permute(0, 3, 1, 2)
         wide = full_precision(x)
         var, mean = torch.var_mean(wide, dim=(2, 3), correction=0, keepdim=True)  # [B, c, 1, 1]
         rstd = var.add_(eps).rsqrt_()
         out = torch.addcmul(mean.mul_(rstd).neg_(), wide, rstd)
         out = (out if slope == 1 else F.leaky_relu_(out, slope)).to(x.dtype)
         ctx.save_for_backward(out, rstd)  # the next convolution keeps the output anyway
-        ctx.slope = slope
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
         out, rstd = ctx.saved_tensors
+        if kernels := backend.kernels_for(out):
+            return kernels.instance_norm_grad(channels_last(grad), out, rstd, ctx.slope).permute(0, 3, 1, 2), None, None
         y, wide = full_precision(out), full_precision(grad)
         if ctx.slope != 1:
             wide = torch.ops.aten.leaky_relu_backward(wide, y, ctx.slope, True)

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from models.ops import backend
 from util.precision import no_autocast
 
 
@@ -117,5 +118,8 @@ class _Gain(torch.autograd.Function):
     def backward(ctx, grad):
         gain, u, v = ctx.saved_tensors
         out, fin, *kernel = ctx.shape
-        matrix = torch.outer(u * (-grad * gain * gain), v)  # [out, kh*kw*in]
+        if kernels := backend.kernels_for(u):
+            matrix = kernels.gain_grad(grad, gain, u, v)
+        else:
+            matrix = torch.outer(u * (-grad * gain * gain), v)  # [out, kh*kw*in]
         return matrix.view(out, *kernel, fin).permute(0, 3, 1, 2), None, None, None

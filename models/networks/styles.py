@@ -54,6 +54,10 @@ class Styles:
     z: Tensor | None = None
     noise: Tensor | None = None
 
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Those that there are."""
+        return tuple(value for value in (self.z, self.noise) if value is not None)
+
     def map(self, function) -> "Styles":
         """``function`` of every tensor that there is."""
         return Styles(*(None if value is None else function(value) for value in (self.z, self.noise)))
@@ -69,10 +73,14 @@ class Styles:
     def cat(parts: Sequence["Styles"]) -> "Styles":
         """The styles of several batches as one; their K may differ."""
         count = max((part.noise.shape[1] for part in parts if part.noise is not None), default=0)
-        noise = [F.pad(part.noise, (0, 0, 0, 0, 0, count - part.noise.shape[1])) for part in parts
-                 if part.noise is not None]
+        noise = [part.padded(count).noise for part in parts if part.noise is not None]
         z = [part.z for part in parts if part.z is not None]
         return Styles(torch.cat(z) if z else None, torch.cat(noise) if noise else None)
+
+    def padded(self, count: int) -> "Styles":
+        """With zeros for further instances, ``count`` in all."""
+        noise = self.noise
+        return self if noise is None else Styles(self.z, F.pad(noise, (0, 0, 0, 0, 0, count - noise.shape[1])))
 
     def scaled(self, factor: float) -> "Styles":
         """Styles of the prior with ``factor`` times its spread (truncation)."""
@@ -126,6 +134,9 @@ class Posterior(Protocol):
     def kl_divergence(self) -> Tensor:
         """The KL divergence from the prior, [] summed over samples."""
 
+    def of_first(self, count: int) -> "Posterior":
+        """Without what comes after the first ``count`` instances."""
+
 
 def kl_divergence(mu: Tensor, logvar: Tensor) -> Tensor:
     """KL(N(mu, exp(logvar)) || N(0, 1)), summed over everything."""
@@ -158,6 +169,9 @@ class InstancePosterior:
         """(KL_scale + KL_bias) / 2, summed over samples, instances and channels."""
         return (kl_divergence(self.scale_mu, self.scale_logvar) + kl_divergence(self.bias_mu, self.bias_logvar)) / 2
 
+    def of_first(self, count: int) -> "InstancePosterior":
+        return InstancePosterior(*(value[:, :count] for value in vars(self).values()))
+
 
 @dataclass(frozen=True)
 class ImagePosterior:
@@ -171,3 +185,6 @@ class ImagePosterior:
 
     def kl_divergence(self) -> Tensor:
         return kl_divergence(self.mu, self.logvar)
+
+    def of_first(self, count: int) -> "ImagePosterior":
+        return self

@@ -30,6 +30,9 @@ class VGG19(nn.Module):
         for layer in self.features:
             if isinstance(layer, nn.ReLU):
                 layer.inplace = False  # the activations are outputs
+        for n, layer in enumerate(self.features):
+            if isinstance(layer, nn.MaxPool2d):  # first, since the ReLU keeps order: a quarter of the numbers
+                self.features[n - 1], self.features[n] = layer, self.features[n - 1]
         self.features.load_state_dict(self._read(weights), assign=True)
         self.requires_grad_(False)
         self.eval()

@@ -19,14 +19,6 @@ def on_host(x: Tensor) -> bool:
     return x.device.type == "cpu"
 
 
-def product_dtype(x: Tensor) -> torch.dtype:
-    """What convolutions of ``x`` work in: the narrow type under autocast, else at least float32."""
-    kind = x.device.type
-    if x.dtype != torch.float64 and torch.is_autocast_enabled(kind):
-        return torch.get_autocast_dtype(kind)
-    return torch.promote_types(x.dtype, torch.float32)
-
-
 @functools.cache
 def _kernels(device: torch.device) -> ModuleType | None:
     if torch.cuda.get_device_capability(device) < (8, 0):  # what Triton supports

@@ -12,6 +12,7 @@ what they must not see is gathered, multiplied by the same weights, and subtract
 
 A GPU would have to wait until the host knows how many these are. There all patches are made, with zeros for what lies
 in other instances, and one product follows:   out [N', c'] = patches [N', 9c] @ W [9c, c'].
+With stride 1 the product comes first, and every pixel then adds up what it sees:   x [N, c] @ W [c, 9c'], summed.
 """
 from functools import cached_property
 
@@ -22,7 +23,7 @@ from torch.autograd.function import once_differentiable
 
 from models.ops import backend
 from models.ops.regions import RegionMap, Regions, SegmentSums, image_of, rows_of
-from util.precision import full_precision, no_autocast
+from util.precision import full_precision, no_autocast, working_dtype
 
 WIDE = 64  # channels, see InstanceConv2d
 _OUTSIDE = -1  # region number of what lies beyond the image
@@ -144,9 +145,16 @@ class InstanceConv2d(nn.Conv2d):
     def _by_patches(self, x: Tensor, neighbourhoods: Neighbourhoods) -> Tensor:
         """The same as one product, without the host's counting anything."""
         batch, _, height, width = x.shape
-        stride, pixels, weight = self.stride[0], x.permute(0, 2, 3, 1), self.weight.permute(0, 2, 3, 1).flatten(1)
+        stride, pixels, index = self.stride[0], x.permute(0, 2, 3, 1), neighbourhoods.regions.index
+        exact = working_dtype(x).itemsize > 2  # else nine products, each rounded, are less exact than one
+        if backend.kernels_for(x) and stride == 1 and exact:
+            weight = self.weight.flip(2, 3).permute(2, 3, 0, 1).flatten(0, 2)  # [9c', c], opposite taps first
+            bias = F.pad(self.bias, (4 * self.out_channels, 4 * self.out_channels))  # with the centre's own tap
+            rows = _SumOfSeen.apply(F.linear(pixels, weight, bias), index)
+            return rows.permute(0, 3, 1, 2)
+        weight = self.weight.permute(0, 2, 3, 1).flatten(1)
         if backend.kernels_for(x):
-            rows = _PatchProduct.apply(pixels, weight, self.bias, neighbourhoods.regions.index, stride)
+            rows = _PatchProduct.apply(pixels, weight, self.bias, index, stride)
         else:
             rows = F.linear(neighbourhoods.patches(pixels).flatten(1), weight, self.bias)
         return image_of(rows, torch.Size((batch, self.out_channels, -(-height // stride), -(-width // stride))))
@@ -173,7 +181,7 @@ class _PatchProduct(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, weight, bias, index, stride: int):
-        dtype = backend.product_dtype(x)
+        dtype = working_dtype(x)
         x, weight = x.contiguous(), weight.to(dtype)
         ctx.save_for_backward(x, weight, index)
         ctx.stride = stride
@@ -190,6 +198,27 @@ class _PatchProduct(torch.autograd.Function):
             grad_x = kernels.patches_grad(grad @ weight, index, ctx.stride, x.dtype)
         grad_weight = grad.t() @ kernels.patches(x, index, ctx.stride, grad.dtype)
         return grad_x, grad_weight, grad.sum(0), None, None
+
+
+class _SumOfSeen(torch.autograd.Function):
+    """[B, h, w, 9c] -> [B, h, w, c]: out(p) = sum over taps k with i(p+k) = i(p) of x(p+k) at the tap opposite to k; by
+    kernels. It is the transpose of the patches.
+
+    Where layers have fewer channels than they take in, which those of stride 1 do, multiplying first moves less than
+    patches do.
+    """
+
+    @staticmethod
+    def forward(ctx, x, index):
+        ctx.save_for_backward(index)
+        return backend.kernels_for(x).patches_grad(x.flatten(0, 2).contiguous(), index, 1, x.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        index, = ctx.saved_tensors
+        patches = backend.kernels_for(grad).patches(grad.contiguous(), index, 1, grad.dtype)
+        return patches.view(*index.shape, -1), None
 
 
 class _PatchSums(torch.autograd.Function):

@@ -1,5 +1,6 @@
-"""Fused kernels for CUDA, in Triton. What they compute, and the plain PyTorch forms that they replace, is described in
-:mod:`models.ops.modulation` and :mod:`models.ops.instance_convolution`, which alone call them.
+"""Fused kernels for CUDA, in Triton. What they compute, and the plain PyTorch forms that they replace, is described
+where they are called: :mod:`models.ops.modulation`, :mod:`models.ops.instance_convolution`,
+:mod:`models.networks.normalization` and :mod:`models.networks.spectral`.
 
 All is memory-bound, so a kernel reads and writes every large tensor once. Such tensors are rows of pixels [N, c], in
 float32 or half; tables are [T, c], and what is computed has their precision (float32; float64 in tests). A program
@@ -9,8 +10,6 @@ numbers, and starts quickly.
     x   image or activations        region, index   number of every pixel's region
     n   numbers of pixels [ROWS]    k               channels [COLS]
 """
-from collections.abc import Sequence
-
 import torch
 import triton
 import triton.language as tl
@@ -23,28 +22,30 @@ SMALL_TILE = 1024  # ... where it reads several for each, or where there are few
 FEW = 2**20  # numbers
 COLUMNS = 128  # a row of a tile, at most: 256 bytes in half
 SUMMED_ROWS = 32  # rows of a tile that is summed
+PIECE = 256  # pixels of a sample that an instance norm's program sums
 
 
 # ---- modulation
 
 
 @triton.jit
-def _modulate(x, scale, shift, mean, rstd, region, out, pixels, channels, width,
-              SLOPE: tl.constexpr, UPSAMPLED: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr):
+def _modulate(x, table, mean, var, region, out, pixels, channels, width,
+              EPS: tl.constexpr, SLOPE: tl.constexpr, UPSAMPLED: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr):
     n = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     k = tl.program_id(1) * COLS + tl.arange(0, COLS)
     inside = (n < pixels)[:, None] & (k < channels)[None, :]
     t = tl.load(region + n, mask=n < pixels, other=0)
-    value = _normalized(x, mean, rstd, _source(n, width, UPSAMPLED), k, channels, inside, scale.dtype.element_ty)
-    factor = tl.load(scale + _at(t, k, channels), mask=inside, other=0)
-    offset = tl.load(shift + _at(t, k, channels), mask=inside, other=0)
+    value = _normalized(x, mean, var, EPS, _source(n, width, UPSAMPLED), k, channels, inside, table.dtype.element_ty)
+    factor = tl.load(table + _at(t, k, 2 * channels), mask=inside, other=0)
+    offset = tl.load(table + _at(t, k, 2 * channels) + channels, mask=inside, other=0)
     value = value * factor + offset
     tl.store(out + _at(n, k, channels), tl.where(value > 0, value, value * SLOPE), mask=inside)
 
 
 @triton.jit
-def _modulate_sums(x, grad, scale, shift, mean, rstd, members, piece_start, piece_segment, sums, channels, width,
-                   SLOPE: tl.constexpr, UPSAMPLED: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr):
+def _modulate_sums(x, grad, table, mean, var, members, piece_start, piece_segment, sums, channels, width,
+                   EPS: tl.constexpr, SLOPE: tl.constexpr, UPSAMPLED: tl.constexpr,
+                   ROWS: tl.constexpr, COLS: tl.constexpr):
     """What the pixels of a piece contribute to the gradients of scale and shift; ``sums`` [Q, 2, c].
 
     What went into the leaky ReLU is computed once more, so that the output need not be kept.
@@ -53,16 +54,17 @@ def _modulate_sums(x, grad, scale, shift, mean, rstd, members, piece_start, piec
     k = tl.program_id(1) * COLS + tl.arange(0, COLS)
     start = tl.load(piece_start + piece)
     end = tl.load(piece_start + piece + 1)
-    row = tl.load(piece_segment + piece).to(tl.int64) * channels + k
-    factor = tl.load(scale + row, mask=k < channels, other=0)[None, :]
-    offset = tl.load(shift + row, mask=k < channels, other=0)[None, :]
-    grad_scale = tl.zeros([ROWS, COLS], scale.dtype.element_ty)
-    grad_shift = tl.zeros([ROWS, COLS], scale.dtype.element_ty)
+    row = table + tl.load(piece_segment + piece).to(tl.int64) * 2 * channels + k
+    factor = tl.load(row, mask=k < channels, other=0)[None, :]
+    offset = tl.load(row + channels, mask=k < channels, other=0)[None, :]
+    grad_scale = tl.zeros([ROWS, COLS], table.dtype.element_ty)
+    grad_shift = tl.zeros([ROWS, COLS], table.dtype.element_ty)
     for first in range(start, end, ROWS):
         m = first + tl.arange(0, ROWS)
         n = tl.load(members + m, mask=m < end, other=0)
         inside = (m < end)[:, None] & (k < channels)[None, :]
-        value = _normalized(x, mean, rstd, _source(n, width, UPSAMPLED), k, channels, inside, scale.dtype.element_ty)
+        value = _normalized(x, mean, var, EPS, _source(n, width, UPSAMPLED), k, channels, inside,
+                            table.dtype.element_ty)
         g = tl.load(grad + _at(n, k, channels), mask=inside, other=0).to(value.dtype)
         g = tl.where(value * factor + offset > 0, g, g * SLOPE)
         grad_shift += g
@@ -73,37 +75,55 @@ def _modulate_sums(x, grad, scale, shift, mean, rstd, members, piece_start, piec
 
 
 @triton.jit
-def _modulate_grad(x, grad, scale, shift, mean, rstd, by_rstd, by_mean, region, grad_x, pixels, channels, width,
-                   SLOPE: tl.constexpr, UPSAMPLED: tl.constexpr, BY_MOMENTS: tl.constexpr,
+def _modulate_grad(x, grad, table, mean, var, by_moments, region, grad_x, pixels, channels, width,
+                   EPS: tl.constexpr, SLOPE: tl.constexpr, UPSAMPLED: tl.constexpr, BY_MOMENTS: tl.constexpr,
                    ROWS: tl.constexpr, COLS: tl.constexpr):
     """The gradient of x; ``pixels`` counts those of x, and ``width`` is that of the output."""
     n = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     k = tl.program_id(1) * COLS + tl.arange(0, COLS)
     inside = (n < pixels)[:, None] & (k < channels)[None, :]
-    value = _normalized(x, mean, rstd, n, k, channels, inside, scale.dtype.element_ty)
-    total = tl.zeros([ROWS, COLS], scale.dtype.element_ty)
+    value = _normalized(x, mean, var, EPS, n, k, channels, inside, table.dtype.element_ty)
+    total = tl.zeros([ROWS, COLS], table.dtype.element_ty)
     for part in tl.static_range(4 if UPSAMPLED else 1):
         to = n  # a pixel that n was upsampled to
         if UPSAMPLED:
             half = width // 2
             to = (n // half * 2 + part // 2) * width + n % half * 2 + part % 2
         t = tl.load(region + to, mask=n < pixels, other=0)
-        factor = tl.load(scale + _at(t, k, channels), mask=inside, other=0)
-        offset = tl.load(shift + _at(t, k, channels), mask=inside, other=0)
+        factor = tl.load(table + _at(t, k, 2 * channels), mask=inside, other=0)
+        offset = tl.load(table + _at(t, k, 2 * channels) + channels, mask=inside, other=0)
         g = tl.load(grad + _at(to, k, channels), mask=inside, other=0).to(value.dtype)
         total += tl.where(value * factor + offset > 0, g, g * SLOPE) * factor
     if BY_MOMENTS:
-        total -= tl.load(by_mean + k, mask=k < channels, other=0)[None, :]
-        total -= tl.load(by_rstd + k, mask=k < channels, other=0)[None, :] * value
-    total *= tl.load(rstd + k, mask=k < channels, other=0)[None, :]
+        total -= tl.load(by_moments + channels + k, mask=k < channels, other=0)[None, :]
+        total -= tl.load(by_moments + k, mask=k < channels, other=0)[None, :] * value
+    total *= _rstd(var, EPS, k, channels)
     tl.store(grad_x + _at(n, k, channels), total, mask=inside)
 
 
 @triton.jit
-def _normalized(x, mean, rstd, n, k, channels, inside, dtype: tl.constexpr):
+def _moments_grad(sums, table, by_moments, segments, channels, count, ROWS: tl.constexpr, COLS: tl.constexpr):
+    """``by_moments`` [2, c]: the sum over t of scale[t] * ``sums`` [T, 2, c], divided by ``count``."""
+    part = tl.program_id(0)
+    k = tl.program_id(1) * COLS + tl.arange(0, COLS)
+    total = tl.zeros([ROWS, COLS], sums.dtype.element_ty)
+    for first in range(0, segments, ROWS):
+        t = first + tl.arange(0, ROWS)
+        inside = (t < segments)[:, None] & (k < channels)[None, :]
+        at = _at(t, k, 2 * channels)
+        total += tl.load(table + at, mask=inside, other=0) * tl.load(sums + at + part * channels, mask=inside, other=0)
+    tl.store(by_moments + part * channels + k, tl.sum(total, 0) / count, mask=k < channels)
+
+
+@triton.jit
+def _normalized(x, mean, var, EPS: tl.constexpr, n, k, channels, inside, dtype: tl.constexpr):
     value = tl.load(x + _at(n, k, channels), mask=inside, other=0).to(dtype)
-    centre = tl.load(mean + k, mask=k < channels, other=0)[None, :]
-    return (value - centre) * tl.load(rstd + k, mask=k < channels, other=0)[None, :]
+    return (value - tl.load(mean + k, mask=k < channels, other=0)[None, :]) * _rstd(var, EPS, k, channels)
+
+
+@triton.jit
+def _rstd(var, EPS: tl.constexpr, k, channels):
+    return tl.rsqrt(tl.load(var + k, mask=k < channels, other=1) + EPS)[None, :]
 
 
 @triton.jit
@@ -134,12 +154,13 @@ def _sum_pieces(pieces, first_piece, out, columns, ROWS: tl.constexpr, COLS: tl.
     tl.store(out + segment.to(tl.int64) * columns + k, tl.sum(total, 0), mask=k < columns)
 
 
-def modulate(x: Tensor, scale: Tensor, shift: Tensor, mean: Tensor, rstd: Tensor, region: Tensor, slope: float,
+def modulate(x: Tensor, table: Tensor, mean: Tensor, var: Tensor, eps: float, region: Tensor, slope: float,
              dtype: torch.dtype) -> Tensor:
-    """lrelu(scale[t] * (x - mean) * rstd + shift[t]) for all pixels, t their region.
+    """lrelu(scale[t] * (x - mean) / sqrt(var + eps) + shift[t]) for all pixels, t their region.
 
     :param x: [B, h, w, c].
-    :param scale: [T, c], as ``shift``; ``mean`` and ``rstd`` are [c].
+    :param table: [T, 2, c], scale and shift.
+    :param mean: [c], as ``var``.
     :param region: [B, h, w], or [B, 2h, 2w]: then x is upsampled.
     :return: [B, h, w, c] or [B, 2h, 2w, c] of the given dtype.
     """
@@ -147,32 +168,43 @@ def modulate(x: Tensor, scale: Tensor, shift: Tensor, mean: Tensor, rstd: Tensor
     out = torch.empty(*region.shape, channels, dtype=dtype, device=x.device)
     rows, columns = _tile(region.numel(), channels, TILE)
     _launch(_modulate, (triton.cdiv(region.numel(), rows), triton.cdiv(channels, columns)),
-            x, scale, shift, mean, rstd, region, out, region.numel(), channels, width,
-            SLOPE=slope, UPSAMPLED=_upsampled(x, region), ROWS=rows, COLS=columns)
+            x, table, mean, var, region, out, region.numel(), channels, width,
+            EPS=eps, SLOPE=slope, UPSAMPLED=_upsampled(x, region), ROWS=rows, COLS=columns)
     return out
 
 
-def modulate_sums(x: Tensor, grad: Tensor, scale: Tensor, shift: Tensor, mean: Tensor, rstd: Tensor, region: Tensor,
+def modulate_sums(x: Tensor, grad: Tensor, table: Tensor, mean: Tensor, var: Tensor, eps: float, region: Tensor,
                   segments: SegmentSums, slope: float) -> Tensor:
-    """The gradients [T, 2, c] of scale and shift, for ``grad`` of what :func:`modulate` gives.
+    """The gradient [T, 2, c] of the table, for ``grad`` of what :func:`modulate` gives.
 
     :param segments: the regions' pixels.
     """
     channels, pieces = x.shape[-1], len(segments.piece_segment)
-    sums = torch.empty(pieces, 2, channels, dtype=scale.dtype, device=x.device)
+    sums = torch.empty(pieces, 2, channels, dtype=table.dtype, device=x.device)
     columns = _columns(channels, COLUMNS // 2)
     _launch(_modulate_sums, (pieces, triton.cdiv(channels, columns)),
-            x, grad, scale, shift, mean, rstd, segments.members, segments.piece_start, segments.piece_segment, sums,
+            x, grad, table, mean, var, segments.members, segments.piece_start, segments.piece_segment, sums,
             channels, region.shape[-1],
-            SLOPE=slope, UPSAMPLED=_upsampled(x, region), ROWS=SUMMED_ROWS, COLS=columns)
+            EPS=eps, SLOPE=slope, UPSAMPLED=_upsampled(x, region), ROWS=SUMMED_ROWS, COLS=columns)
     return _pieces_summed(sums, segments)
 
 
-def modulate_grad(x: Tensor, grad: Tensor, scale: Tensor, shift: Tensor, mean: Tensor, rstd: Tensor,
-                  by_moments: Sequence[Tensor] | None, region: Tensor, slope: float) -> Tensor:
+def moments_grad(sums: Tensor, table: Tensor, count: int) -> Tensor:
+    """What goes through rstd and through the mean of ``count`` values, [2, c], for ``sums`` of
+    :func:`modulate_sums`."""
+    segments, _, channels = sums.shape
+    by_moments = torch.empty(2, channels, dtype=sums.dtype, device=sums.device)
+    columns = _columns(channels, COLUMNS // 2)
+    _launch(_moments_grad, (2, triton.cdiv(channels, columns)), sums, table, by_moments, segments, channels, count,
+            ROWS=SUMMED_ROWS, COLS=columns)
+    return by_moments
+
+
+def modulate_grad(x: Tensor, grad: Tensor, table: Tensor, mean: Tensor, var: Tensor, eps: float,
+                  by_moments: Tensor | None, region: Tensor, slope: float) -> Tensor:
     """The gradient of x, of its shape and dtype.
 
-    :param by_moments: what goes through rstd, and what through the mean, [c] each; None where these are constants.
+    :param by_moments: see :func:`moments_grad`; None where mean and variance are constants.
     """
     grad_x = torch.empty_like(x)
     channels = x.shape[-1]
@@ -180,14 +212,279 @@ def modulate_grad(x: Tensor, grad: Tensor, scale: Tensor, shift: Tensor, mean: T
     upsampled = _upsampled(x, region)
     rows, columns = _tile(pixels, channels, SMALL_TILE if upsampled else TILE)
     _launch(_modulate_grad, (triton.cdiv(pixels, rows), triton.cdiv(channels, columns)),
-            x, grad, scale, shift, mean, rstd, *(by_moments or (rstd, mean)), region, grad_x,
+            x, grad, table, mean, var, var if by_moments is None else by_moments, region, grad_x,
             pixels, channels, region.shape[-1],
-            SLOPE=slope, UPSAMPLED=upsampled, BY_MOMENTS=by_moments is not None, ROWS=rows, COLS=columns)
+            EPS=eps, SLOPE=slope, UPSAMPLED=upsampled, BY_MOMENTS=by_moments is not None, ROWS=rows, COLS=columns)
     return grad_x
 
 
 def _upsampled(x: Tensor, region: Tensor) -> bool:
     return x.shape[:3] != region.shape
+
+
+# ---- tables of regions
+
+
+@triton.jit
+def _region_table(styles, weight, bias, label, gain, table, channels, GAIN: tl.constexpr, COLS: tl.constexpr):
+    t = tl.program_id(0).to(tl.int64)
+    k = tl.program_id(1) * COLS + tl.arange(0, COLS)
+    of_class = (tl.load(label + t).to(tl.int64) * channels + k) * 2
+    factor = tl.load(gain) if GAIN else 1
+    for part in tl.static_range(2):
+        at = (2 * t + part) * channels + k
+        value = tl.load(weight + of_class + part, mask=k < channels, other=0)
+        value = value * tl.load(styles + at, mask=k < channels, other=0)
+        value += tl.load(bias + of_class + part, mask=k < channels, other=0)
+        tl.store(table + at, value * factor, mask=k < channels)
+
+
+@triton.jit
+def _region_table_grad(grad, styles, weight, bias, label, gain, grad_styles, by_gain, channels,
+                       GAIN: tl.constexpr, COLS: tl.constexpr):
+    """The gradient of the styles, and what each program has seen of the gain's."""
+    t = tl.program_id(0).to(tl.int64)
+    k = tl.program_id(1) * COLS + tl.arange(0, COLS)
+    of_class = (tl.load(label + t).to(tl.int64) * channels + k) * 2
+    factor = tl.load(gain) if GAIN else 1
+    total = tl.zeros([COLS], grad.dtype.element_ty)
+    for part in tl.static_range(2):
+        at = (2 * t + part) * channels + k
+        g = tl.load(grad + at, mask=k < channels, other=0)
+        slope = tl.load(weight + of_class + part, mask=k < channels, other=0)
+        tl.store(grad_styles + at, g * factor * slope, mask=k < channels)
+        if GAIN:
+            value = slope * tl.load(styles + at, mask=k < channels, other=0)
+            total += g * (value + tl.load(bias + of_class + part, mask=k < channels, other=0))
+    if GAIN:
+        tl.store(by_gain + t * tl.num_programs(1) + tl.program_id(1), tl.sum(total, 0))
+
+
+@triton.jit
+def _class_sums(grad, styles, label, gain, grad_weight, grad_bias, segments, channels,
+                GAIN: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr):
+    """The gradients of a class, over the regions that have it."""
+    y = tl.program_id(0)
+    k = tl.program_id(1) * COLS + tl.arange(0, COLS)
+    factor = tl.load(gain) if GAIN else 1
+    for part in tl.static_range(2):
+        by_weight = tl.zeros([ROWS, COLS], grad.dtype.element_ty)
+        by_bias = tl.zeros([ROWS, COLS], grad.dtype.element_ty)
+        for first in range(0, segments, ROWS):
+            t = first + tl.arange(0, ROWS)
+            of_class = tl.load(label + t, mask=t < segments, other=-1) == y
+            inside = of_class[:, None] & (k < channels)[None, :]
+            at = _at(t, k, 2 * channels) + part * channels
+            g = tl.load(grad + at, mask=inside, other=0)
+            by_bias += g
+            by_weight += g * tl.load(styles + at, mask=inside, other=0)
+        to = (y.to(tl.int64) * channels + k) * 2 + part
+        tl.store(grad_weight + to, tl.sum(by_weight, 0) * factor, mask=k < channels)
+        tl.store(grad_bias + to, tl.sum(by_bias, 0) * factor, mask=k < channels)
+
+
+def region_table(styles: Tensor, weight: Tensor, bias: Tensor, label: Tensor, gain: Tensor | None) -> Tensor:
+    """gain * (weight[y] * styles[t] + bias[y]) for all regions t, y their class.
+
+    :param styles: [T, 2, c].
+    :param weight: [C, c, 2], as ``bias``.
+    :param label: [T], the regions' classes.
+    :param gain: []; None: 1.
+    :return: [T, 2, c].
+    """
+    segments, _, channels = styles.shape
+    table = torch.empty_like(styles)
+    columns = _columns(channels, COLUMNS)
+    _launch(_region_table, (segments, triton.cdiv(channels, columns)),
+            styles, weight, bias, label, weight if gain is None else gain, table, channels,
+            GAIN=gain is not None, COLS=columns)
+    return table
+
+
+def region_table_grad(grad: Tensor, styles: Tensor, weight: Tensor, bias: Tensor, label: Tensor, gain: Tensor | None
+                      ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """The gradients of styles, weight, bias and gain, for ``grad`` of what :func:`region_table` gives."""
+    segments, _, channels = styles.shape
+    columns = _columns(channels, COLUMNS)
+    blocks, factor = triton.cdiv(channels, columns), weight if gain is None else gain
+    grad_styles, grad_weight, grad_bias = map(torch.empty_like, (styles, weight, bias))
+    by_gain = torch.empty(segments, blocks, dtype=grad.dtype, device=grad.device)
+    _launch(_region_table_grad, (segments, blocks), grad, styles, weight, bias, label, factor, grad_styles, by_gain,
+            channels, GAIN=gain is not None, COLS=columns)
+    _launch(_class_sums, (len(weight), blocks), grad, styles, label, factor, grad_weight, grad_bias, segments, channels,
+            GAIN=gain is not None, ROWS=SUMMED_ROWS // 2, COLS=columns)
+    return grad_styles, grad_weight, grad_bias, None if gain is None else by_gain.sum()
+
+
+# ---- instance norm
+
+
+@triton.jit
+def _piece_moments(x, moments, pixels, channels, pieces, PIECE: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr):
+    """``moments`` [B, pieces, 2, c]: the mean of a piece of a sample, and the sum of squared distances from it."""
+    piece = tl.program_id(0)
+    k = tl.program_id(1) * COLS + tl.arange(0, COLS)
+    start = piece % pieces * PIECE
+    end = tl.minimum(start + PIECE, pixels)
+    top = (piece // pieces).to(tl.int64) * pixels  # where the sample begins
+    total = tl.zeros([ROWS, COLS], moments.dtype.element_ty)
+    for first in range(start, end, ROWS):
+        n = first + tl.arange(0, ROWS)
+        inside = (n < end)[:, None] & (k < channels)[None, :]
+        total += tl.load(x + _at(top + n, k, channels), mask=inside, other=0).to(total.dtype)
+    mean = tl.sum(total, 0) / (end - start)
+    total = tl.zeros([ROWS, COLS], moments.dtype.element_ty)
+    for first in range(start, end, ROWS):
+        n = first + tl.arange(0, ROWS)
+        inside = (n < end)[:, None] & (k < channels)[None, :]
+        value = tl.load(x + _at(top + n, k, channels), mask=inside, other=0).to(total.dtype) - mean[None, :]
+        total += tl.where(inside, value * value, 0)
+    share = moments + piece.to(tl.int64) * 2 * channels + k
+    tl.store(share, mean, mask=k < channels)
+    tl.store(share + channels, tl.sum(total, 0), mask=k < channels)
+
+
+@triton.jit
+def _joined_moments(moments, mean, rstd, pixels, channels, pieces,
+                    EPS: tl.constexpr, PIECE: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr):
+    """``mean`` and ``rstd`` [B, c] of the pieces together."""
+    sample = tl.program_id(0).to(tl.int64)
+    k = tl.program_id(1) * COLS + tl.arange(0, COLS)
+    top = moments + sample * pieces * 2 * channels
+    total = tl.zeros([ROWS, COLS], moments.dtype.element_ty)
+    for first in range(0, pieces, ROWS):
+        q = first + tl.arange(0, ROWS)
+        count = tl.minimum(pixels - q * PIECE, PIECE).to(total.dtype)[:, None]
+        inside = (q < pieces)[:, None] & (k < channels)[None, :]
+        total += tl.load(top + _at(q, k, 2 * channels), mask=inside, other=0) * count
+    centre = tl.sum(total, 0) / pixels
+    total = tl.zeros([ROWS, COLS], moments.dtype.element_ty)
+    for first in range(0, pieces, ROWS):
+        q = first + tl.arange(0, ROWS)
+        count = tl.minimum(pixels - q * PIECE, PIECE).to(total.dtype)[:, None]
+        inside = (q < pieces)[:, None] & (k < channels)[None, :]
+        distance = tl.load(top + _at(q, k, 2 * channels), mask=inside, other=0) - centre[None, :]
+        squares = tl.load(top + _at(q, k, 2 * channels) + channels, mask=inside, other=0)
+        total += tl.where(inside, squares + distance * distance * count, 0)
+    tl.store(mean + sample * channels + k, centre, mask=k < channels)
+    tl.store(rstd + sample * channels + k, tl.rsqrt(tl.sum(total, 0) / pixels + EPS), mask=k < channels)
+
+
+@triton.jit
+def _instance_norm(x, mean, rstd, out, rows, pixels, channels,
+                   SLOPE: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr):
+    n = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    k = tl.program_id(1) * COLS + tl.arange(0, COLS)
+    inside = (n < rows)[:, None] & (k < channels)[None, :]
+    of_sample = _at(n // pixels, k, channels)
+    value = tl.load(x + _at(n, k, channels), mask=inside, other=0).to(mean.dtype.element_ty)
+    value = (value - tl.load(mean + of_sample, mask=inside, other=0)) * tl.load(rstd + of_sample, mask=inside, other=0)
+    tl.store(out + _at(n, k, channels), tl.where(value > 0, value, value * SLOPE), mask=inside)
+
+
+@triton.jit
+def _before_slope(grad, out, n, k, channels, inside, SLOPE: tl.constexpr, dtype: tl.constexpr):
+    """What went into the leaky ReLU, and its gradient, by what came out."""
+    value = tl.load(out + _at(n, k, channels), mask=inside, other=0).to(dtype)
+    g = tl.load(grad + _at(n, k, channels), mask=inside, other=0).to(dtype)
+    return tl.where(value > 0, value, value / SLOPE), tl.where(value > 0, g, g * SLOPE)
+
+
+@triton.jit
+def _piece_grads(grad, out, sums, pixels, channels, pieces,
+                 SLOPE: tl.constexpr, PIECE: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr):
+    """``sums`` [B, pieces, 2, c]: of a piece's gradients g before the leaky ReLU, and of g times what went into it."""
+    piece = tl.program_id(0)
+    k = tl.program_id(1) * COLS + tl.arange(0, COLS)
+    start = piece % pieces * PIECE
+    end = tl.minimum(start + PIECE, pixels)
+    top = (piece // pieces).to(tl.int64) * pixels
+    total = tl.zeros([ROWS, COLS], sums.dtype.element_ty)
+    products = tl.zeros([ROWS, COLS], sums.dtype.element_ty)
+    for first in range(start, end, ROWS):
+        n = first + tl.arange(0, ROWS)
+        inside = (n < end)[:, None] & (k < channels)[None, :]
+        value, g = _before_slope(grad, out, top + n, k, channels, inside, SLOPE, sums.dtype.element_ty)
+        total += g
+        products += g * value
+    share = sums + piece.to(tl.int64) * 2 * channels + k
+    tl.store(share, tl.sum(total, 0), mask=k < channels)
+    tl.store(share + channels, tl.sum(products, 0), mask=k < channels)
+
+
+@triton.jit
+def _instance_norm_grad(grad, out, rstd, sums, grad_x, rows, pixels, channels,
+                        SLOPE: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr):
+    n = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    k = tl.program_id(1) * COLS + tl.arange(0, COLS)
+    inside = (n < rows)[:, None] & (k < channels)[None, :]
+    value, g = _before_slope(grad, out, n, k, channels, inside, SLOPE, rstd.dtype.element_ty)
+    of_sample = _at(n // pixels, k, 2 * channels)
+    g -= tl.load(sums + of_sample, mask=inside, other=0) / pixels
+    g -= tl.load(sums + of_sample + channels, mask=inside, other=0) / pixels * value
+    g *= tl.load(rstd + _at(n // pixels, k, channels), mask=inside, other=0)
+    tl.store(grad_x + _at(n, k, channels), g, mask=inside)
+
+
+def instance_norm(x: Tensor, eps: float, slope: float) -> tuple[Tensor, Tensor]:
+    """lrelu((x - mean) * rstd), mean and rstd of each channel of each sample; and rstd [B, c].
+
+    :param x: [B, h, w, c]; the result has its shape and dtype.
+    """
+    batch, height, width, channels = x.shape
+    pixels, dtype = height * width, torch.promote_types(x.dtype, torch.float32)
+    pieces, columns = triton.cdiv(pixels, PIECE), _columns(channels, COLUMNS // 2)
+    moments = torch.empty(batch, pieces, 2, channels, dtype=dtype, device=x.device)
+    mean, rstd = torch.empty(2, batch, channels, dtype=dtype, device=x.device)
+    out = torch.empty_like(x)
+    sizes = {"PIECE": PIECE, "ROWS": SUMMED_ROWS, "COLS": columns}
+    _launch(_piece_moments, (batch * pieces, triton.cdiv(channels, columns)), x, moments, pixels, channels, pieces,
+            **sizes)
+    _launch(_joined_moments, (batch, triton.cdiv(channels, columns)), moments, mean, rstd, pixels, channels, pieces,
+            EPS=eps, **sizes)
+    rows, columns = _tile(batch * pixels, channels, TILE)
+    _launch(_instance_norm, (triton.cdiv(batch * pixels, rows), triton.cdiv(channels, columns)),
+            x, mean, rstd, out, batch * pixels, pixels, channels, SLOPE=slope, ROWS=rows, COLS=columns)
+    return out, rstd
+
+
+def instance_norm_grad(grad: Tensor, out: Tensor, rstd: Tensor, slope: float) -> Tensor:
+    """The gradient of x, for ``grad`` of what :func:`instance_norm` gives, which is ``out``."""
+    batch, height, width, channels = out.shape
+    pixels = height * width
+    pieces, columns = triton.cdiv(pixels, PIECE), _columns(channels, COLUMNS // 2)
+    sums = torch.empty(batch, pieces, 2, channels, dtype=rstd.dtype, device=out.device)
+    _launch(_piece_grads, (batch * pieces, triton.cdiv(channels, columns)), grad, out, sums, pixels, channels, pieces,
+            SLOPE=slope, PIECE=PIECE, ROWS=SUMMED_ROWS, COLS=columns)
+    grad_x = torch.empty_like(out)
+    rows, columns = _tile(batch * pixels, channels, TILE)
+    _launch(_instance_norm_grad, (triton.cdiv(batch * pixels, rows), triton.cdiv(channels, columns)),
+            grad, out, rstd, sums.sum(1), grad_x, batch * pixels, pixels, channels,
+            SLOPE=slope, ROWS=rows, COLS=columns)
+    return grad_x
+
+
+# ---- spectral norm
+
+
+@triton.jit
+def _gain_grad(grad, gain, u, v, grad_weight, rows, columns, ROWS: tl.constexpr, COLS: tl.constexpr):
+    n = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    k = tl.program_id(1) * COLS + tl.arange(0, COLS)
+    factor = tl.load(gain)
+    factor = -tl.load(grad) * factor * factor
+    value = tl.load(u + n, mask=n < rows, other=0)[:, None] * factor
+    value *= tl.load(v + k, mask=k < columns, other=0)[None, :]
+    tl.store(grad_weight + _at(n, k, columns), value, mask=(n < rows)[:, None] & (k < columns)[None, :])
+
+
+def gain_grad(grad: Tensor, gain: Tensor, u: Tensor, v: Tensor) -> Tensor:
+    """-grad * gain^2 * u v' [n, m], for ``u`` [n] and ``v`` [m]."""
+    out = torch.empty(len(u), len(v), dtype=u.dtype, device=u.device)
+    rows, columns = _tile(len(u), len(v), TILE)
+    _launch(_gain_grad, (triton.cdiv(len(u), rows), triton.cdiv(len(v), columns)),
+            grad, gain, u, v, out, len(u), len(v), ROWS=rows, COLS=columns)
+    return out
 
 
 # ---- instance-aware convolution

@@ -27,7 +27,7 @@ from models.ops import backend
 from models.ops.regions import RegionMap, Regions, image_of, rows_of
 from models.ops.upsampled_convolution import Upsampled, upsample
 from util import distributed
-from util.precision import full_precision
+from util.precision import full_precision, working_dtype
 
 # when upsampling waits for the convolution, see upsampled_convolution.py; measured on a CPU
 LEAST_PIXELS = 1024  # in a batch; for fewer, preparing the kernels takes longer than what they save
@@ -63,23 +63,46 @@ class Features:
         return _Moments.apply(self.x)
 
 
-def modulate(features: Features, scale: Tensor, shift: Tensor, mean: Tensor, rstd: Tensor, regions: Regions,
-             slope: float) -> Tensor | Upsampled:
-    """lrelu(scale[t] * (x - mean) * rstd + shift[t]) for every pixel x of the features, at their final size, of
-    region t.
+def region_table(styles: Tensor, weight: Tensor, bias: Tensor, label: Tensor, gain: Tensor | None = None) -> Tensor:
+    """Scale and shift of every region t of class y: gain * (weight[y] * styles[t] + bias[y]), [T, c, 2].
 
-    :param scale: [T, c], a row for every region.
-    :param shift: [T, c].
-    :param mean: [c]; with ``rstd`` made of the features' :attr:`~Features.moments`, or constants.
-    :param rstd: [c].
+    :param styles: [T, 2, c].
+    :param weight: [C, c, 2].
+    :param bias: [C, c, 2].
+    :param label: [T], the regions' classes.
+    :param gain: a factor []; None leaves it out.
+    """
+    if backend.kernels_for(styles):
+        return _RegionTable.apply(styles, weight, bias, label, gain)
+    table = torch.addcmul(rows_at(label, bias), rows_at(label, weight), styles.transpose(1, 2))
+    return table if gain is None else table * gain
+
+
+def rows_at(index: Tensor, table: Tensor) -> Tensor:
+    """``table[index]`` [T, ...] for ``index`` [T] and a table [n, ...].
+
+    Backward, indexing sorts on CUDA, and ``F.embedding`` does not where rows are few.
+    """
+    return F.embedding(index, table.flatten(1)).view(-1, *table.shape[1:])
+
+
+def modulate(features: Features, table: Tensor, mean: Tensor, var: Tensor, eps: float, regions: Regions,
+             slope: float) -> Tensor | Upsampled:
+    """lrelu(scale[t] * (x - mean) * rstd + shift[t]), rstd = 1 / sqrt(var + eps), for every pixel x of the features, at
+    their final size, of region t.
+
+    :param table: [T, c, 2], scale and shift of every region.
+    :param mean: [c]; with ``var`` the features' :attr:`~Features.moments`, or constants.
+    :param var: [c].
     :param slope: negative slope of the leaky ReLU; 1 leaves it out.
     """
     if backend.kernels_for(features.x):
         height, width = features.x.shape[2:]
         size = (2 * height, 2 * width) if features.upsampled else (height, width)
-        return _NormModulate.apply(features.x, scale, shift, mean.detach(), rstd.detach(), mean.requires_grad,
-                                   regions.at(size), slope, backend.product_dtype(features.x))
-    factor = scale * rstd
+        return _NormModulate.apply(features.x, table, mean.detach(), var.detach(), eps, mean.requires_grad,
+                                   regions.at(size), slope, working_dtype(features.x))
+    scale, shift = table.unbind(-1)  # [T, c] each
+    factor = scale * torch.rsqrt(var + eps)
     offset = shift - factor * mean
     if not upsamples_later(features, regions):
         x = features.full
@@ -127,38 +150,55 @@ class _Moments(torch.autograd.Function):
         return image_of(torch.addcmul(grad_mean / count - steepness * mean, rows_of(x), steepness), x.shape)
 
 
-class _NormModulate(torch.autograd.Function):
-    """lrelu(scale[t] * (x - mean) * rstd + shift[t]) by kernels, with x upsampled where the regions are twice as large.
+class _RegionTable(torch.autograd.Function):
+    """:func:`region_table` by kernels, whose tables lie in memory as [T, 2, c]."""
 
-    If ``of_x``, mean and rstd are those of x, and the gradient of x is the whole one.
+    @staticmethod
+    def forward(ctx, styles, weight, bias, label, gain):
+        tensors = styles.contiguous(), weight, bias, label, gain
+        ctx.save_for_backward(*tensors)
+        return backend.kernels_for(styles).region_table(*tensors).transpose(1, 2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        grad = grad.transpose(1, 2).contiguous()
+        styles, weight, bias, gain = backend.kernels_for(grad).region_table_grad(grad, *ctx.saved_tensors)
+        return styles, weight, bias, None, gain
+
+
+class _NormModulate(torch.autograd.Function):
+    """lrelu(scale[t] * (x - mean) / sqrt(var + eps) + shift[t]) by kernels, with x upsampled where the regions are
+    twice as large.
+
+    If ``of_x``, mean and variance are those of x, and the gradient of x is the whole one.
     """
 
     @staticmethod
-    def forward(ctx, x, scale, shift, mean, rstd, of_x: bool, regions: RegionMap, slope: float, dtype: torch.dtype):
-        pixels = _channels_last(x)
-        scale, shift = scale.contiguous(), shift.contiguous()
-        ctx.save_for_backward(pixels, scale, shift, mean, rstd)
-        ctx.of_x, ctx.regions, ctx.slope = of_x, regions, slope
-        out = backend.kernels_for(x).modulate(pixels, scale, shift, mean, rstd, regions.index, slope, dtype)
+    def forward(ctx, x, table, mean, var, eps: float, of_x: bool, regions: RegionMap, slope: float, dtype: torch.dtype):
+        pixels, table = channels_last(x), table.transpose(1, 2).contiguous()
+        ctx.save_for_backward(pixels, table, mean, var)
+        ctx.eps, ctx.of_x, ctx.regions, ctx.slope = eps, of_x, regions, slope
+        out = backend.kernels_for(x).modulate(pixels, table, mean, var, eps, regions.index, slope, dtype)
         return out.permute(0, 3, 1, 2)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
-        x, scale, shift, mean, rstd = ctx.saved_tensors
-        tensors, index = (x, _channels_last(grad), scale, shift, mean, rstd), ctx.regions.index
+        x, table, mean, var = ctx.saved_tensors
+        args, index = (x, channels_last(grad), table, mean, var, ctx.eps), ctx.regions.index
         kernels = backend.kernels_for(x)
-        sums = kernels.modulate_sums(*tensors, index, ctx.regions.segments, ctx.slope)  # [T, 2, c]
+        grad_table = kernels.modulate_sums(*args, index, ctx.regions.segments, ctx.slope)
         grad_x = by_moments = None
         if ctx.of_x:
             count = x.numel() // len(mean) * distributed.world_size()
-            by_moments = distributed.summed((sums * (scale / count)[:, None]).sum(0).unbind())
+            by_moments, = distributed.summed([kernels.moments_grad(grad_table, table, count)])
         if ctx.needs_input_grad[0]:
-            grad_x = kernels.modulate_grad(*tensors, by_moments, index, ctx.slope).permute(0, 3, 1, 2)
-        return grad_x, sums[:, 0], sums[:, 1], None, None, None, None, None, None
+            grad_x = kernels.modulate_grad(*args, by_moments, index, ctx.slope).permute(0, 3, 1, 2)
+        return grad_x, grad_table.transpose(1, 2), *[None] * 7
 
 
-def _channels_last(x: Tensor) -> Tensor:
+def channels_last(x: Tensor) -> Tensor:
     """[B, c, h, w] -> [B, h, w, c], contiguous; a view for channels-last tensors."""
     return x.permute(0, 2, 3, 1).contiguous()
 

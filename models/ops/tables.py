@@ -10,6 +10,7 @@ finds is packed, so that processes hand over, pin and copy a single tensor:
 import copy
 import math
 from collections.abc import Callable, Hashable, Iterator
+from dataclasses import is_dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -53,7 +54,7 @@ class Packed:
             end += math.ceil(tensor.numel() / _ALIGNMENT) * _ALIGNMENT
             return slots[-1]
 
-        skeleton = _mapped(tables, Tensor, place)
+        skeleton = mapped(tables, Tensor, place)
         packed = cls(skeleton, torch.empty(end, dtype=torch.int32))
         for tensor, slot in zip(tensors, slots, strict=True):
             packed._view(slot).copy_(tensor)
@@ -77,7 +78,7 @@ class Packed:
 
     def unpack(self) -> Tables:
         """The tables again, their tensors views of the packed one."""
-        return _mapped(self.tables, Slot, self._view)
+        return mapped(self.tables, Slot, self._view)
 
     def _view(self, slot: Slot) -> Tensor:
         return self.numbers[slot.start:slot.start + math.prod(slot.shape)].view(slot.shape)
@@ -103,15 +104,18 @@ def sent(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.to(device, non_blocking=True)
 
 
-def _mapped(thing: Any, kind: type, function: Callable) -> Any:
-    """A copy of ``thing``, with the function of everything of the ``kind`` in it."""
+def mapped(thing: Any, kind: type, function: Callable) -> Any:
+    """A copy of ``thing``, with the function of everything of the ``kind`` in it: in tables, dataclasses, dictionaries
+    and tuples."""
     if isinstance(thing, kind):
         return function(thing)
     if isinstance(thing, Tables):
         thing = copy.copy(thing)
-        vars(thing).update({name: _mapped(value, kind, function) for name, value in vars(thing).items()})
+        vars(thing).update({name: mapped(value, kind, function) for name, value in vars(thing).items()})
+    elif is_dataclass(thing):
+        return replace(thing, **{name: mapped(value, kind, function) for name, value in vars(thing).items()})
     elif isinstance(thing, dict):
-        return {name: _mapped(value, kind, function) for name, value in thing.items()}
+        return {name: mapped(value, kind, function) for name, value in thing.items()}
     elif type(thing) is tuple:
-        return tuple(_mapped(value, kind, function) for value in thing)
+        return tuple(mapped(value, kind, function) for value in thing)
     return thing
