@@ -10,8 +10,8 @@ GPU ?= -1
 CCP := --dataset_mode custom --dataroot $(PHOTOS)/ccp --label_nc 59 --no_instance \
 	--name ccp --checkpoints_dir $(PHOTOS)/checkpoints --gpu_ids $(GPU) --seed 0 \
 	--preprocess_mode fixed --crop_size 128 --aspect_ratio 0.5 --ngf 16 --noise_nc 16 --z_dim 64 --use_vae
-CCP_TRAINING := --ndf 16 --batchSize 4 --nThreads 1 --lr 0.001 --niter 12 --niter_decay 10 --use_amp \
-	--perceptual lite0 --lambda_kld 0.002 --display_freq 900 --print_freq 400 --save_epoch_freq 5
+CCP_TRAINING := --ndf 16 --batchSize 4 --nThreads 1 --lr 0.001 --niter 12 --niter_decay 10 \
+	--perceptual lite0 --lambda_kld 0.02 --display_freq 900 --print_freq 400 --save_epoch_freq 5
 
 # `make demo` opens a model in the browser; ARGS="--name EXP" another one than that which ships
 .PHONY: quickstart photos demo test lint clean

@@ -30,6 +30,7 @@ from metrics.lite0_segmenter import MOST_PAIRS, trained_lite0
 from metrics.segmentation import confusion
 from metrics.segmentation_scores import confusion_picture, describe, segmentation_scores
 from metrics.segmenters import Segment, load_segmenter
+from models.networks.efficientnet_lite import packaged_weights
 from options import Options
 from options.command_options import CommandOptions
 from options.groups import Data, Device, Layouts
@@ -79,6 +80,9 @@ class SegmentationOptions(CommandOptions):
                             "--segmenter")
         if not opt.predictions and not opt.synthesized:
             raise UserError("--synthesized is missing: name the folder of the pictures to score")
+        if not opt.predictions and opt.segmenter == "lite0" and opt.label_dir and "dataroot" not in given:
+            raise UserError("--segmenter lite0: is trained on the training split of --dataroot, which is missing; give "
+                            "it, or another network")
         if "load_size" not in given:  # as in test.py: nothing is cropped
             opt.load_size = opt.crop_size
         opt.norm_mode, opt.no_instance = "spade", True  # instance maps are not read
@@ -167,6 +171,7 @@ def check_size(path: str, size: tuple[int, int], sample: dict[str, Any]) -> None
 
 def lite0(opt: Options, space: LabelSpace) -> Segment:
     """The network that is trained on the real pairs of the training split."""
+    packaged_weights()  # missing ones are reported before the split is read
     train = create_dataset(opt.replace(phase="train", label_dir=None, image_dir=None, instance_dir=None))
     chosen = range(0, len(train), -(-len(train) // MOST_PAIRS))
     samples = [train[index] for index in tqdm(chosen, desc="reading the training split", unit="pair", disable=None)]
@@ -186,8 +191,9 @@ def report(opt: Options, space: LabelSpace, counts: dict[str, np.ndarray], total
     scores = {name: segmentation_scores(matrix) for name, matrix in counts.items()}
     print(describe(scores, space.names))
     if opt.json:
-        figures = {"segmenter": opt.predictions or opt.segmenter, "dataset_mode": opt.dataset_mode, "phase": opt.phase,
-                   "layouts": total, "classes": space.names, **scores,
+        figures = {"segmenter": opt.predictions or opt.segmenter, "pictures": opt.synthesized, "use_amp": opt.use_amp,
+                   "dataset_mode": opt.dataset_mode, "phase": opt.phase, "size": opt.image_size, "layouts": total,
+                   "ignore_ids": opt.ignore_ids, "classes": space.names, **scores,
                    "confusion": {name: matrix.tolist() for name, matrix in counts.items()}}
         write_atomically(opt.json, json.dumps(figures, indent=1) + "\n")
     if opt.confusion:

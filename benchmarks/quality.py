@@ -28,13 +28,14 @@ from metrics.perceptual import Lite0Distance, rgb_distance
 from metrics.segmentation import confusion, faithfulness, segment, trained_segmenter
 from metrics.statistics import FeatureStatistics
 from models.batches import Batch, BatchMaker
+from models.networks.efficientnet_lite import packaged_weights
 from models.networks.styles import Styles
 from models.synthesis import Synthesizer
 from options import Options
 from options.groups import Loading
 from options.test_options import NetworkOptions
 from util.arguments import count, integer
-from util.errors import command
+from util.errors import UserError, command
 from util.files import check_writable, write_atomically
 from util.images import to_uint8
 from util.seed import seed_everything
@@ -66,6 +67,10 @@ class QualityOptions(NetworkOptions):
 
     def finish(self, opt: Options, given: set[str]) -> None:
         super().finish(opt, given)
+        if opt.label_dir and "dataroot" not in given:
+            raise UserError("--dataroot is missing: its training split is what the judge is trained on")
+        if opt.lite0:
+            packaged_weights()  # missing ones are reported before the data are read
         opt.cache = os.path.expanduser(opt.cache)
         if opt.json:
             check_writable(opt.json)
@@ -136,11 +141,14 @@ def layout_figures(look: Observer, train: Pairs, val: Pairs, made: dict[str, Ten
                    ) -> dict[str, Any]:
     """Does a segmentation network see what was asked for, and how far are features from those of real pictures?
 
-    :param train: pictures that stand for real ones beside those of ``val``.
+    :param train: as many of its pictures as ``val`` has stand for real ones beside those of ``val``: evenly chosen, for
+        the first ones may be of a single place (of CamVid: of two drives).
     :param made: synthesized pictures of the layouts of ``val``, by the origin of their styles.
     """
+    total, count = len(train.pictures), min(len(train.pictures), len(val.pictures))
+    others = train.pictures[torch.arange(count) * total // count]
     scores, statistics = {}, {}
-    for name, pictures in {"real": val.pictures, **made, "train": train.pictures[:len(val.pictures)]}.items():
+    for name, pictures in {"real": val.pictures, **made, "train": others}.items():
         found, features = look(pictures)
         statistics[name] = FeatureStatistics(features.shape[1])
         statistics[name].update(features)

@@ -2,6 +2,7 @@
 import os
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from scipy import ndimage
@@ -12,6 +13,13 @@ from data.image_files import read_ids, renumber
 from util.errors import UserError
 
 _NEIGHBOURS = np.ones((3, 3))  # 8: pixels that touch at a corner are connected
+
+
+class InstanceRecipe(Protocol):
+    """How to make an instance map from another map. Its text says when a map must be made anew."""
+
+    def instances(self, ids: np.ndarray) -> np.ndarray:
+        """Ids 0..n-1 of the instances in a map [H, W]."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +50,8 @@ def check_targets(jobs: Iterable[InstanceJob]) -> None:
             raise UserError(f"{other} and {job.source} would both become {job.instance}: remove or rename one")
 
 
-def make_instance_map(job: InstanceJob, recipe: Recipe, overwrite: bool = False, keep_foreign: bool = False) -> bool:
+def make_instance_map(job: InstanceJob, recipe: InstanceRecipe, overwrite: bool = False,
+                      keep_foreign: bool = False) -> bool:
     """Write the files of ``job``, each as a whole or not at all. False if they are up to date already.
 
     :param overwrite: replace whatever is there.

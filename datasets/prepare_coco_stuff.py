@@ -11,27 +11,20 @@ none of its objects covers go to the nearest one. Where objects overlap, the sma
 
 Maps that are up to date are left as they are; so a run that was stopped, however it was, goes on from there.
 """
-import argparse
-import functools
 import json
 import os
 import zlib
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import ndimage
 
 from data.dataset_kind import InstanceJob, mirrored_splits
-from data.derived_files import remove_leftovers
 from data.image_files import renumber, stem
-from data.instance_maps import make_instance_map
-from util.arguments import ArgumentParser, integer
+from datasets.objects import FIRST_OBJECT, give_rest_to_nearest, make_maps, options
 from util.errors import UserError, command
 from util.files import read_text
-from util.parallel import available_cores, run_parallel
 
 SPLITS = ("train", "val")
-FIRST_OBJECT = 2**8  # ids below it are classes
 
 
 class Object(NamedTuple):
@@ -77,6 +70,7 @@ class Objects(NamedTuple):
     """What a picture's instance map is made of besides its label map: a recipe for ``make_instance_map``."""
 
     name: str
+    shape: tuple[int, int]  # height and width of the picture
     objects: tuple[Object, ...]
 
     def __str__(self) -> str:
@@ -87,25 +81,17 @@ class Objects(NamedTuple):
 
         :raises UserError: the objects do not fit the label map.
         """
+        if label.shape != self.shape:
+            raise UserError(f"{self.name}: its objects are of {self.shape[1]}x{self.shape[0]} pixels, but its label "
+                            f"map is {label.shape[1]}x{label.shape[0]}; take both as they are distributed")
         ids = label.astype(np.int32)
         try:
             for number, thing in enumerate(sorted(self.objects, key=lambda thing: -thing.area)):
                 ids[thing.mask(label.shape) & (label == thing.category - 1)] = FIRST_OBJECT + number
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{self.name}: its objects cannot be drawn ({error}); get the annotations again") from error
-        for category in {thing.category for thing in self.objects}:
-            _give_rest_to_nearest(ids, label == category - 1)
+        give_rest_to_nearest(ids, label, {thing.category - 1 for thing in self.objects})
         return renumber(ids)
-
-
-def _give_rest_to_nearest(ids: np.ndarray, of_class: np.ndarray) -> None:
-    """Give the pixels of a class that are in no object of it to the nearest object, if there is one."""
-    for window in ndimage.find_objects(of_class.astype(np.uint8)):
-        inside, found = of_class[window], ids[window]
-        objects = inside & (found >= FIRST_OBJECT)
-        if objects.any():
-            rows, columns = ndimage.distance_transform_edt(~objects, return_distances=False, return_indices=True)
-            found[inside] = found[rows[inside], columns[inside]]
 
 
 def read_objects(path: str) -> dict[str, Objects]:
@@ -120,15 +106,16 @@ def read_objects(path: str) -> dict[str, Objects]:
         for thing in content["annotations"]:
             objects[thing["image_id"]].append(
                 Object(int(thing["category_id"]), float(thing["area"]), thing["segmentation"]))
-        return {stem(image["file_name"]): Objects(image["file_name"], tuple(objects[image["id"]]))
+        return {stem(image["file_name"]): Objects(image["file_name"], (int(image["height"]), int(image["width"])),
+                                                  tuple(objects[image["id"]]))
                 for image in content["images"]}
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: not COCO's instances ({type(error).__name__}: {error}); unpack "
                         "annotations_trainval2017.zip again") from error
 
 
-def find_jobs(path: str, annotations: str) -> list[tuple[InstanceJob, Objects]]:
-    """The maps to make.
+def find_work(path: str, annotations: str) -> list[tuple[InstanceJob, Objects]]:
+    """The maps to make, and what to make them from.
 
     :raises UserError: there are no label maps, or they are not those of the annotations.
     """
@@ -146,28 +133,10 @@ def find_jobs(path: str, annotations: str) -> list[tuple[InstanceJob, Objects]]:
     return found
 
 
-def make(work: tuple[InstanceJob, Objects], overwrite: bool) -> bool:
-    job, objects = work
-    return make_instance_map(job, objects, overwrite, keep_foreign=True)
-
-
-def parse() -> argparse.Namespace:
-    parser = ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--path", required=True, help="folder of the data set: --dataroot for training")
-    parser.add_argument("--annotations", required=True, help="folder of instances_{train,val}2017.json")
-    parser.add_argument("--overwrite", action="store_true", help="make all maps anew, also those that are up to date")
-    parser.add_argument("--workers", type=integer(1), default=available_cores(),
-                        help="processes (default: one for each core)")
-    return parser.parse_args()
-
-
 @command
 def main() -> None:
-    args = parse()
-    jobs = find_jobs(args.path, args.annotations)
-    remove_leftovers({os.path.dirname(job.instance) for job, _ in jobs})
-    made = run_parallel(functools.partial(make, overwrite=args.overwrite), jobs, args.workers, "instance maps", "map")
-    print(f"{len(jobs)} instance maps under {args.path}: {sum(made)} made, {len(jobs) - sum(made)} up to date")
+    args = options(__doc__, "folder of instances_{train,val}2017.json").parse_args()
+    make_maps(args, find_work(args.path, args.annotations))
 
 
 if __name__ == "__main__":

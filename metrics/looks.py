@@ -82,7 +82,7 @@ def look_distances(train: Pairs, real: Pairs, synthesized: Pairs, seed: int, nam
     random = np.random.default_rng(seed)
     classes = {}
     for kind, rows in rows_of.items():
-        halves = np.array_split(random.permutation(pool.get(kind, rows)), 2)
+        halves = np.array_split(random.permutation(pool.get(kind, rows[:0])), 2)
         if len(rows) < LEAST_INSTANCES or len(halves[1]) < LEAST_INSTANCES:
             continue
         classes[str(kind)] = {

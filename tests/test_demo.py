@@ -521,7 +521,7 @@ def test_page(address, tmp_path):
         # what is downloaded is what is seen
         page.find("#download").click()
         path = tmp_path / "inade.zip"
-        page.wait(path.exists)
+        page.wait(lambda: zipfile.is_zipfile(path))  # not before it is whole
         with zipfile.ZipFile(path) as archive:
             assert np.array_equal(np.asarray(Image.open(archive.open("picture.png"))), page.picture())
             assert np.array_equal(np.asarray(Image.open(archive.open("label.png"))), np.asarray(Image.open(ids)))

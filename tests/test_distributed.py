@@ -256,3 +256,22 @@ def test_scores_are_those_of_one_process(world, tmp_path, undisturbed, run):
             assert one == two
         else:
             assert two["kid"] == one["kid"] and two["fid"] == pytest.approx(one["fid"], rel=1e-9)
+
+
+def test_evaluation_in_training_measures_what_one_process_does(world, tmp_path, run):
+    weights, statistics = tmp_path / "inception.pth", tmp_path / "real"
+    torch.save(fill_(FIDInception(64), "inception.", gain=1.7).state_dict(), weights)
+    inception = ["--dims", 64, "--inception_weights", weights]
+    succeed(run("fid_score.py", world / "train_img", "--save_np_name", statistics, *inception))
+    process = finish(torchrun(*train(
+        world, tmp_path, "--niter", 1, "--ema", 8, "--train_eval", "--eval_dims", 64, "--eval_epoch_freq", 1,
+        "--eval_statistics", statistics, "--inception_weights", weights, "--init_variance", 1)))
+    assert process.returncode == 0, process.stderr_text
+    logged = re.findall(r"FID ([\d.]+)$", (tmp_path / "exp/fid.txt").read_text(), re.MULTILINE)
+    assert len(logged) == 2
+    for fid, folder, average in zip(logged, ("test_latest", "test_latest_ema"), ([], ["--use_ema"]), strict=True):
+        succeed(run("test.py", *NETWORK, "--dataroot", world, "--checkpoints_dir", tmp_path, "--results_dir", tmp_path,
+                    "--name", "exp", "--seed", 0, *average))
+        pictures = tmp_path / "exp" / folder / "images/synthesized_image"
+        succeed(run("fid_score.py", world / "train_img", pictures, *inception, "--json", tmp_path / "fid.json"))
+        assert json.loads((tmp_path / "fid.json").read_text())["fid"] == pytest.approx(float(fid), abs=1e-4)

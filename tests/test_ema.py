@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from metrics.inception import FIDInception
-from models.networks.normalization import INADE
+from models.networks.normalization import INADE, SPADE
 from models.networks.spectral import SpectralConv2d
 from models.synthesis import Synthesizer
 from options import TrainOptions
@@ -58,10 +58,10 @@ def weights(model):
 
 
 @pytest.fixture
-def stepped(world, tmp_path):
+def stepped(request, world, tmp_path):
     """A trainer after three generator steps, and the weights at the start and after each."""
     torch.manual_seed(0)
-    trainer = trainer_of(world, tmp_path, "--ema", HALF_LIFE)
+    trainer = trainer_of(world, tmp_path, "--ema", HALF_LIFE, "--norm_mode", getattr(request, "param", "inade"))
     data, history = next(trainer.average._batches()), [weights(trainer.model)]
     for _ in range(3):
         trainer.run_generator_one_step(data)
@@ -109,16 +109,18 @@ def test_a_file_that_became_unusable_does_not_prevent_a_save(stepped, monkeypatc
     assert all(torch.equal(value, raw[key]) for key, value in saved.items() if "running_" in key)
 
 
+@pytest.mark.parametrize("stepped", ["inade", "spade"], indirect=True)
 def test_batch_statistics_are_the_means_over_batches(stepped):
     average = stepped[0].average
     average.estimate()
-    layers = [layer for layer in average.model.modules() if isinstance(layer, INADE)]
+    layers = [layer for layer in average.model.modules() if isinstance(layer, INADE | SPADE)]
     found = [(layer.param_free_norm.running_mean.clone(), layer.param_free_norm.running_var.clone())
              for layer in layers]
     seen = {layer: [] for layer in layers}
     for layer in layers:
         layer.param_free_norm.train()
-        layer.register_forward_pre_hook(lambda layer, inputs: seen[layer].append(inputs[0].full.double()))
+        layer.register_forward_pre_hook(
+            lambda layer, inputs: seen[layer].append(getattr(inputs[0], "full", inputs[0]).double()))
     torch.manual_seed(SEED)
     paths = []
     for batch in average._batches():

@@ -1,6 +1,7 @@
 """Data sets made ready: Clothing Co-Parsing, CamVid, COCO's objects. Raw samples have the formats of the originals."""
 import json
 import shlex
+import shutil
 import signal
 import subprocess
 import time
@@ -14,7 +15,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from data import create_dataset
-from datasets import prepare_camvid, prepare_ccp, prepare_coco_stuff
+from datasets import prepare_ade20k, prepare_camvid, prepare_ccp, prepare_coco_stuff
 from datasets.prepare_ccp import person_box
 from datasets.prepare_coco_stuff import Object, Objects, inside
 from gallery import GalleryOptions
@@ -233,14 +234,14 @@ def test_objects_of_coco():
     label = np.zeros((12, 20), np.uint8)  # category 1 is the class 0, person
     label[:2], label[10:] = 156, 255
     left, right = Object(1, 80.0, [rectangle(0, 2, 10, 10)]), Object(1, 63.0, [rectangle(11, 2, 20, 9)])
-    made = Objects("1.jpg", (left, right)).instances(label)
+    made = Objects("1.jpg", (12, 20), (left, right)).instances(label)
     assert (made[label == 156] == 0).all() and (made[label == 255] == 1).all()
     assert (made[2:10, :10] == 2).all() and (made[2:9, 11:] == 3).all()
     assert (made[9, 12:] == 3).all() and set(made[2:10, 10].tolist()) <= {2, 3}  # what the polygons leave
 
     label[4:6, 4:6] = 46
     cup, crowd = Object(47, 4.0, [rectangle(3, 3, 7, 7)]), Object(1, 240.0, {"counts": [0, 240], "size": [12, 20]})
-    made = Objects("1.jpg", (cup, right, crowd)).instances(label)
+    made = Objects("1.jpg", (12, 20), (cup, right, crowd)).instances(label)
     assert np.array_equal(made == 4, label == 46)  # no further than the class goes
     assert np.array_equal(made == 3, inside(rectangle(11, 2, 20, 9), (12, 20)))  # in front of the crowd
     assert np.array_equal(made == 2, (label == 0) & (made != 3))
@@ -287,9 +288,71 @@ def test_coco_stuff(coco, tmp_path, call):
      ["000000000009.jpg", "cannot be drawn"]),
     (lambda root, file: file.write_text(file.read_text().replace("000000000025", "000000000026")),
      ["000000000025.png", "no picture"]),
+    (lambda root, file: write(root / "train_label/000000000009.png", np.zeros((16, 32), np.uint8)),
+     ["000000000009.jpg", "32x32", "32x16"]),
     (lambda root, file: write(root / "train_inst/000000000009.png", np.zeros((12, 20), np.uint8)), ["--overwrite"]),
 ])
 def test_wrong_annotations_of_coco(coco, tmp_path, spoil, named, refused):
     spoil(coco, tmp_path / "annotations/instances_train2017.json")
     line = refused(prepare_coco_stuff, "--path", coco, "--annotations", tmp_path / "annotations")
+    assert all(word in line for word in named), line
+
+
+def test_objects_of_ade20k():
+    label = np.full((8, 12), 1, np.uint8)  # wall
+    label[4:] = 20  # chair
+    numbers = np.zeros((8, 12), int)
+    numbers[3:8, :4], numbers[5:8, 7:12] = 2, 7  # the first one is drawn a row too high
+    made = prepare_ade20k.instances(label, numbers)
+    assert (made[:4] == 0).all() and (made[4:, :4] == 1).all() and (made[5:, 7:] == 2).all()
+    assert (made[4:, 4:5] == 1).all() and (made[4:, 7:] == 2).all()  # what the objects leave
+    assert prepare_ade20k.instances(label, np.zeros((8, 12), int)).tolist() == [[0] * 12] * 4 + [[1] * 12] * 4
+
+
+def test_numbers_of_ade20k_may_begin_anew_for_each_category(tmp_path):
+    found = np.zeros((4, 6, 3), np.uint8)
+    found[:2, :, 0], found[2:, :, 0] = 12, 7
+    found[:, :3, 1], found[:, 3:, 1] = 1, 2
+    found[0, 0] = 0, 9, 0  # of no category
+    write(tmp_path / "objects.png", found)
+    numbers = prepare_ade20k.Objects(str(tmp_path / "objects.png")).numbers((4, 6))
+    assert numbers[0, 0] == 0 and len({numbers[y, x] for y in (1, 3) for x in (1, 4)}) == 4
+
+
+@pytest.fixture
+def ade20k(tmp_path) -> Path:
+    """A picture with two people who touch, of numbers 0 and 5, in each of two folders."""
+    objects = np.zeros((32, 32, 3), np.uint8)
+    objects[:, :, 0], objects[:, 20:, 1] = 12, 5
+    for folder, part in (("training", "train"), ("validation", "val")):
+        name = f"ADE_{part}_00000001"
+        write(tmp_path / f"ade/annotations/{folder}/{name}.png", np.full((32, 32), 13, np.uint8))
+        write(tmp_path / f"ade/images/{folder}/{name}.jpg", np.zeros((32, 32, 3), np.uint8))
+        write(tmp_path / f"annotations_instance/{folder}/{name}.png", objects)
+    return tmp_path / "ade"
+
+
+def test_ade20k(ade20k, tmp_path, call):
+    command = (prepare_ade20k, "--path", ade20k, "--annotations", tmp_path / "annotations_instance")
+    assert "2 made, 0 up to date" in call(*command)
+    opt = options("ade20k", ade20k, preprocess_mode="none", no_flip=True)
+    assert create_dataset(opt)[0]["instance"][0].tolist() == [[0] * 20 + [1] * 12] * 32
+    assert "0 made, 2 up to date" in call(*command)
+    write(tmp_path / "annotations_instance/training/ADE_train_00000001.png", np.full((32, 32, 3), 7, np.uint8))
+    assert "1 made, 1 up to date" in call(*command)
+    assert not create_dataset(opt)[0]["instance"].any()
+
+
+@pytest.mark.parametrize(("spoil", "named"), [
+    (lambda root, file: file.unlink(), ["there is no", "ADE_train_00000001.png"]),
+    (lambda root, file: write(file, np.zeros((32, 32), np.uint8)), ["ADE_train_00000001.png", "not RGB"]),
+    (lambda root, file: write(file, np.zeros((16, 32, 3), np.uint8)), ["ADE_train_00000001.png", "32x16", "32x32"]),
+    (lambda root, file: write(root / "instances/training/ADE_train_00000001.png", np.zeros((32, 32), np.uint8)),
+     ["--overwrite"]),
+    (lambda root, file: shutil.rmtree(root / "annotations"), ["--path", "docs/data.md"]),
+])
+def test_wrong_objects_of_ade20k(ade20k, tmp_path, spoil, named, refused):
+    objects = tmp_path / "annotations_instance"
+    spoil(ade20k, objects / "training/ADE_train_00000001.png")
+    line = refused(prepare_ade20k, "--path", ade20k, "--annotations", objects)
     assert all(word in line for word in named), line

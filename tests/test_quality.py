@@ -6,6 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
+from benchmarks.quality import layout_figures
 from metrics import segmentation
 from metrics.looks import ColourSpread, Pairs, look_distances, looks, sliced_wasserstein
 from metrics.segmentation import confusion, faithfulness, segment, trained_segmenter
@@ -69,6 +70,8 @@ def test_styles_of_the_same_distribution_are_near():
     assert near["classes"]["1"]["name"] == "upper" and near["classes"]["2"]["instances"] == 100
     assert near["synthesized"] < 2.5 * near["real"] and far["synthesized"] > 3 * near["synthesized"]
     assert near["real"] == far["real"]
+    train.labels[train.labels == 2] = 3  # a class that training does not have stands beside no real figure
+    assert look_distances(train, val, same, 0, {})["classes"].keys() == {"1"}
 
 
 def test_colour_spread():
@@ -120,6 +123,23 @@ def test_damaged_segmenter_is_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(UserError, match=rf"{path}: .* delete it"):
         trained_segmenter(pictures, labels, 3, epochs=1, cache=str(tmp_path))
+
+
+def test_training_pictures_come_from_all_of_the_split():
+    """Half of the pictures are dark and half are bright in both splits, in training the dark ones first: as many from
+    all over it have the test split's statistics."""
+    dark, bright = torch.rand(2, 40, 3, 4, 4, generator=torch.Generator().manual_seed(0)) * 20
+    train = torch.cat([dark, bright + 200]).byte()
+    val = train[::2]
+    labels = torch.zeros(80, 4, 4, dtype=torch.uint8)
+
+    def look(pictures):
+        return torch.zeros(len(pictures), 4, 4, dtype=torch.long), pictures.float().mean((2, 3))
+
+    found = layout_figures(look, Pairs(train, labels, labels), Pairs(val, labels[:40], labels[:40]), {}, 2)
+    assert found["frechet"]["train"] < 1 and found["faithfulness"]["real"]["accuracy"] == 1
+    few = layout_figures(look, Pairs(val[:8], labels[:8], labels[:8]), Pairs(val, labels[:40], labels[:40]), {}, 2)
+    assert few["frechet"]["train"] > 1000  # all that there are
 
 
 def test_command(tmp_path, run):

@@ -179,6 +179,8 @@ def test_torchscript_end_to_end(world, run):
     process = succeed(run("segmentation_score.py", *arguments(
         world, *by_colour(world), "--json", world / "scores.json", "--confusion", world / "confusion.png")))
     figures = json.loads((world / "scores.json").read_text())
+    assert figures["pictures"] == str(world / "fake") and figures["ignore_ids"] == [4]
+    assert figures["size"] == [SIZE, SIZE]
     assert figures["real"]["iou"] == [pytest.approx(1, abs=0.25)] * 4  # borders are blurred by the upsampling
     assert figures["real"]["accuracy"] > 0.9 and figures["layouts"] == 3
     fake, real = figures["synthesized"]["iou"], figures["real"]["iou"]
@@ -260,6 +262,7 @@ def test_refusals(world, score):
     assert "none of the 5 ids" in score(*arguments(world, *fakes, "--ignore_ids", 0, 1, 2, 3, 4))
     assert "not a folder" in score(*arguments(world, "--synthesized", world / "nowhere"))
     assert "--synthesized is missing" in score(*arguments(world))
+    assert "of --dataroot, which is missing" in score(*DATA, "--label_dir", world / "val_label", "--synthesized", world)
     both = ["--predictions", world / "found", world / "val_label", *fakes]
     assert "--predictions" in score(*arguments(world, *both))
     assert "cannot write" in score(*arguments(world, *fakes, "--json", world))
