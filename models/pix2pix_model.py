@@ -1,5 +1,6 @@
 """The model: generator, encoder, discriminators and losses behind what trainers and testers call."""
 import contextlib
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -8,14 +9,15 @@ from torch import Tensor, nn
 
 from models.batches import Batch, BatchMaker
 from models.networks import build_discriminator, build_generator
-from models.networks.efficientnet_lite import Lite0Loss
+from models.networks.efficientnet_lite import Lite0Features, Lite0Loss
 from models.networks.layout import WHOLE, Part
-from models.networks.loss import Scores, feature_matching_loss, gan_loss
+from models.networks.loss import feature_matching_loss, gan_loss
+from models.networks.projected import BLOCKS
 from models.networks.styles import Posterior, Styles
 from models.networks.vgg import VGGLoss
 from models.norm_modes import norm_mode
 from options.options import Options
-from util.checkpoints import load_state_dict, network_path, read_networks, save_tensors, tensors_of
+from util.checkpoints import load_agreeing, load_state_dict, network_path, read_networks, save_tensors, tensors_of
 from util.errors import UserError
 
 Losses = dict[str, Tensor]
@@ -38,12 +40,12 @@ class Pix2PixModel(nn.Module):
         self._batches = BatchMaker.of(opt)
         self.netG = build_generator(opt, self.mode.modulation, self.mode.start_is_map)
         self.netG.recomputes = opt.isTrain and opt.checkpoint_activations
-        self.netD = build_discriminator(opt) if opt.isTrain else None
+        self.lite0 = _lite0_features(opt) if opt.isTrain else None
+        self.netD = build_discriminator(opt, self.lite0) if opt.isTrain else None
         self.netE = self.mode.build_encoder() if opt.use_vae else None
-        self.judges_together = opt.device.type != "cpu"  # fake and real as one batch, where gradients flow to both
         self.vgg_loss = self.lite0_loss = None
         if opt.isTrain and opt.perceptual == "lite0":
-            self.lite0_loss = Lite0Loss()
+            self.lite0_loss = Lite0Loss(self.lite0)
         elif opt.isTrain and not opt.no_vgg_loss:
             self.vgg_loss = VGGLoss(self.mode.vgg_layer_weights, opt.vgg_weights)
         # the fast convolutions of CPU and GPU work on channels-last tensors
@@ -78,40 +80,27 @@ class Pix2PixModel(nn.Module):
         losses = {}
         if posterior is not None:
             losses["KLD"] = posterior.kl_divergence() * self.opt.lambda_kld
-        with frozen(self.netD):  # gradients flow through it, not to it
-            fake_scores, real_scores = self.judge(batch, fake, real_gradient=False)
-        losses["GAN"] = gan_loss(fake_scores, self.opt.gan_mode, real=True, for_discriminator=False)
-        if not self.opt.no_ganFeat_loss:
-            matching = feature_matching_loss(fake_scores, real_scores, self.mode.first_matched_layer)
-            losses["GAN_Feat"] = matching * self.opt.lambda_feat
-        if self.vgg_loss:
-            losses["VGG"] = self.vgg_loss(fake, batch.image) * self.opt.lambda_vgg
-        if self.lite0_loss:
-            losses["Lite0"] = self.lite0_loss(fake, batch.image) * self.opt.lambda_lite0
+        with frozen(self.netD), self.lite0.while_shared() if self.lite0 else contextlib.nullcontext():
+            judged, target = self.netD(batch.layout, fake, batch.image)  # gradients flow through it, not to it
+            losses["GAN"] = gan_loss(judged, self.opt.gan_mode, real=True, for_discriminator=False)
+            if not self.opt.no_ganFeat_loss:
+                matching = feature_matching_loss(judged, target, self.mode.first_matched_layer)
+                losses["GAN_Feat"] = matching * self.opt.lambda_feat
+            if self.vgg_loss:
+                losses["VGG"] = self.vgg_loss(fake, batch.image) * self.opt.lambda_vgg
+            if self.lite0_loss:
+                losses["Lite0"] = self.lite0_loss(fake, batch.image) * self.opt.lambda_lite0
         return losses, fake
 
     def discriminator_losses(self, batch: Batch) -> Losses:
         """Named losses of the discriminators, which are added up, on newly drawn fakes."""
         with torch.no_grad():
             fake, _ = self._fake(batch)
-        fake_scores, real_scores = self.judge(batch, fake)
+        judged_fake, judged_real = self.netD(batch.layout, fake, batch.image)
         return {
-            "D_Fake": gan_loss(fake_scores, self.opt.gan_mode, real=False, for_discriminator=True),
-            "D_real": gan_loss(real_scores, self.opt.gan_mode, real=True, for_discriminator=True),
+            "D_Fake": gan_loss(judged_fake, self.opt.gan_mode, real=False, for_discriminator=True),
+            "D_real": gan_loss(judged_real, self.opt.gan_mode, real=True, for_discriminator=True),
         }
-
-    def judge(self, batch: Batch, fake: Tensor, real_gradient: bool = True) -> tuple[Scores, Scores]:
-        """The discriminators' outputs for fake and real images, in training with one power iteration for both."""
-        responses, iterate = self.netD.respond(batch.layout), self.netD.training
-        if real_gradient and self.judges_together:
-            images = torch.cat([fake, batch.image])
-            scores = self.netD.judge(responses, batch.layout, images, power_iteration_first=iterate)
-            halves = [[y.chunk(2) for y in layers] for layers in scores]
-            return tuple([[y[half] for y in layers] for layers in halves] for half in (0, 1))
-        fake_scores = self.netD.judge(responses, batch.layout, fake, power_iteration_first=iterate)
-        with torch.set_grad_enabled(real_gradient and torch.is_grad_enabled()):
-            real_scores = self.netD.judge(responses, batch.layout, batch.image, power_iteration_first=False)
-        return fake_scores, real_scores
 
     def _fake(self, batch: Batch) -> tuple[Tensor, Posterior | None]:
         """Images in newly drawn styles: of the photos with ``netE``, whose posterior comes along, else of the prior."""
@@ -164,6 +153,34 @@ class Pix2PixModel(nn.Module):
                  for label, network in networks.items()}
         for label, (path, tensors) in read_networks(self.opt.folder, epoch, names, averaged).items():
             load_state_dict(networks[label], tensors, path)
+
+
+    def init_from(self, folder: str) -> list[str]:
+        """Take from the newest networks of another run every tensor whose name and shape agree: to go on at another
+        size, or on other data. What has no counterpart there keeps its initial weights.
+
+        :return: a line for each network: what was taken, and what is new.
+        :raises UserError: there is no generator, or a file is damaged.
+        """
+        lines = []
+        for label, network in self.networks().items():
+            names = self.mode.encoder_files if network is self.netE else (label,)
+            paths = [network_path(folder, name, "latest") for name in names]
+            path = next((path for path in paths if os.path.exists(path)), paths[0])
+            if label != "G" and not os.path.exists(path):
+                lines.append(f"net{label}: new ({path} is not there)")
+                continue
+            new, count = load_agreeing(network, path), len(network.state_dict())
+            more = f", and {len(new) - 6} more" if len(new) > 6 else ""
+            lines.append(f"net{label}: {count - len(new)} of {count} tensors from {path}"
+                         + (f"; new: {', '.join(new[:6])}{more}" if new else ""))
+        return lines
+
+
+def _lite0_features(opt: Options) -> Lite0Features | None:
+    """The frozen network, where the discriminators or the perceptual loss look at its activations."""
+    layers = [*(BLOCKS if opt.netD == "projected" else ()), *(Lite0Loss.layers if opt.perceptual == "lite0" else ())]
+    return Lite0Features(layers) if layers else None
 
 
 def learning_rates(opt: Options, lr: float) -> tuple[float, float]:

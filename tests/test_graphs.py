@@ -105,7 +105,7 @@ def trainer_of(opt) -> Pix2PixTrainer:
     torch.manual_seed(0)
     trainer = Pix2PixTrainer(opt)
     trainer.model.double()
-    trainer.model.judges_together = True
+    trainer.model.netD.judges_together = True
     if opt.accumulate > 1:
         trainer.scaler_G, trainer.scaler_D = (torch.amp.GradScaler("cpu", 2.0**8, growth_interval=3) for _ in "GD")
     return trainer

@@ -13,10 +13,10 @@ from PIL import Image
 
 import diversity_score
 import fid_score
-from metrics.extractors import KINDS, Lite0Extractor
+from metrics.extractors import KINDS, LiteExtractor
 from metrics.perceptual import Lite0Distance
 from metrics.statistics_files import load_statistics
-from models.networks.efficientnet_lite import EfficientNetLite0, Lite0Loss, packaged_weights
+from models.networks.efficientnet_lite import EfficientNetLite, Lite0Loss, packaged_weights
 from options import TrainOptions
 from tests.conftest import ROOT
 from tests.faults import attempt
@@ -33,7 +33,7 @@ LOSS = [*(arg for arg in TRAIN if arg != "--no_vgg_loss"), "--perceptual", "lite
 
 @pytest.fixture(scope="module")
 def network():
-    return EfficientNetLite0()
+    return EfficientNetLite()
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def test_only_layers_that_are_asked_for_are_computed(network, monkeypatch):
 
 def test_the_network_is_frozen_and_draws_nothing():
     state = torch.get_rng_state()
-    network = EfficientNetLite0()
+    network = EfficientNetLite()
     assert torch.equal(torch.get_rng_state(), state)
     assert not network.training and not any(parameter.requires_grad for parameter in network.parameters())
 
@@ -91,7 +91,7 @@ def test_other_weights_are_refused(tmp_path):
         path = tmp_path / "weights.pth"
         path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
         with pytest.raises(UserError, match=r"weights\.pth: not the weights of EfficientNet-Lite0"):
-            EfficientNetLite0(str(path))
+            EfficientNetLite(weights=str(path))
 
 
 # ---- loss
@@ -138,11 +138,11 @@ def test_features_are_those_of_pictures_of_224_pixels(reference, size):
     pixels = ((pictures(2, *size) + 1) * 127.5).to(torch.uint8)
     resized = triangle_filter(size[0]) @ (pixels / 127.5 - 1) @ triangle_filter(size[1]).T
     *_, head = reference.activations(resized)
-    extractor = Lite0Extractor()
+    extractor = LiteExtractor("lite0")
     found = extractor(pixels)
     assert found.shape == (2, 1280) == (2, extractor.dims) and found.dtype == torch.float32
     torch.testing.assert_close(found, head.mean((2, 3)), rtol=1e-3, atol=1e-4)
-    half = Lite0Extractor(precision="bfloat16")(pixels)
+    half = LiteExtractor("lite0", precision="bfloat16")(pixels)
     assert half.dtype == torch.float32 and 1e-5 < (half - found).norm() / found.norm() < 0.1
 
 
@@ -160,7 +160,7 @@ def test_command_never_calls_it_fid(world, tmp_path):
     assert not re.search("FID|KID|Inception", both.output + both.errors)
 
     pixels = [np.stack([np.array(Image.open(path)) for path in folder.iterdir()]) for folder in (real, fake)]
-    features = [Lite0Extractor()(torch.from_numpy(p).permute(0, 3, 1, 2)).double() for p in pixels]
+    features = [LiteExtractor("lite0")(torch.from_numpy(p).permute(0, 3, 1, 2)).double() for p in pixels]
     (m1, s1), (m2, s2) = ((f.mean(0), f.T.cov()) for f in features)
     cross = torch.linalg.eigvals(s1 @ s2).real.clamp_min(0).sqrt().sum()
     expected = (m1 - m2).square().sum() + s1.trace() + s2.trace() - 2 * cross

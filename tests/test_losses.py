@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from models.networks.loss import GAN_MODES, feature_matching_loss, gan_loss
+from models.networks.loss import GAN_MODES, Judgement, feature_matching_loss, gan_loss
 from models.networks.styles import kl_divergence
 from models.networks.vgg import VGGLoss
 from options import TrainOptions
@@ -27,7 +27,7 @@ def one_thread():
 
 def scores(*maps):
     """Of discriminators with one hidden layer, whose output must not matter."""
-    return [[torch.full((2, 3), 77.0), torch.tensor(values)] for values in maps]
+    return Judgement.of_outputs([[torch.full((2, 3), 77.0), torch.tensor(values)] for values in maps])
 
 
 # ---- adversarial
@@ -55,7 +55,7 @@ def test_gan_loss(mode, real, for_discriminator, expected):
     outputs = scores([-2.0, 0.5], [3.0, 0.0, 0.0])
     loss = gan_loss(outputs, mode, real=real, for_discriminator=for_discriminator)
     assert float(loss) == pytest.approx(expected, rel=1e-6)
-    plain = reference.gan_loss([layers[-1] for layers in outputs], mode, real, for_discriminator)
+    plain = reference.gan_loss(outputs.scores, mode, real, for_discriminator)
     assert float(plain) == pytest.approx(expected, rel=1e-6)
 
 
@@ -65,8 +65,13 @@ def test_every_gan_mode_is_tested():
 
 def test_hinge_does_not_push_what_is_far_enough():
     values = torch.tensor([2.0, 0.5, -3.0], requires_grad=True)
-    gan_loss([[values]], "hinge", real=True, for_discriminator=True).backward()
+    gan_loss(Judgement([values], [1]), "hinge", real=True, for_discriminator=True).backward()
     assert values.grad.tolist() == pytest.approx([0, -1 / 3, -1 / 3])
+
+
+def test_discriminators_count_by_their_weights():
+    judgement = Judgement([torch.tensor([1.0, 3.0]), torch.tensor([-4.0])], [0.5, 0.25])
+    assert gan_loss(judgement, "hinge", real=True, for_discriminator=False) == -(0.5 * 2 - 0.25 * 4)
 
 
 # ---- feature matching
@@ -79,8 +84,9 @@ def test_feature_matching():
     fake = [[(layer + (-1) ** n * 10**i * 2**n).detach().requires_grad_() for n, layer in enumerate(layers)]
             for i, layers in enumerate(real)]
     for first, expected in ((3, 11 * 8), (0, 11 * 15), (2, 11 * 12), (4, 0)):
-        assert feature_matching_loss(fake, real, first).item() == pytest.approx(expected / 2, rel=1e-5)
-    feature_matching_loss(fake, real, 3).backward()
+        loss = feature_matching_loss(*map(Judgement.of_outputs, (fake, real)), first)
+        assert loss.item() == pytest.approx(expected / 2, rel=1e-5)
+    feature_matching_loss(*map(Judgement.of_outputs, (fake, real)), 3).backward()
     for layers in fake:  # every value of a layer counts the same, whatever its channel
         assert [layer.grad is not None for layer in layers] == [False, False, False, True, False]
         assert layers[3].grad.tolist() == torch.full((2, 3, 4, 4), -1 / 96 / 2).tolist()

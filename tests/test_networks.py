@@ -515,7 +515,7 @@ def test_discriminator(num_D, n_layers_D):
     plain_network.load_state_dict(network.state_dict())
     for size in ((64, 64), (33, 50)):
         x, plain_x = copies(*[torch.randn(3, CLASSES + 4, *size)] * 2)
-        outputs, expected = network(x), plain_network(plain_x)
+        outputs, expected = network.plain(x), plain_network(plain_x)
         assert [len(layers) for layers in outputs] == [opt.n_layers_D + 1] * opt.num_D
         outputs, expected = ([y for layers in result for y in layers] for result in (outputs, expected))
         for actual, output in zip(outputs, expected, strict=True):
@@ -578,7 +578,7 @@ def test_training(run, cuda, vgg_weights, tmp_path, monkeypatch):
     trainer = Pix2PixTrainer(opt)
     torch.set_default_dtype(torch.float64)
     model = trainer.model.double()
-    model.judges_together = cuda
+    model.netD.judges_together = cuda
     networks = [name for name in ("netG", "netD", "netE") if getattr(model, name) is not None]
     assert ("netE" in networks) == (run not in WITHOUT_ENCODER)
     for name in networks:

@@ -43,11 +43,16 @@ class Pix2PixTrainer:
         self._losses_D: dict[str, Tensor] = {}
         self._generated: Tensor | None = None
         self.graphs: StepGraphs | None = None
+        self.goes_on = False  # with what --continue_train found
         self.resumed_from: str | None = None  # the checkpoint, e.g. latest
         self.average = Average(self.model) if opt.ema else None
         self.resumed_average = False  # whether it goes on from what was saved
         if opt.continue_train:
             print(self._resume(opt.which_epoch))
+        if opt.init_from and not self.goes_on:
+            print(*self.model.init_from(opt.init_from), sep="\n")
+            if self.average:
+                self.average.restart()
         if opt.cuda_graphs:
             self.graphs = StepGraphs(opt.device, self.optimizer_G, self.optimizer_D)
         averaged = self.average.model.networks() if self.average else {}
@@ -203,7 +208,7 @@ class Pix2PixTrainer:
         self._losses_D = {key: value for key, value in losses.items() if key.startswith("D_")}
         self._losses_G = {key: value for key, value in losses.items() if key not in self._losses_D}
         self.update_learning_rate(self.epoch - 1)
-        self.resumed_from = name
+        self.goes_on, self.resumed_from = True, name
         note = ""
         if other_average:
             note = "; --ema: the average begins with these networks" if self.average else "; without --ema from here on"
@@ -217,6 +222,7 @@ class Pix2PixTrainer:
                                 f"{self.opt.folder}, or leave out --which_epoch")
             return f"--continue_train: nothing was saved in {self.opt.folder} yet; starting"
         self.model.load(epoch)
+        self.goes_on = True
         if self.average:
             self.average.restart()
         if epoch.isdecimal():

