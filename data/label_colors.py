@@ -39,14 +39,15 @@ class LabelColors:
         return self.ids[place]
 
 
-def read_label_colors(path: str) -> LabelColors:
+def read_label_colors(path: str, option: str = "--label_colors") -> LabelColors:
     """Read a text table with a line ``r g b id [name]`` for every colour. What follows a ``#`` is a comment.
 
     Several colours may have one id. 255 means "don't care", as it does in label maps.
 
+    :param option: that names the file, for messages.
     :raises UserError: the file cannot be read, a line is not of that form, or a colour has two ids.
     """
-    lines = read_text(path, "--label_colors", "give a text file of lines `r g b id name`").splitlines()
+    lines = read_text(path, option, "give a text file of lines `r g b id name`").splitlines()
     id_of: dict[int, int] = {}
     names: dict[int, str] = {}
     color_of: dict[int, tuple[int, int, int]] = {}
@@ -56,18 +57,18 @@ def read_label_colors(path: str) -> LabelColors:
             continue
         numbers = [int(word) for word in words[:4] if re.fullmatch("[0-9]{1,5}", word)]
         if len(numbers) < 4 or max(numbers[:3]) > 255 or numbers[3] > _HIGHEST_ID:
-            raise UserError(f"--label_colors {path}, line {number}: `{line.strip()}` is not `r g b id [name]`, with "
+            raise UserError(f"{option} {path}, line {number}: `{line.strip()}` is not `r g b id [name]`, with "
                             f"colours of 0..255 and an id of 0..{_HIGHEST_ID}; mend the line")
         red, green, blue, class_id = numbers
         color = red << 16 | green << 8 | blue
         if id_of.setdefault(color, class_id) != class_id:
-            raise UserError(f"--label_colors {path}, line {number}: the colour {red} {green} {blue} has the id "
+            raise UserError(f"{option} {path}, line {number}: the colour {red} {green} {blue} has the id "
                             f"{id_of[color]} already; remove one of the lines")
         color_of.setdefault(class_id, (red, green, blue))
         if len(words) == 5:
             names[class_id] = words[4]
     if not id_of:
-        raise UserError(f"--label_colors {path}: has no colours; give lines `r g b id name`")
+        raise UserError(f"{option} {path}: has no colours; give lines `r g b id name`")
     colors = np.array(sorted(id_of), np.int32)
     return LabelColors(path, colors, np.array([id_of[color] for color in colors.tolist()], np.int32), names,
                        color_of)

@@ -14,6 +14,13 @@ and writes {train,test}/images/N.jpg and {train,test}/labels/N.png. Without list
 for training and 28000..29999 for testing. With it, a photo goes where CelebA has the photo that it was made of: its
 partition 0 is train, 1 is val (written, but read by nothing here), 2 is test.
 
+Ready-made label maps are taken as they are: where --path has folders images and masks, it reads
+
+    images/NAME.jpg                                  photos
+    masks/NAME.png                                   the ids of a label map, 0..18, also with a palette
+
+and the last tenth of the names, or --num_test of them, is for testing.
+
 A label is 1 + the part's place in the list PARTS, 0 where there is no part; later parts are drawn over earlier ones.
 Files that are up to date are left as they are; so a run that was stopped, however it was, goes on from there.
 """
@@ -28,8 +35,8 @@ import numpy as np
 from PIL import Image
 
 from data.derived_files import make_note, read_note, remove_leftovers, write_ids
-from data.image_files import Source, read_image, read_photo, stem
-from util.arguments import ArgumentParser
+from data.image_files import Source, read_ids, read_image, read_photo, stem
+from util.arguments import ArgumentParser, integer
 from util.errors import UserError, command
 from util.files import atomic_path
 from util.parallel import available_cores, run_parallel
@@ -47,16 +54,22 @@ class Job(NamedTuple):
 
     split: str
     photo: str
-    masks: tuple[tuple[int, str], ...]  # (label, path), in the order of labels
+    masks: tuple[tuple[int | None, str], ...]  # (label, path), in the order of labels; a label map: (None, path) alone
     image: str
     label: str
 
 
-def find_jobs(path: str, out: str) -> list[Job]:
+def find_jobs(path: str, out: str, num_test: int | None = None) -> list[Job]:
     """A job for every photo under ``path``.
 
+    :param num_test: of the photos, the last by name, are for testing, where label maps are ready-made.
     :raises UserError: folders, photos, masks or places in the split are missing, or ``out`` has another split.
     """
+    if all(os.path.isdir(os.path.join(path, folder)) for folder in ("images", "masks")):
+        return _find_ready(path, out, num_test)
+    if num_test is not None:
+        raise UserError(f"--num_test {num_test}: is for ready-made label maps, but --path {path} has no folders images "
+                        "and masks; leave it out")
     photos = {_number(photo): photo for photo in Source(os.path.join(path, PHOTOS), ending=".jpg").files()}
     masks = _find_masks(path)
     for found, kind in ((photos, f"{PHOTOS}/*.jpg"), (masks, f"{MASKS}/*/*_skin.png")):
@@ -68,14 +81,32 @@ def find_jobs(path: str, out: str) -> list[Job]:
         raise UserError(f"{masks[number][0][1]}: has no photo in {os.path.join(path, PHOTOS)}; unpack the archive "
                         "again")
     split_of = _read_splits(path, sorted(photos))
-    jobs = []
-    for number, photo in sorted(photos.items()):
-        folder = os.path.join(out, split_of[number])
-        jobs.append(Job(split_of[number], photo, tuple(masks[number]),
-                        os.path.join(folder, "images", f"{number}.jpg"),
-                        os.path.join(folder, "labels", f"{number}.png")))
+    split_of_name = {str(number): split for number, split in split_of.items()}
+    _refuse_other_split(out, split_of_name)
+    return [_job(out, split_of[number], str(number), photo, masks[number]) for number, photo in sorted(photos.items())]
+
+
+def _find_ready(path: str, out: str, num_test: int | None) -> list[Job]:
+    """Jobs for photos with label maps."""
+    photos, maps = ({stem(file): file for file in Source(os.path.join(path, folder), ending=ending).files()}
+                    for folder, ending in (("images", ".jpg"), ("masks", ".png")))
+    for name in sorted(photos.keys() ^ maps.keys()):
+        raise UserError(f"{photos.get(name) or maps[name]}: has no partner of this name in images (.jpg) or masks "
+                        "(.png); get the files again")
+    if not photos:
+        raise UserError(f"--path {path}: there is no images/*.jpg; name the folder of images and masks")
+    num_test = len(photos) // 10 if num_test is None else num_test
+    if num_test >= len(photos):
+        raise UserError(f"--num_test {num_test}: there are {len(photos)} photos; leave some for training")
+    names = sorted(photos)
+    split_of = {name: "test" if n >= len(names) - num_test else "train" for n, name in enumerate(names)}
     _refuse_other_split(out, split_of)
-    return jobs
+    return [_job(out, split_of[name], name, photos[name], [(None, maps[name])]) for name in names]
+
+
+def _job(out: str, split: str, name: str, photo: str, masks: list[tuple[int | None, str]]) -> Job:
+    return Job(split, photo, tuple(masks), os.path.join(out, split, "images", f"{name}.jpg"),
+               os.path.join(out, split, "labels", f"{name}.png"))
 
 
 def _number(path: str) -> int:
@@ -128,12 +159,12 @@ def _rows(path: str, form: str, header: bool = False) -> list[tuple[str, ...]]:
     return [match.groups() for _, match in rows]
 
 
-def _refuse_other_split(out: str, split_of: dict[int, str]) -> None:
+def _refuse_other_split(out: str, split_of: dict[str, str]) -> None:
     for split in SPLITS:
         for path in Source(os.path.join(out, split, "labels")).files():
             name = stem(path)
-            if name.isdecimal() and split_of.get(int(name), split) != split:
-                raise UserError(f"{path}: belongs to {split_of[int(name)]} now; the split has changed: empty --out "
+            if split_of.get(name, split) != split:
+                raise UserError(f"{path}: belongs to {split_of[name]} now; the split has changed: empty --out "
                                 "first, or choose another")
 
 
@@ -156,11 +187,18 @@ def prepare(job: Job, size: int | None, overwrite: bool) -> bool:
     return True
 
 
-def draw_label(masks: tuple[tuple[int, str], ...]) -> np.ndarray:
-    """Label map [H, W] uint8 of ``masks`` (label, path): later ones over earlier ones, where they are not 0.
+def draw_label(masks: tuple[tuple[int | None, str], ...]) -> np.ndarray:
+    """Label map [H, W] uint8 of ``masks`` (label, path): later ones over earlier ones, where they are not 0; or that of
+    a file.
 
-    :raises UserError: a mask cannot be read, or is not of the size of the first.
+    :raises UserError: a mask cannot be read, or is not of the size of the first; a label map has other ids.
     """
+    if masks[0][0] is None:
+        label = read_ids(masks[0][1])
+        if label.max() > len(PARTS):
+            raise UserError(f"{masks[0][1]}: has the id {label.max()}, but those of CelebAMask-HQ are 0..{len(PARTS)}; "
+                            "remove the file, or --dataset_mode custom takes any ids")
+        return label.astype(np.uint8)
     drawn = None
     for label, path in masks:
         mask = np.asarray(read_image(path).convert("L"))
@@ -189,6 +227,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--out", required=True, help="folder to write: --dataroot for training")
     parser.add_argument("--size", type=int, help="pixels: width of the photos written (default: as they are, byte for "
                                                  "byte); label maps keep their size")
+    parser.add_argument("--num_test", type=integer(0), help="of ready-made label maps: how many are for testing, the "
+                                                            "last by name (default: a tenth)")
     parser.add_argument("--overwrite", action="store_true", help="make all files anew, also those that are up to date")
     parser.add_argument("--workers", type=int, default=available_cores(), help="processes (default: one for each core)")
     args = parser.parse_args()
@@ -204,12 +244,13 @@ def parse() -> argparse.Namespace:
 @command
 def main() -> None:
     args = parse()
-    jobs = find_jobs(args.path, args.out)
+    jobs = find_jobs(args.path, args.out, args.num_test)
     remove_leftovers({os.path.dirname(path) for job in jobs for path in (job.image, job.label)})
     made = run_parallel(functools.partial(prepare, size=args.size, overwrite=args.overwrite), jobs, args.workers,
                         "faces", "face")
     counts = Counter(job.split for job in jobs)
     by = PARTITION if os.path.exists(os.path.join(args.path, PARTITION)) else f"number, tests from {FIRST_TEST}"
+    by = "name" if jobs[0].masks[0][0] is None else by
     print(f"{len(jobs)} faces in {args.out} (split by {by}): "
           + ", ".join(f"{counts[split]} {split}" for split in SPLITS if counts[split])
           + f"; {sum(made)} made, {len(jobs) - sum(made)} up to date")

@@ -4,8 +4,6 @@ packages bring along.
 An extractor takes images uint8 [B, 3, H, W] to features [B, dims] float32. Its numbers depend on ``kind``, ``dims``,
 ``precision`` and ``weights``, the SHA-256 of the file; ``device`` is where it computes.
 """
-from typing import NamedTuple
-
 import math
 from typing import NamedTuple
 

@@ -275,8 +275,8 @@ class Schedule(Group):
             help="go on with the run of this name, or start it if nothing was saved yet; may be given again and again")
         add("--which_epoch", default="latest", help="what to go on from: a number, latest or best")
         add("--init_from", default=None, metavar="FOLDER",
-            help="start from the latest networks in this folder of another run: every tensor whose name and shape agree "
-                 "is taken, the others are new, such as fc at another size")
+            help="start from the latest networks in this folder of another run: every tensor whose name and shape "
+                 "agree is taken, the others are new, such as fc at another size")
         add("--niter", type=integer(0), default=50, help="epochs at the full learning rate")
         add("--niter_decay", type=integer(0), default=0, help="further epochs, in which the learning rate falls to 0")
         add("--lr", type=number(0, exclusive=True), default=0.0002, help="learning rate of Adam")

@@ -15,7 +15,8 @@ from PIL import Image
 from scipy.io import savemat
 
 from data import create_dataset
-from datasets import prepare_ade20k, prepare_camvid, prepare_ccp, prepare_coco_stuff
+from datasets import prepare_ade20k, prepare_aligned, prepare_camvid, prepare_ccp, prepare_coco_stuff
+from datasets.prepare_aligned import FACADES, majority
 from datasets.prepare_ccp import person_box
 from datasets.prepare_coco_stuff import Object, Objects, inside
 from gallery import GalleryOptions
@@ -356,3 +357,78 @@ def test_wrong_objects_of_ade20k(ade20k, tmp_path, spoil, named, refused):
     spoil(ade20k, objects / "training/ADE_train_00000001.png")
     line = refused(prepare_ade20k, "--path", ade20k, "--annotations", objects)
     assert all(word in line for word in named), line
+
+
+# ---- joined pictures
+
+
+def write_joined(path: Path, label: np.ndarray, colors: list, photo_first: bool = True) -> np.ndarray:
+    """A photo and a coloured layout as one JPEG, as pix2pix has them; the photo's pixels as they are in it."""
+    photo = np.full((*label.shape, 3), 90, np.uint8)
+    photo[..., 0] = label * 9
+    halves = [photo, np.array(colors, np.uint8)[label]]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.concatenate(halves if photo_first else halves[::-1], 1)).save(path, quality=90)
+    with Image.open(path) as image:
+        pixels = np.asarray(image)
+    middle = label.shape[1]
+    return pixels[:, :middle] if photo_first else pixels[:, middle:]
+
+
+def blocks(seed: int, classes: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, classes, (4, 5)).repeat(16, 0).repeat(16, 1)
+
+
+def test_joined_pictures(tmp_path, call):
+    expected, photos = {}, {}
+    for n, split in enumerate(("train", "train", "val", "test")):
+        expected[f"{split}_label/{n}.png"] = label = blocks(n, 12)
+        photos[f"{split}_img/{n}.jpg"] = write_joined(tmp_path / f"in/{split}/{n}.jpg", label,
+                                                      [color for color, _ in FACADES])
+    printed = call(prepare_aligned, "--path", tmp_path / "in", "--out", tmp_path / "out")
+    assert "2 train, 1 val, 1 test photos of 80x64, 12 classes" in printed
+    for name, label in expected.items():
+        with Image.open(tmp_path / "out" / name) as image:
+            found = np.asarray(image)
+        wrong = found != label
+        assert wrong.mean() < 0.05  # JPEG mixes colours at the borders; inside there is nothing wrong
+        inner = np.zeros_like(wrong)
+        inner.reshape(4, 16, 5, 16)[:, 3:-3, :, 3:-3] = True
+        assert not (wrong & inner).any()
+    for name, photo in photos.items():
+        with Image.open(tmp_path / "out" / name) as image:
+            assert np.abs(np.asarray(image).astype(int) - photo).mean() < 4
+    assert (tmp_path / "out/classes.txt").read_text().splitlines()[2] == "0 126 252 2 window"
+    assert len(create_dataset(options("custom", tmp_path / "out", label_nc=12, no_instance=True))) == 2
+
+
+def test_other_colours_and_sides(tmp_path, call, refused):
+    table, colors = tmp_path / "table.txt", [(250, 0, 0), (0, 250, 0), (240, 240, 240)]
+    table.write_text("250 0 0 0 roof\n0 250 0 1 grass\n240 240 240 2\n")
+    label = blocks(0, 3)
+    write_joined(tmp_path / "in/val/a.jpg", label, colors, photo_first=False)
+    arguments = ("--path", tmp_path / "in", "--out", tmp_path / "out")
+    assert "a.jpg: the colours of its layout are not those of the table" in refused(prepare_aligned, *arguments)
+    assert not (tmp_path / "out").exists()
+    call(prepare_aligned, *arguments, "--colors", table, "--photo", "right")
+    with Image.open(tmp_path / "out/val_label/a.png") as image:
+        assert (np.asarray(image) != label).mean() < 0.02
+    assert (tmp_path / "out/classes.txt").read_text() == "250 0 0 0 roof\n0 250 0 1 grass\n240 240 240 2 class 2\n"
+
+    table.write_text("250 0 0 0\n0 250 0 2\n")
+    assert "the ids must be 0, 1, 2" in refused(prepare_aligned, *arguments, "--colors", table)
+    assert "--majority: 4 is even" in refused(prepare_aligned, *arguments, "--majority", 4)
+    assert "no {train,val,test}/*.jpg" in refused(prepare_aligned, "--path", tmp_path, "--out", tmp_path / "new")
+    (tmp_path / "in/val/a.jpg").unlink()
+    Image.new("RGB", (31, 8)).save(tmp_path / "in/val/b.jpg")
+    assert "b.jpg: 31 pixels wide" in refused(prepare_aligned, "--path", tmp_path / "in", "--out", tmp_path / "new")
+
+
+@pytest.mark.parametrize("window", [1, 3, 5])
+def test_majority_of_a_square(window):
+    label = np.random.default_rng(0).integers(0, 4, (9, 11))
+    found, mirrored = majority(label, 4, window), np.pad(label, window // 2, mode="symmetric")
+    for y in range(9):
+        for x in range(11):
+            counts = np.bincount(mirrored[y:y + window, x:x + window].ravel(), minlength=4)
+            assert found[y, x] == counts.argmax()

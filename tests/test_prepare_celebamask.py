@@ -173,3 +173,53 @@ def test_a_photo_unknown_to_the_split(archive, monkeypatch, capsys):
 @pytest.mark.parametrize("options", [("--size", 0), ("--workers", 0), ("--path", "nowhere")])
 def test_wrong_options(archive, monkeypatch, capsys, options):
     assert " ".join(map(str, options)) in refused(monkeypatch, capsys, archive, *options)
+
+
+# ---- ready-made label maps
+
+
+@pytest.fixture
+def ready(tmp_path) -> Path:
+    """Photos and palette PNGs of ids; names are no numbers."""
+    root = tmp_path / "ready"
+    for folder in ("images", "masks"):
+        (root / folder).mkdir(parents=True)
+    for n in range(12):
+        random = np.random.default_rng(n)
+        Image.fromarray(random.integers(0, 256, (32, 32, 3), np.uint8)).save(root / f"images/face{n:02}.jpg")
+        mask = Image.fromarray(random.integers(0, 19, (32, 32), np.uint8), "P")
+        mask.putpalette(random.integers(0, 256, 768, np.uint8).tobytes())
+        mask.save(root / f"masks/face{n:02}.png")
+    return root
+
+
+def test_ready_made_maps_are_taken_as_they_are(ready, monkeypatch, capsys):
+    out = call(monkeypatch, ready)
+    assert "12 faces" in (printed := capsys.readouterr().out) and "split by name): 11 train, 1 test" in printed
+    for n in range(12):
+        split = out / ("test" if n == 11 else "train")
+        ids = np.random.default_rng(n)
+        ids.integers(0, 256, (32, 32, 3), np.uint8)
+        with Image.open(split / f"labels/face{n:02}.png") as label:
+            assert label.mode == "L" and np.array_equal(np.asarray(label), ids.integers(0, 19, (32, 32), np.uint8))
+        assert (split / f"images/face{n:02}.jpg").read_bytes() == (ready / f"images/face{n:02}.jpg").read_bytes()
+    before = files(out)
+    call(monkeypatch, ready)
+    assert files(out) == before
+    assert "train/labels/face10.png: belongs to test" in refused(monkeypatch, capsys, ready, "--num_test", 2)
+
+
+@pytest.mark.parametrize(("spoil", "options", "named"), [
+    (lambda root: (root / "masks/face03.png").unlink(), [], ["face03.jpg", "no partner"]),
+    (lambda root: Image.new("L", (32, 32), 19).save(root / "masks/face03.png"), [], ["face03.png", "the id 19"]),
+    (lambda root: None, ["--num_test", 12], ["--num_test 12", "12 photos"]),
+    (lambda root: [path.unlink() for path in root.glob("*/*")], [], ["images/*.jpg"]),
+])
+def test_wrong_ready_made_maps(ready, monkeypatch, capsys, spoil, options, named):
+    spoil(ready)
+    line = refused(monkeypatch, capsys, ready, *options)
+    assert all(name in line for name in named)
+
+
+def test_the_number_of_tests_is_for_ready_made_maps(archive, monkeypatch, capsys):
+    assert "--num_test 1: is for ready-made" in refused(monkeypatch, capsys, archive, "--num_test", 1)

@@ -20,6 +20,7 @@ from util.checkpoints import load_tensors
 from util.errors import UserError
 from util.precision import full_precision
 
+
 class Stage(NamedTuple):
     """Blocks of one kind; the first has the stride."""
 
@@ -140,8 +141,8 @@ class EfficientNetLite(nn.Module):
         return names
 
     def forward(self, images: Tensor, layers: Sequence[int]) -> list[Tensor]:
-        """Activations of some layers in rising order: 0 is the stem, n the n-th of the blocks (Lite0: 16). What lies behind the
-        last one is not computed."""
+        """Activations of some layers in rising order: 0 is the stem, n the n-th of the blocks (Lite0 has 16). What lies
+        behind the last one is not computed."""
         outputs, x = [], images
         for index, layer in enumerate([self.stem, *self.blocks[:layers[-1]]]):
             x = layer(x) if index else F.relu6(layer(x))
