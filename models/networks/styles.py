@@ -137,6 +137,9 @@ class Posterior(Protocol):
     def of_first(self, count: int) -> "Posterior":
         """Without what comes after the first ``count`` instances."""
 
+    def __getitem__(self, rows: slice) -> "Posterior":
+        """Of some samples of the batch."""
+
 
 def kl_divergence(mu: Tensor, logvar: Tensor) -> Tensor:
     """KL(N(mu, exp(logvar)) || N(0, 1)), summed over everything."""
@@ -172,6 +175,9 @@ class InstancePosterior:
     def of_first(self, count: int) -> "InstancePosterior":
         return InstancePosterior(*(value[:, :count] for value in vars(self).values()))
 
+    def __getitem__(self, rows: slice) -> "InstancePosterior":
+        return InstancePosterior(*(value[rows] for value in vars(self).values()))
+
 
 @dataclass(frozen=True)
 class ImagePosterior:
@@ -188,3 +194,6 @@ class ImagePosterior:
 
     def of_first(self, count: int) -> "ImagePosterior":
         return self
+
+    def __getitem__(self, rows: slice) -> "ImagePosterior":
+        return ImagePosterior(self.mu[rows], self.logvar[rows])
