@@ -315,8 +315,8 @@ class Losses(Group):
         add("--lambda_vgg", type=weight, default=10.0, help="weight of the VGG perceptual loss")
         add("--lambda_kld", type=weight, default=0.05, help="weight of the KL divergence")
         add("--prior_share", type=number(0, 1), default=0.0,
-            help="with --use_vae: share of each batch that is synthesized in styles of the prior instead of its photos', "
-                 "and only judged by the discriminators: the prior's pictures get better, and a lower --lambda_kld "
+            help="with --use_vae: share of each batch that is synthesized in styles of the prior, not of its photos, "
+                 "and only judged by the discriminators; the prior's pictures get better, and a lower --lambda_kld "
                  "does them less harm")
         add("--no_ganFeat_loss", action="store_true", help="no feature matching loss")
         add("--no_vgg_loss", action="store_true", help="no VGG perceptual loss")
@@ -341,7 +341,8 @@ class Losses(Group):
         if opt.no_vgg_loss and opt.perceptual != "vgg19":
             raise UserError(f"--no_vgg_loss and --perceptual {opt.perceptual} contradict each other: leave out one")
         if opt.prior_share and not opt.use_vae:
-            raise UserError(f"--prior_share {opt.prior_share}: without --use_vae all styles are the prior's; leave it out")
+            raise UserError(f"--prior_share {opt.prior_share}: without --use_vae all styles are the prior's; leave it "
+                            "out")
         if opt.netD != "projected" and "lambda_projected" in given:
             raise UserError(f"--lambda_projected has no effect with --netD {opt.netD}: leave it out, or give --netD "
                             "projected")

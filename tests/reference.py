@@ -287,15 +287,15 @@ class ReferenceVGGLoss(nn.Module):
         return sum(weight * (f - r.detach()).abs().mean() for weight, f, r in pairs)
 
 
-LITE0_BLOCKS = ((3, 1, 1), *[(3, 2, 6), (3, 1, 6)], *[(5, 2, 6), (5, 1, 6)], *[(3, 2, 6), (3, 1, 6), (3, 1, 6)],
-                *[(5, 1, 6)] * 3, *[(5, 2, 6), (5, 1, 6), (5, 1, 6), (5, 1, 6)], (3, 1, 6))  # kernel, stride, expansion
+LITE0_STRIDES = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1, 1, 1, 1)  # of the blocks
+LITE2_STRIDES = (1, 2, 1, 1, 2, 1, 1, 2, 1, 1, 1, 1, 1, 1, 1, 2, 1, 1, 1, 1, 1)
 
 
-class ReferenceLite0:
-    """EfficientNet-Lite0 as its weights file has it: convolutions without bias, each with its batch norm."""
+class ReferenceLite:
+    """An EfficientNet-Lite as its weights file has it: convolutions without bias, each with its batch norm."""
 
-    def __init__(self, state):
-        self.state = state
+    def __init__(self, state, strides=LITE0_STRIDES):
+        self.state, self.strides = state, strides
 
     def layer(self, x, name, norm, stride=1):
         """A convolution padded as TensorFlow's "same", and its batch norm."""
@@ -311,12 +311,12 @@ class ReferenceLite0:
         return F.batch_norm(x, mean, var, scale, shift, training=False, eps=1e-3)
 
     def activations(self, x):
-        """Of the stem and the 16 blocks, and behind the head."""
+        """Of the stem and the blocks, and behind the head."""
         x = self.layer(x, "_conv_stem", "_bn0", 2).clamp(0, 6)
         yield x
-        for index, (_, stride, expansion) in enumerate(LITE0_BLOCKS):
+        for index, stride in enumerate(self.strides):
             block, y = f"_blocks.{index}", x
-            if expansion > 1:
+            if index:
                 y = self.layer(y, f"{block}._expand_conv", f"{block}._bn0").clamp(0, 6)
             y = self.layer(y, f"{block}._depthwise_conv", f"{block}._bn1", stride).clamp(0, 6)
             y = self.layer(y, f"{block}._project_conv", f"{block}._bn2")

@@ -16,11 +16,11 @@ import fid_score
 from metrics.extractors import KINDS, LiteExtractor
 from metrics.perceptual import Lite0Distance
 from metrics.statistics_files import load_statistics
-from models.networks.efficientnet_lite import EfficientNetLite, Lite0Loss, packaged_weights
+from models.networks.efficientnet_lite import LITE2, EfficientNetLite, Lite0Loss, packaged_weights
 from options import TrainOptions
 from tests.conftest import ROOT
 from tests.faults import attempt
-from tests.reference import ReferenceLite0
+from tests.reference import LITE2_STRIDES, ReferenceLite
 from tests.worlds import NETWORK, TRAIN, draw_world, networks, succeed
 from util.checkpoints import load_tensors
 from util.errors import UserError
@@ -43,7 +43,7 @@ def loss():
 
 @pytest.fixture(scope="module")
 def reference():
-    return ReferenceLite0(load_tensors(packaged_weights()))
+    return ReferenceLite(load_tensors(packaged_weights()))
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +66,15 @@ def test_every_layer_is_that_of_the_weights_file(network, reference, size):
     *expected, head = reference.activations(images)
     found = network(images, range(17))
     assert len(found) == 17 and network(images, [16])[0].shape[1:] == (320, *(-(-n // 32) for n in size))
+    for actual, layer in zip(found, expected, strict=True):
+        torch.testing.assert_close(actual, layer, rtol=1e-4, atol=1e-4 * layer.abs().max().item())
+    torch.testing.assert_close(network.pooled(images), head.mean((2, 3)), rtol=1e-4, atol=1e-4)
+
+
+def test_lite2_is_that_of_its_weights_file():
+    network, images = EfficientNetLite(LITE2), pictures(2, 50, 31)
+    *expected, head = ReferenceLite(load_tensors(packaged_weights(LITE2)), LITE2_STRIDES).activations(images)
+    found = network(images, range(len(network.blocks) + 1))
     for actual, layer in zip(found, expected, strict=True):
         torch.testing.assert_close(actual, layer, rtol=1e-4, atol=1e-4 * layer.abs().max().item())
     torch.testing.assert_close(network.pooled(images), head.mean((2, 3)), rtol=1e-4, atol=1e-4)
@@ -144,6 +153,42 @@ def test_features_are_those_of_pictures_of_224_pixels(reference, size):
     torch.testing.assert_close(found, head.mean((2, 3)), rtol=1e-3, atol=1e-4)
     half = LiteExtractor("lite0", precision="bfloat16")(pixels)
     assert half.dtype == torch.float32 and 1e-5 < (half - found).norm() / found.norm() < 0.1
+
+
+@pytest.mark.parametrize(("size", "seen"), [((256, 128), (368, 184)), ((64, 64), (260, 260)), ((1, 300), (15, 4503))],
+                         ids=str)
+def test_lite2_keeps_the_aspect(size, seen):
+    """As many pixels as in 260x260; where it enlarges, between the pixels as bicubic interpolation has them."""
+    extractor = LiteExtractor("lite2")
+    assert extractor.input_size(*size) == seen
+    if size[0] == 1:
+        return
+    pixels = ((pictures(2, *size) + 1) * 127.5).to(torch.uint8)
+    resized = torch.stack([torch.stack([  # by Pillow, each channel as an image of floating point numbers
+        torch.from_numpy(np.array(Image.fromarray(channel.numpy()).resize(seen[::-1], Image.Resampling.BICUBIC)))
+        for channel in image]) for image in pixels / 127.5 - 1]).clamp(-1, 1)
+    *_, head = ReferenceLite(load_tensors(packaged_weights(LITE2)), LITE2_STRIDES).activations(resized)
+    found, expected = extractor(pixels), head.mean((2, 3))
+    assert found.shape == (2, 1280)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_lite2_has_names_of_its_own(world, tmp_path):
+    """At a size that is not square, and never mixed with Lite0's features."""
+    real, fake, statistics = world / "train_img", world / "val_img", tmp_path / "lite2.npz"
+    options = ("--extractor", "lite2", "--resize_size", "24x40")
+    both = attempt(fid_score, real, fake, *options, "--metrics", "fid", "kid", "--kid_subsets", 5, "--json",
+                   tmp_path / "scores.json")
+    assert re.fullmatch(r"Fréchet distance \(EfficientNet-Lite2\): [\d.]+\n"
+                        r"Kernel distance \(EfficientNet-Lite2\): .*\n", both.output)
+    written = json.loads((tmp_path / "scores.json").read_text())
+    assert {"frechet_distance_lite2", "kernel_distance_lite2"} <= written.keys()
+    assert (written["real"]["protocol"]["width"], written["real"]["protocol"]["height"]) == (24, 40)
+    attempt(fid_score, real, "--save_np_name", statistics, *options)
+    refused = attempt(fid_score, statistics, fake, "--extractor", "lite0")
+    assert refused.status == 2 and "statistics of features of lite2" in refused.lines[0]
+    for wrong in ("24x", "x24", "24x0", "2x4x8"):
+        assert attempt(fid_score, real, fake, "--resize_size", wrong).status == 2
 
 
 def test_command_never_calls_it_fid(world, tmp_path):
@@ -274,6 +319,9 @@ def test_without_the_package_commands_say_what_to_install(world, tmp_path, monke
     assert "EfficientNet-Lite0" in line and line.endswith(PIP) and not list(tmp_path.rglob("*.pth"))
 
     monkeypatch.setitem(sys.modules, PACKAGE, None)
+    monkeypatch.setitem(sys.modules, PACKAGE.replace("0", "2"), None)
+    lacking = attempt(fid_score, world / "train_img", world / "val_img", "--extractor", "lite2")
+    assert lacking.status == 2 and PIP.replace("0", "2") in lacking.lines[0]
     for command, *args in (
         (fid_score, world / "train_img", world / "val_img", "--extractor", "lite0"),
         (diversity_score, *NETWORK, "--dataroot", world, "--distance", "lite0"),

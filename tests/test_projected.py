@@ -1,5 +1,6 @@
 """Discriminators on features of a frozen network (``--netD projected``): against a slow form, and what a run makes of
 them; a stranger's discriminator; networks that start from those of another run."""
+import copy
 import subprocess
 import sys
 
@@ -322,3 +323,47 @@ def test_a_run_that_goes_on_is_not_started_anew(tmp_path, capsys):
     started = Pix2PixTrainer(options(*again, "--name", "new"))
     assert not torch.equal(started.model.netG.fc.weight, trainer.model.netG.fc.weight)
     assert "tensors from" in capsys.readouterr().out
+
+
+# ---- a share of the prior
+
+
+@pytest.mark.parametrize("norm_mode", ["inade", "spade"])
+def test_samples_of_the_prior_are_only_judged(float64, norm_mode):
+    """Half of the batch: its styles are the prior's, and no loss compares it with photos."""
+    opt = options("--use_vae", "--norm_mode", norm_mode, "--prior_share", 0.5, "--batchSize", 4)
+    model = Pix2PixModel(opt).double()
+    for label, network in model.networks().items():
+        fill_(network, f"net{label}.")
+    start = {label: copy.deepcopy(network.state_dict()) for label, network in model.networks().items()}
+    batch = model.prepare(batch_of(opt, count=4))
+    torch.manual_seed(1)
+    losses, fake = model.generator_losses(batch)
+
+    for label, network in model.networks().items():  # power iterations moved their singular vectors
+        network.load_state_dict(start[label])
+    torch.manual_seed(1)
+    prior = model.mode.prior(batch.layout)
+    posterior = model.netE(batch.image, batch.layout)
+    encoded = posterior.remap(prior)
+    mixed = prior.map(torch.clone)
+    for value, source in zip(mixed.tensors(), encoded.tensors(), strict=True):
+        value[:2] = source[:2]
+    torch.testing.assert_close(fake, model.synthesize(batch, mixed))
+    values = iter(vars(posterior).values())
+    kl = sum(-0.5 * (1 + logvar - mu**2 - logvar.exp())[:2].sum() for mu, logvar in zip(values, values, strict=True))
+    assert losses["KLD"].item() == pytest.approx(opt.lambda_kld * kl.item() / (2 if norm_mode == "inade" else 1))
+    assert losses["Lite0"].item() == pytest.approx(
+        opt.lambda_lite0 * model.lite0_loss(fake[:2], batch.image[:2]).item(), rel=1e-9)
+
+    model.eval()  # nothing but the photos' styles
+    torch.manual_seed(1)
+    shown = model.infer(batch)
+    torch.manual_seed(1)
+    prior = model.mode.prior(batch.layout)
+    torch.testing.assert_close(shown, model.synthesize(batch, model.netE(batch.image, batch.layout).remap(prior)))
+
+
+def test_a_share_needs_an_encoder():
+    with pytest.raises(UserError, match=r"--prior_share 0\.5: without --use_vae"):
+        options("--prior_share", 0.5)

@@ -1,11 +1,15 @@
 """The offline yardstick: its measures against known answers, and the command."""
 import json
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from benchmarks import judges
+from benchmarks.judges import Lite2Judge, evenly, faces_found
 from benchmarks.quality import layout_figures
 from metrics import segmentation
 from metrics.looks import ColourSpread, Pairs, look_distances, looks, sliced_wasserstein
@@ -142,6 +146,49 @@ def test_training_pictures_come_from_all_of_the_split():
     assert few["frechet"]["train"] > 1000  # all that there are
 
 
+def smooth(count, seed):
+    coarse = torch.rand(count, 3, 4, 4, generator=torch.Generator().manual_seed(seed)) * 255
+    return torch.nn.functional.interpolate(coarse, size=(32, 48), mode="bicubic").clamp(0, 255).to(torch.uint8)
+
+
+def test_judge_that_no_loss_is_on(tmp_path):
+    """Copies of training pictures are at distance 0 from them, other pictures are not; and in the Fréchet distance the
+    real pictures are nearest to themselves."""
+    train, val, other = smooth(12, 0), smooth(6, 1), smooth(6, 2)
+    maps = torch.zeros(12, 32, 48, dtype=torch.uint8)
+    judge = Lite2Judge(Pairs(train, maps, maps), Pairs(val, maps[:6], maps[:6]), torch.device("cpu"), batch_size=4)
+    copied = torch.cat([train[3:6], other[:3]])
+    figures = judge.figures({"copied": copied, "same": val, "other": other}, str(tmp_path / "nearest.png"))
+    nearest = figures["nearest"]
+    assert abs(nearest["copied"]["smallest"]) < 1e-5
+    assert nearest["same"] == nearest["real"] and nearest["real"]["smallest"] > 1e-3
+    assert figures["frechet"]["same"] == pytest.approx(0, abs=1e-6) and figures["frechet"]["other"] > 1
+    assert figures["frechet"].keys() == figures["kernel"].keys() == {"train", "copied", "same", "other"}
+    sheet = np.asarray(Image.open(tmp_path / "nearest.png"))
+    assert sheet.shape == (64, 6 * 48, 3)
+    assert np.array_equal(sheet[:32, :3 * 48], sheet[32:, :3 * 48])  # the copies, each above its original
+    assert not np.array_equal(sheet[:32, 3 * 48:], sheet[32:, 3 * 48:])
+
+
+def test_evenly_chosen():
+    assert evenly(torch.arange(10), 4).tolist() == [0, 2, 5, 7] and evenly(torch.arange(3), 3).tolist() == [0, 1, 2]
+
+
+def test_faces_are_counted_on_enlarged_pictures(monkeypatch):
+    class Detector:
+        def detect(self, image):
+            assert min(image.size) >= 256 and image.size[0] * 2 == image.size[1] * 3
+            value = image.getpixel((0, 0))[0]
+            return (None, [None]) if value == 0 else (None, [value / 100, 0.1])
+
+    monkeypatch.setitem(sys.modules, "facenet_pytorch", SimpleNamespace(MTCNN=Detector))
+    pictures = torch.tensor([0, 50, 95, 100], dtype=torch.uint8)[:, None, None, None].expand(-1, 3, 32, 48)
+    assert faces_found({"some": pictures, "none": pictures[:2]}) == {"some": 0.5, "none": 0.0}
+    monkeypatch.setattr(judges.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"--faces: .*pip install --no-deps facenet-pytorch"):
+        judges.check_face_detector()
+
+
 def test_command(tmp_path, run):
     world = draw_world(tmp_path / "world", train=16, val=8)
     build_model("--checkpoints_dir", tmp_path, "--name", "exp").save("latest")
@@ -170,11 +217,12 @@ def test_command_with_spade(tmp_path, run, encoder):
     world = draw_world(tmp_path / "world", train=4, val=2)
     build_model("--checkpoints_dir", tmp_path, "--name", "exp", "--norm_mode", "spade", *encoder).save("latest")
     succeed(run("-m benchmarks.quality", *NETWORK, "--dataroot", world, "--checkpoints_dir", tmp_path, "--name", "exp",
-                "--norm_mode", "spade", *encoder, "--lite0", "--cache", tmp_path / "cache", "--segmenter_epochs", 1,
-                "--json", tmp_path / "figures.json"))
+                "--norm_mode", "spade", *encoder, "--lite0", "--lite2", "--cache", tmp_path / "cache",
+                "--segmenter_epochs", 1, "--json", tmp_path / "figures.json"))
     figures = json.loads((tmp_path / "figures.json").read_text())
     made = {"synthesized", "encoded"} if encoder else {"synthesized"}
     assert figures["judge"] == "lite0" and set(figures["frechet"]) == {"train", *made}
+    assert set(figures["lite2"]["kernel"]) == {"train", *made} and set(figures["lite2"]["nearest"]) == {"real", *made}
     assert all(value > 0 for value in figures["frechet"].values())
     if not encoder:
         assert figures["diversity"] is None and figures["reconstruction"] is None
