@@ -21,6 +21,7 @@ from util.checkpoints import load_agreeing, load_state_dict, network_path, read_
 from util.errors import UserError
 
 Losses = dict[str, Tensor]
+ALL, EVERY_SECOND = slice(None), slice(None, None, 2)  # samples of a batch
 
 
 class Pix2PixModel(nn.Module):
@@ -77,20 +78,20 @@ class Pix2PixModel(nn.Module):
     def generator_losses(self, batch: Batch) -> tuple[Losses, Tensor]:
         """Named losses of generator and encoder, which are added up, and the fake images [B, 3, H, W] in [-1, 1]."""
         fake, posterior = self._fake(batch)
-        count = self._reconstructed(len(fake))  # the others have no photo to be like
+        rows = self._encoded_rows  # the others have no photo to be like
         losses = {}
         if posterior is not None:
-            losses["KLD"] = posterior[:count].kl_divergence() * self.opt.lambda_kld
+            losses["KLD"] = posterior[rows].kl_divergence() * self.opt.lambda_kld
         with frozen(self.netD), self.lite0.while_shared() if self.lite0 else contextlib.nullcontext():
             judged, target = self.netD(batch.layout, fake, batch.image)  # gradients flow through it, not to it
             losses["GAN"] = gan_loss(judged, self.opt.gan_mode, real=True, for_discriminator=False)
             if not self.opt.no_ganFeat_loss:
-                matching = feature_matching_loss(judged, target, self.mode.first_matched_layer, count)
+                matching = feature_matching_loss(judged, target, self.mode.first_matched_layer, rows)
                 losses["GAN_Feat"] = matching * self.opt.lambda_feat
             if self.vgg_loss:
-                losses["VGG"] = self.vgg_loss(fake[:count], batch.image[:count]) * self.opt.lambda_vgg
+                losses["VGG"] = self.vgg_loss(fake[rows], batch.image[rows]) * self.opt.lambda_vgg
             if self.lite0_loss:
-                losses["Lite0"] = self.lite0_loss(fake, batch.image, count) * self.opt.lambda_lite0
+                losses["Lite0"] = self.lite0_loss(fake, batch.image, rows) * self.opt.lambda_lite0
         return losses, fake
 
     def discriminator_losses(self, batch: Batch) -> Losses:
@@ -105,22 +106,20 @@ class Pix2PixModel(nn.Module):
 
     def _fake(self, batch: Batch) -> tuple[Tensor, Posterior | None]:
         """Images in newly drawn styles: of the photos with ``netE``, whose posterior comes along, else of the prior. In
-        training, ``--prior_share`` of the samples, the last ones, are of the prior in any case."""
+        training with ``--mix_prior``, every second sample is of the prior in any case."""
         styles = self.mode.prior(batch.layout)
         if self.netE is None:
             return self.synthesize(batch, styles), None
         posterior = self.netE(batch.image, batch.layout)
         encoded = posterior.remap(styles)
-        count = self._reconstructed(len(batch.image))
-        if count is not None:
-            encoded = Styles.cat([encoded[:count], styles[count:]])
+        if self._encoded_rows != ALL:
+            encoded = encoded.alternating(styles)
         return self.synthesize(batch, encoded), posterior
 
-    def _reconstructed(self, batch_size: int) -> int | None:
-        """How many samples of a batch are in the styles of their photos, the first ones; None: all."""
-        if not (self.training and self.opt.isTrain and self.opt.prior_share and self.netE):
-            return None
-        return batch_size - int(batch_size * self.opt.prior_share)
+    @property
+    def _encoded_rows(self) -> slice:
+        """Which samples of a batch are in the styles of their photos, where there is an encoder."""
+        return EVERY_SECOND if self.training and self.opt.isTrain and self.opt.mix_prior else ALL
 
     def create_optimizers(self, opt: Options) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
         """Adam for (generator and encoder, discriminators); learning rates as of the first epoch."""

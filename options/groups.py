@@ -114,6 +114,9 @@ def _check_batch(opt: Options) -> None:
     if opt.batchSize % (processes * opt.accumulate):
         raise UserError(f"--batchSize {opt.batchSize}: must be a multiple of {processes * opt.accumulate}, the number "
                         f"of processes ({processes}) times --accumulate ({opt.accumulate})")
+    if opt.mix_prior and opt.batchSize // (processes * opt.accumulate) % 2:
+        raise UserError(f"--batchSize {opt.batchSize}: with --mix_prior every process and part needs an even number of "
+                        f"pictures; give a multiple of {2 * processes * opt.accumulate}")
 
 
 class Recording(Group):
@@ -314,10 +317,10 @@ class Losses(Group):
         add("--lambda_feat", type=weight, default=10.0, help="weight of the feature matching loss")
         add("--lambda_vgg", type=weight, default=10.0, help="weight of the VGG perceptual loss")
         add("--lambda_kld", type=weight, default=0.05, help="weight of the KL divergence")
-        add("--prior_share", type=number(0, 1), default=0.0,
-            help="with --use_vae: share of each batch that is synthesized in styles of the prior, not of its photos, "
-                 "and only judged by the discriminators; the prior's pictures get better, and a lower --lambda_kld "
-                 "does them less harm")
+        add("--mix_prior", action="store_true",
+            help="with --use_vae: synthesize every second picture of a batch in styles of the prior, not of its photo; "
+                 "the discriminators alone judge it. The prior's pictures get better, and a lower --lambda_kld does "
+                 "them less harm")
         add("--no_ganFeat_loss", action="store_true", help="no feature matching loss")
         add("--no_vgg_loss", action="store_true", help="no VGG perceptual loss")
         add("--perceptual", default="vgg19", choices=["vgg19", "lite0"],
@@ -340,9 +343,8 @@ class Losses(Group):
     def finish(opt: Options, given: set[str]) -> None:
         if opt.no_vgg_loss and opt.perceptual != "vgg19":
             raise UserError(f"--no_vgg_loss and --perceptual {opt.perceptual} contradict each other: leave out one")
-        if opt.prior_share and not opt.use_vae:
-            raise UserError(f"--prior_share {opt.prior_share}: without --use_vae all styles are the prior's; leave it "
-                            "out")
+        if opt.mix_prior and not opt.use_vae:
+            raise UserError("--mix_prior: without --use_vae all styles are the prior's; leave it out")
         if opt.netD != "projected" and "lambda_projected" in given:
             raise UserError(f"--lambda_projected has no effect with --netD {opt.netD}: leave it out, or give --netD "
                             "projected")

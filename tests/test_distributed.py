@@ -61,7 +61,8 @@ def largest_difference(one, other, scale):
     (["--use_vae", "--ema", 16], ["--checkpoint_activations"]),
     (["--use_vae", "--norm_mode", "spade"], []),
     (["--use_vae", "--accumulate", 2], []),
-], ids=["inade", "spade", "accumulated"])
+    (["--use_vae", "--netD", "projected", "--mix_prior"], []),
+], ids=["inade", "spade", "accumulated", "projected"])
 def test_two_processes_are_one(world, tmp_path, mode, only_in_two):
     steps = 1 if "--accumulate" in mode else 20
     args = [*TRAIN, "--dataroot", world, "--batchSize", 4, *mode]

@@ -325,13 +325,13 @@ def test_a_run_that_goes_on_is_not_started_anew(tmp_path, capsys):
     assert "tensors from" in capsys.readouterr().out
 
 
-# ---- a share of the prior
+# ---- pictures of the prior in training
 
 
 @pytest.mark.parametrize("norm_mode", ["inade", "spade"])
 def test_samples_of_the_prior_are_only_judged(float64, norm_mode):
-    """Half of the batch: its styles are the prior's, and no loss compares it with photos."""
-    opt = options("--use_vae", "--norm_mode", norm_mode, "--prior_share", 0.5, "--batchSize", 4)
+    """Every second one: its styles are the prior's, and no loss compares it with its photo."""
+    opt = options("--use_vae", "--norm_mode", norm_mode, "--mix_prior", "--batchSize", 4)
     model = Pix2PixModel(opt).double()
     for label, network in model.networks().items():
         fill_(network, f"net{label}.")
@@ -348,13 +348,13 @@ def test_samples_of_the_prior_are_only_judged(float64, norm_mode):
     encoded = posterior.remap(prior)
     mixed = prior.map(torch.clone)
     for value, source in zip(mixed.tensors(), encoded.tensors(), strict=True):
-        value[:2] = source[:2]
+        value[::2] = source[::2]
     torch.testing.assert_close(fake, model.synthesize(batch, mixed))
     values = iter(vars(posterior).values())
-    kl = sum(-0.5 * (1 + logvar - mu**2 - logvar.exp())[:2].sum() for mu, logvar in zip(values, values, strict=True))
+    kl = sum(-0.5 * (1 + logvar - mu**2 - logvar.exp())[::2].sum() for mu, logvar in zip(values, values, strict=True))
     assert losses["KLD"].item() == pytest.approx(opt.lambda_kld * kl.item() / (2 if norm_mode == "inade" else 1))
     assert losses["Lite0"].item() == pytest.approx(
-        opt.lambda_lite0 * model.lite0_loss(fake[:2], batch.image[:2]).item(), rel=1e-9)
+        opt.lambda_lite0 * model.lite0_loss(fake[::2], batch.image[::2]).item(), rel=1e-9)
 
     model.eval()  # nothing but the photos' styles
     torch.manual_seed(1)
@@ -364,6 +364,9 @@ def test_samples_of_the_prior_are_only_judged(float64, norm_mode):
     torch.testing.assert_close(shown, model.synthesize(batch, model.netE(batch.image, batch.layout).remap(prior)))
 
 
-def test_a_share_needs_an_encoder():
-    with pytest.raises(UserError, match=r"--prior_share 0\.5: without --use_vae"):
-        options("--prior_share", 0.5)
+def test_the_prior_is_mixed_where_there_is_an_encoder_and_an_even_number():
+    with pytest.raises(UserError, match="--mix_prior: without --use_vae"):
+        options("--mix_prior")
+    for wrong in (["--batchSize", 3], ["--batchSize", 6, "--accumulate", 2]):
+        with pytest.raises(UserError, match=r"--batchSize \d: with --mix_prior .* an even number"):
+            options("--mix_prior", "--use_vae", *wrong)

@@ -71,7 +71,9 @@ def test_interrupted_runs_end_alike():
     assert process.returncode == 0 and "ended alike" in process.stdout, process.stdout + process.stderr
 
 
-@pytest.mark.parametrize("extra", [["--nThreads", 2], ["--use_amp", "--D_steps_per_G", 2]], ids=str)
+@pytest.mark.parametrize("extra", [
+    ["--nThreads", 2], ["--use_amp", "--D_steps_per_G", 2],
+    ["--netD", "projected", "--use_vae", "--mix_prior", "--ema", 8]], ids=str)
 def test_going_on_in_the_middle_of_an_epoch(world, tmp_path, extra):
     args = [*TRAIN, "--dataroot", world, "--checkpoints_dir", tmp_path, *extra]
     assert run_command(*args, "--name", "whole", "--niter", 2).returncode == 0

@@ -168,9 +168,9 @@ def _folded(state: dict[str, Tensor], name: str, convolution: str, norm: str, ep
     """Weight and bias of a convolution with the batch norm behind it, which is a scale and a shift of each channel."""
     weight, bias, mean, var = (state[f"{norm}.{key}"].double()
                                for key in ("weight", "bias", "running_mean", "running_var"))
-    scale = weight / (var + eps).sqrt()
-    return {f"{name}.weight": (state[f"{convolution}.weight"] * scale.view(-1, 1, 1, 1)).float(),
-            f"{name}.bias": (bias - mean * scale).float()}
+    scale, kind = weight / (var + eps).sqrt(), torch.get_default_dtype()
+    return {f"{name}.weight": (state[f"{convolution}.weight"] * scale.view(-1, 1, 1, 1)).to(kind),
+            f"{name}.bias": (bias - mean * scale).to(kind)}
 
 
 def enlarged(images: Tensor) -> Tensor:
@@ -240,13 +240,13 @@ class Lite0Loss(nn.Module):
         super().__init__()
         self.features = features or Lite0Features(self.layers)
 
-    def forward(self, fake: Tensor, real: Tensor, count: int | None = None) -> Tensor:
-        """:param count: of the first ``count`` pictures alone; None: of all."""
+    def forward(self, fake: Tensor, real: Tensor, rows: slice = slice(None)) -> Tensor:
+        """:param rows: the pictures that count."""
         with torch.no_grad():
             targets = self.activations(real)
         losses = [(activation - target).abs().mean((1, 2, 3)) / target.abs().mean((1, 2, 3)).clamp_min(1e-6)
                   for activation, target in zip(self.activations(fake), targets, strict=True)]
-        return torch.stack(losses).sum(0)[:count].mean()
+        return torch.stack(losses).sum(0)[rows].mean()
 
     def activations(self, images: Tensor) -> list[Tensor]:
         """Of the five layers, float32; of images [B, 3, H, W] in [-1, 1], the small ones doubled."""

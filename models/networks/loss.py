@@ -59,14 +59,15 @@ def gan_loss(judgement: Judgement, mode: str, *, real: bool, for_discriminator: 
                for score, weight in zip(judgement.scores, judgement.weights, strict=True))
 
 
-def feature_matching_loss(fake: Judgement, real: Judgement, first: int, count: int | None = None) -> Tensor:
+def feature_matching_loss(fake: Judgement, real: Judgement, first: int,
+                          rows: slice = slice(None)) -> Tensor:
     """L1 between the activations for fake and real images, from layer ``first`` on.
 
     Summed over layers and averaged over the discriminators.
 
-    :param count: of the first ``count`` samples alone; None: of all.
+    :param rows: the samples that count.
     """
-    losses = [F.l1_loss(full_precision(f[:count]), full_precision(r[:count].detach()))
+    losses = [F.l1_loss(full_precision(f[rows]), full_precision(r[rows].detach()))
               for fakes, reals in zip(fake.features, real.features, strict=True)
               for f, r in list(zip(fakes, reals, strict=True))[first:]]
     return torch.stack(losses).sum() / len(fake.features) if losses else fake.scores[0].new_zeros(())

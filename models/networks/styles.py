@@ -82,6 +82,11 @@ class Styles:
         noise = self.noise
         return self if noise is None else Styles(self.z, F.pad(noise, (0, 0, 0, 0, 0, count - noise.shape[1])))
 
+    def alternating(self, others: "Styles") -> "Styles":
+        """These styles for the samples 0, 2, 4, ... and ``others`` for the samples 1, 3, 5, ..."""
+        pairs = ((self.z, others.z), (self.noise, others.noise))
+        return Styles(*(None if a is None else torch.stack([a[::2], b[1::2]], 1).flatten(0, 1) for a, b in pairs))
+
     def scaled(self, factor: float) -> "Styles":
         """Styles of the prior with ``factor`` times its spread (truncation)."""
         return self if factor == 1 else self.map(lambda value: value * factor)
