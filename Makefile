@@ -16,7 +16,7 @@ CCP_TRAINING := --ndf 16 --batchSize 4 --nThreads 1 --lr 0.001 --niter 12 --nite
 # `make demo` opens a model in the browser; ARGS="--name EXP" another one than that which ships
 .PHONY: quickstart photos demo test lint clean
 
-quickstart: $(VENV)/.installed
+quickstart: $(VENV)/.installed-lite0
 	$(BIN)/python quickstart.py --out $(OUT)
 
 photos: $(VENV)/.installed-lite0 $(PHOTOS)/ccp/classes.txt
