@@ -16,10 +16,10 @@ CCP_TRAINING := --ndf 16 --batchSize 4 --nThreads 1 --lr 0.001 --niter 12 --nite
 # `make demo` opens a model in the browser; ARGS="--name EXP" another one than that which ships
 .PHONY: quickstart photos demo test lint clean
 
-quickstart: $(VENV)/.installed-lite0
+quickstart: $(VENV)/.installed-lite
 	$(BIN)/python quickstart.py --out $(OUT)
 
-photos: $(VENV)/.installed-lite0 $(PHOTOS)/ccp/classes.txt
+photos: $(VENV)/.installed-lite $(PHOTOS)/ccp/classes.txt
 	$(BIN)/python check_data.py $(CCP) $(CCP_TRAINING)
 	$(BIN)/python train.py $(CCP) $(CCP_TRAINING) --continue_train
 	$(BIN)/python gallery.py $(CCP) --gallery_dir $(PHOTOS)/gallery
@@ -48,7 +48,7 @@ $(VENV)/.installed-%: requirements-%.txt $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --upgrade -r $<
 	touch $@
 
-$(VENV)/.installed-dev: requirements-lite0.txt requirements-demo.txt
+$(VENV)/.installed-dev: requirements-lite.txt requirements-demo.txt
 
 clean:
 	rm -rf $(OUT)
