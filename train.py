@@ -7,6 +7,7 @@ import os
 
 from data import EpochDataLoader, create_dataloader
 from models.batches import BatchMaker
+from models.ops import backend
 from options import Options, TrainOptions
 from trainers import run_state
 from trainers.evaluation import Evaluator
@@ -34,6 +35,7 @@ def work(opt: Options) -> None:
     print(opt.changes())
     seed_everything(opt.seed)
     use_device(opt.device, opt.tf32, opt.deterministic)
+    opt = opt.replace(impl=backend.use(opt.impl, opt.device))
     keep_freed_memory()
     limit_memory(opt.device)
     if opt.dry_run:
@@ -64,7 +66,7 @@ def summary(opt: Options, trainer: Pix2PixTrainer, loader: EpochDataLoader) -> s
     height, width = opt.image_size
     return "\n".join([
         *(f"net{label}: {count:,} parameters" for label, count in networks.items()),
-        f"device: {opt.device}",
+        f"device: {opt.device}, operations: {opt.impl}",
         f"{width}x{height} pixels, {opt.num_classes} classes",
         f"{len(loader) // opt.accumulate} steps of {opt.batchSize} images per epoch, "
         f"{opt.niter + opt.niter_decay} epochs",

@@ -22,7 +22,7 @@ import tempfile
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -40,6 +40,7 @@ from trainers.pix2pix_trainer import Pix2PixTrainer
 from util.arguments import ArgumentParser, integer
 from util.errors import command
 from util.files import check_writable, write_atomically
+from util.precision import float32_products
 
 SMALL = {"ngf": 16, "ndf": 16, "crop_size": 64, "aspect_ratio": 1.0}  # of the checks
 CASES = ("sample", "inference", "generator_step", "discriminator_step", "training")
@@ -101,17 +102,6 @@ def options(args: argparse.Namespace, size: int, precision: str = "float32", enc
     line += [f"--{name}" for name, on in {"use_vae": encoder, "use_amp": precision in HALF,
                                           "cuda_graphs": args.cuda_graphs}.items() if on]
     return TrainOptions().parse(line)
-
-
-@contextlib.contextmanager
-def arithmetic(precision: str) -> Iterator[None]:
-    """Whether convolutions and products of float32 numbers may round to TF32; autocast has its own types."""
-    allowed = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision != "float32"
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = allowed
 
 
 def autocast(args: argparse.Namespace, precision: str) -> torch.autocast:
@@ -192,7 +182,7 @@ def one_step(trainer: Pix2PixTrainer, precision: str, side: str,
     model, prepared = trainer.model, trainer.prepare(data)
     model.zero_grad(set_to_none=True)
     scale = 1024.0 if precision == "float16" else 1.0  # with which no gradient of this step leaves float16
-    with arithmetic(precision):
+    with float32_products(tf32=precision != "float32"):
         with trainer.autocast:
             losses = (model.generator_losses(prepared)[0] if side == "generator"
                       else model.discriminator_losses(prepared))
@@ -213,7 +203,7 @@ def measure(args: argparse.Namespace, precision: str, size: int, encoder: bool) 
         return rows
     opt = options(args, size, precision, encoder)
     data = batch(opt, size, args.instances)
-    with arithmetic(precision):
+    with float32_products(tf32=precision != "float32"):
         trainer = trainer_of(opt)
         reference = None
         if not args.ours_alone:

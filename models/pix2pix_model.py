@@ -16,6 +16,7 @@ from models.networks.projected import BLOCKS
 from models.networks.styles import Posterior, Styles
 from models.networks.vgg import VGGLoss
 from models.norm_modes import norm_mode
+from models.ops import backend
 from options.options import Options
 from util.checkpoints import load_agreeing, load_state_dict, network_path, read_networks, save_tensors, tensors_of
 from util.errors import UserError
@@ -36,6 +37,7 @@ class Pix2PixModel(nn.Module):
 
     def __init__(self, opt: Options):
         super().__init__()
+        backend.use(opt.impl, opt.device)  # for all that this process computes
         self.opt = opt
         self.mode = norm_mode(opt)
         self._batches = BatchMaker.of(opt)

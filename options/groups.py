@@ -120,10 +120,13 @@ def _check_batch(opt: Options) -> None:
 
 
 class Recording(Group):
-    title = "CUDA graphs"
+    title = "operations"
 
     @staticmethod
     def add(add: Callable, is_train: bool) -> None:
+        add("--impl", default=None, choices=["plain", "fast", "triton"],
+            help="how operations are computed: as in models/ops/plain.py; by the fast algebra of models/ops; or by "
+                 "fused kernels, on CUDA. Default: the fastest that works")
         padded = "; training pads the number of instances for it, which draws other random numbers" if is_train else ""
         add("--cuda_graphs", action="store_true",
             help=f"on CUDA, record {'each step' if is_train else 'the networks'} once for every form of batches and "

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from models.ops import backend
+from models.ops import backend, plain
 from util.precision import no_autocast
 
 
@@ -118,8 +118,6 @@ class _Gain(torch.autograd.Function):
     def backward(ctx, grad):
         gain, u, v = ctx.saved_tensors
         out, fin, *kernel = ctx.shape
-        if kernels := backend.kernels_for(u):
-            matrix = kernels.gain_grad(grad, gain, u, v)
-        else:
-            matrix = torch.outer(u * (-grad * gain * gain), v)  # [out, kh*kw*in]
+        form = backend.kernels() if backend.form(u, "gain_grad") == "triton" else plain
+        matrix = form.gain_grad(grad, gain, u, v)  # [out, kh*kw*in]
         return matrix.view(out, *kernel, fin).permute(0, 3, 1, 2), None, None, None
