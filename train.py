@@ -5,8 +5,8 @@ With ``torchrun`` in place of ``python``, or several ``--gpu_ids``, in several p
 import contextlib
 import os
 
-from data import EpochDataLoader, create_dataloader
-from models.batches import BatchMaker
+from data import EpochDataLoader
+from models.batches import load_batches
 from models.ops import backend
 from options import Options, TrainOptions
 from trainers import run_state
@@ -40,7 +40,7 @@ def work(opt: Options) -> None:
     limit_memory(opt.device)
     if opt.dry_run:
         opt = opt.replace(cache_filelist_write=False)  # nothing is written
-    loader = create_dataloader(opt, BatchMaker.of(opt).tabulated)
+    loader = load_batches(opt)
     evaluator = Evaluator(opt) if opt.train_eval else None
     if opt.dry_run:
         print(summary(opt, Pix2PixTrainer(opt), loader))

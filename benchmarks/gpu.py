@@ -31,8 +31,7 @@ from torch import Tensor, nn
 
 from benchmarks.loader import draw_world
 from benchmarks.speed import DATASETS, batch, random_vgg
-from data import create_dataloader
-from models.batches import BatchMaker
+from models.batches import BatchMaker, load_batches
 from models.synthesis import Synthesizer
 from options import Options, TrainOptions
 from tests.reference import ReferenceTrainer
@@ -184,8 +183,9 @@ def one_step(trainer: Pix2PixTrainer, precision: str, side: str,
     scale = 1024.0 if precision == "float16" else 1.0  # with which no gradient of this step leaves float16
     with float32_products(tf32=precision != "float32"):
         with trainer.autocast:
-            losses = (model.generator_losses(prepared)[0] if side == "generator"
-                      else model.discriminator_losses(prepared))
+            found = (model.generator_losses(prepared)[0] if side == "generator"
+                     else model.discriminator_losses(prepared))
+            losses = {name: loss.value for name, loss in found.items()}
         (sum(losses.values()) * scale).backward()
     gradients = {label: torch.cat([parameter.grad.double().cpu().flatten() / scale for parameter in network.parameters()
                                    if parameter.grad is not None])
@@ -290,7 +290,7 @@ def fed(args: argparse.Namespace, precision: str, size: int, encoder: bool) -> d
         side = args.crop_size or 256
         opt = options(args, size, precision, encoder, dataset_mode="custom", dataroot=root, label_nc=150,
                       crop_size=side, load_size=side).replace(contain_dontcare_label=True)
-        trainer, loader = trainer_of(opt), create_dataloader(opt, BatchMaker.of(opt).tabulated)
+        trainer, loader = trainer_of(opt), load_batches(opt)
 
         def iterations(batches: Iterable[dict[str, Any]]) -> float:
             """Seconds of one."""

@@ -11,7 +11,7 @@ from torch import nn
 from models.networks import build_discriminator, build_generator, resnet_block
 from models.networks.encoder import ImageEncoder, InstanceEncoder
 from models.networks.layout import Layout
-from models.networks.normalization import INADE, SPADE, Condition, InstanceNorm, parse_norm_name
+from models.networks.normalization import INADE, SPADE, Condition, InstanceNorm, normalized_conv, parse_norm_name
 from models.networks.spectral import SpectralConv2d
 from models.networks.styles import Styles
 from models.norm_modes import norm_mode
@@ -356,6 +356,25 @@ def test_spectral_norm():
         plain_layer.eval()
         same(layer(x), plain_layer(x))
         same_named(states(layer), vectors)
+
+
+def test_spectral_norm_of_a_network_that_asks_for_nothing():
+    """Whoever builds on normalized_conv need not know of power iterations: sigma stays 1 while the weights move."""
+    network = nn.Sequential(*(normalized_conv("spectralnone", 4, 4, 3, 1, 1) for _ in range(3)))
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.02, fused=True)
+    before = [layer.weight_orig.detach().clone() for layer in network]
+    for _ in range(200):
+        optimizer.zero_grad()
+        (network(torch.randn(2, 4, 6, 6)) - 3).square().mean().backward()
+        optimizer.step()
+    network(torch.randn(2, 4, 6, 6))
+    for layer, start in zip(network, before, strict=True):
+        sigma = torch.linalg.matrix_norm((layer.weight_orig * layer.gain()).detach().flatten(1), 2)
+        assert float(sigma) == pytest.approx(1, abs=0.02)
+        assert (layer.weight_orig - start).norm() > start.norm()
+        vectors = layer.weight_u.clone()
+        layer.gain()  # of the same weight: no further iteration
+        assert layer.weight_u.equal(vectors) and not hasattr(layer, "weight")
 
 
 # ---- instance-aware convolutions and encoders
