@@ -168,9 +168,10 @@ def test_tables_change_no_losses_and_gradients(mode, float64):
         torch.manual_seed(0)
         batch = model.prepare(given, Part(num_instances=12))  # of which three are elsewhere
         losses, picture = model.generator_losses(batch)
-        sum(loss.value for loss in losses.values()).backward()
-        others = model.discriminator_losses(batch)
-        sum(loss.value for loss in others.values()).backward()
+        losses = {name: loss.value for name, loss in losses.items()}
+        sum(losses.values()).backward()
+        others = {name: loss.value for name, loss in model.discriminator_losses(batch).items()}
+        sum(others.values()).backward()
         gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
         results.append({"picture": picture, **losses, **others, **gradients})
     torch.testing.assert_close(results[0], results[1], rtol=1e-9, atol=1e-9)

@@ -5,6 +5,7 @@ The interpreter is chosen for a whole process (``TRITON_INTERPRET=1``), so anoth
 import copy
 import itertools
 import os
+import re
 import subprocess
 import sys
 
@@ -13,6 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks import gpu
 from models.networks.encoder import InstanceEncoder
 from models.networks.layout import Layout
 from models.networks.normalization import INADE, Condition, InstanceNorm
@@ -380,6 +382,32 @@ def test_a_broken_kernel_is_found_and_named_and_not_used(kernel, device, monkeyp
     x = torch.zeros((), device=device)
     assert backend.form(x, operation) in ("plain", "fast") and backend.form(x, "gain_grad") == "triton"
     test_encoder(device, monkeypatch)
+
+
+def test_the_long_check_names_a_broken_kernel(device, monkeypatch, capsys):
+    from models.ops import kernels
+
+    intact = kernels.patch_sums_grad
+    monkeypatch.setattr(kernels, "patch_sums_grad", lambda *args: 1.01 * intact(*args))
+    monkeypatch.setattr(gpu, "check_steps", lambda args: ())
+    monkeypatch.setattr(gpu, "check_runs", lambda args: ())
+    monkeypatch.setattr(sys, "argv", ["gpu", "--check", "--device", device.type])
+    with pytest.raises(SystemExit) as end:
+        gpu.main()
+    lines = capsys.readouterr().out.splitlines()
+    failed = [line for line in lines if line.startswith("FAILED")]
+    assert end.value.code == 1 and lines[-1] == f"{len(failed)} checks failed"
+    assert len(failed) == sum(line.startswith(("FAILED", "ok")) for line in lines) / len(proof.OPERATIONS) > 1
+    assert all(re.match(r"FAILED patch_sums, triton, \w+ +1e-02 \(at most", line) for line in failed)
+
+
+@pytest.mark.skipif(INTERPRETED, reason="needs no kernels")
+def test_the_long_check_where_there_is_no_gpu(run):
+    process = run("-m benchmarks.gpu", "--check", "--device", "cpu", "--precision", "float32")
+    lines = process.stdout.splitlines()
+    assert process.returncode == 0 and lines[-1] == "all is right", process.stdout + process.stderr
+    names = [line[7:].split("  ")[0] for line in lines if line.startswith("ok ")]
+    assert {"modulate, fast, bfloat16", "gradients of the generator's step, float32", "going on with a run"} <= {*names}
 
 
 @pytest.mark.skipif(INTERPRETED, reason="needs no kernels")
