@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from data import class_colors, class_names, create_dataloader, create_dataset
+from data import class_colors, class_names, create_dataset
 from data.derived_files import read_note
 from data.image_files import stem
 from data.pix2pix_dataset import Pix2pixDataset
-from models.batches import BatchMaker
+from models.batches import load_batches
 from models.layout_styles import SUFFIX
 from models.networks.styles import Styles
 from models.style_control import Samples, StyleControl, source_files
@@ -161,7 +161,7 @@ class Drawing:
         """
         if not dataset.files:
             return 0
-        loader = create_dataloader(self.opt, BatchMaker.of(self.opt).tabulated, dataset)
+        loader = load_batches(self.opt, dataset)
         if self.one_by_one:
             threads = torch.get_num_threads()
             torch.set_num_threads(1)

@@ -5,8 +5,9 @@ With ``torchrun`` in place of ``python``, or several ``--gpu_ids``, in several p
 import contextlib
 import os
 
-from data import EpochDataLoader, create_dataloader
-from models.batches import BatchMaker
+from data import EpochDataLoader
+from models.batches import load_batches
+from models.ops import backend
 from options import Options, TrainOptions
 from trainers import run_state
 from trainers.evaluation import Evaluator
@@ -34,11 +35,12 @@ def work(opt: Options) -> None:
     print(opt.changes())
     seed_everything(opt.seed)
     use_device(opt.device, opt.tf32, opt.deterministic)
+    opt = opt.replace(impl=backend.use(opt.impl, opt.device))
     keep_freed_memory()
     limit_memory(opt.device)
     if opt.dry_run:
         opt = opt.replace(cache_filelist_write=False)  # nothing is written
-    loader = create_dataloader(opt, BatchMaker.of(opt).tabulated)
+    loader = load_batches(opt)
     evaluator = Evaluator(opt) if opt.train_eval else None
     if opt.dry_run:
         print(summary(opt, Pix2PixTrainer(opt), loader))
@@ -64,7 +66,7 @@ def summary(opt: Options, trainer: Pix2PixTrainer, loader: EpochDataLoader) -> s
     height, width = opt.image_size
     return "\n".join([
         *(f"net{label}: {count:,} parameters" for label, count in networks.items()),
-        f"device: {opt.device}",
+        f"device: {opt.device}, operations: {opt.impl}",
         f"{width}x{height} pixels, {opt.num_classes} classes",
         f"{len(loader) // opt.accumulate} steps of {opt.batchSize} images per epoch, "
         f"{opt.niter + opt.niter_decay} epochs",

@@ -1,10 +1,13 @@
 """Speed, launches, waits and memory on a CUDA device, after a check that the numbers there are right.
 
+    python -m benchmarks.gpu --check                            # is all right? A line for everything, and a status
     python -m benchmarks.gpu                                    # ADE20K's published size, 20 instances
     python -m benchmarks.gpu --batch 8 --precision bfloat16 --what generator_step --json gpu.json
     python -m benchmarks.gpu --device cpu --ngf 8 --crop_size 64 --batch 1     # tries the program where there is no GPU
 
-First, losses and gradients in every precision are compared with float64 on the CPU. Then every row is measured: images
+``--check`` compares every operation with its plain form, losses and gradients of a step in every precision with float64
+on the CPU, graphs with steps as they are, and a run that goes on with one that was not interrupted. Without it, losses
+and gradients are compared and printed, and then every row is measured: images
 per second of this project, of the plain formulas (``tests/reference.py``) and of the bare convolutions of the same
 networks (dense, channels-last, nothing else), in one process and in turns; how many kernels are launched; how often the
 host waits for the device; and the most memory allocated by a run, and reserved, which graphs keep too. Plain formulas
@@ -14,10 +17,12 @@ the same on a batch that is there already.
 """
 import argparse
 import contextlib
+import functools
 import json
 import os
 import platform
 import statistics
+import sys
 import tempfile
 import time
 import traceback
@@ -31,8 +36,8 @@ from torch import Tensor, nn
 
 from benchmarks.loader import draw_world
 from benchmarks.speed import DATASETS, batch, random_vgg
-from data import create_dataloader
-from models.batches import BatchMaker
+from models.batches import BatchMaker, load_batches
+from models.ops import backend, proof
 from models.synthesis import Synthesizer
 from options import Options, TrainOptions
 from tests.reference import ReferenceTrainer
@@ -40,7 +45,11 @@ from trainers.pix2pix_trainer import Pix2PixTrainer
 from util.arguments import ArgumentParser, integer
 from util.errors import command
 from util.files import check_writable, write_atomically
+from util.precision import float32_products
 
+# of --check: relative errors of losses and of gradients; TF32 and bfloat16 have 10 and 7 binary digits
+LIMITS = {"float64": (1e-8, 1e-6), "float32": (1e-4, 1e-3), "tf32": (1e-2, 0.1), "float16": (1e-3, 0.1),
+          "bfloat16": (1e-2, 0.4)}
 SMALL = {"ngf": 16, "ndf": 16, "crop_size": 64, "aspect_ratio": 1.0}  # of the checks
 CASES = ("sample", "inference", "generator_step", "discriminator_step", "training")
 PRECISIONS = ("float32", "tf32", "float16", "bfloat16")  # of convolutions and products; the last two by autocast
@@ -51,6 +60,7 @@ LAUNCHES = ("cudaLaunchKernel", "cuLaunchKernel", "cudaGraphLaunch", "cudaMemcpy
 
 def parse() -> argparse.Namespace:
     parser = ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="only check that all is right; status 1 if it is not")
     parser.add_argument("--dataset_mode", default="ade20k", choices=DATASETS, help="whose published size")
     parser.add_argument("--batch", type=integer(1), nargs="+", default=[1, 8, 32], help="pictures (default 1 8 32)")
     parser.add_argument("--precision", nargs="+", default=PRECISIONS, choices=PRECISIONS, help="default: all")
@@ -83,9 +93,13 @@ def main() -> None:
     card = torch.cuda.get_device_name() if args.device == "cuda" else platform.processor() or platform.machine()
     about = {"device": card, "torch": torch.__version__, "python": platform.python_version(), **vars(args)}
     print(f"{card}, torch {torch.__version__}")
+    if args.check:
+        failed = check_all(args)
+        print(f"{failed} checks failed" if failed else "all is right")
+        sys.exit(1 if failed else 0)
     errors = [row for precision in ("float64", *args.precision) for row in check(args, precision)]
     if args.cuda_graphs:
-        check_graphs(args)
+        print(f"graphs against steps as they are, relative error of losses: {apart(*check_graphs(args)):.0e}")
     rows = [row for encoder in args.encoder for precision in args.precision for size in args.batch
             for row in measure(args, precision, size, encoder == "on")]
     if args.json:
@@ -103,17 +117,6 @@ def options(args: argparse.Namespace, size: int, precision: str = "float32", enc
     return TrainOptions().parse(line)
 
 
-@contextlib.contextmanager
-def arithmetic(precision: str) -> Iterator[None]:
-    """Whether convolutions and products of float32 numbers may round to TF32; autocast has its own types."""
-    allowed = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision != "float32"
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = allowed
-
-
 def autocast(args: argparse.Namespace, precision: str) -> torch.autocast:
     return torch.autocast(args.device, dtype=HALF.get(precision), enabled=precision in HALF)
 
@@ -126,7 +129,73 @@ def trainer_of(opt: Options) -> Pix2PixTrainer:
 # ---- are the numbers right ----
 
 
-def check(args: argparse.Namespace, precision: str) -> list[dict[str, Any]]:
+def check_all(args: argparse.Namespace) -> int:
+    """A line for each check, with the error that it found; how many failed."""
+    failed = 0
+    for name, found, limit in (*check_operations(args), *check_steps(args), *check_runs(args)):
+        try:
+            error = found()
+            reason, right = f"{error:.0e} (at most {limit:.0e})", error <= limit
+        except Exception as problem:  # a kernel that does not compile, a step that runs out of memory: many kinds
+            reason, right = f"{type(problem).__name__}: {' '.join(str(problem).split())[:200]}", False
+        failed += not right
+        print(f"{'ok' if right else 'FAILED':<7}{name:<48}{reason}", flush=True)
+    return failed
+
+
+Check = tuple[str, Callable[[], float], float]  # name, what gives its error, and the largest that is right
+
+
+def check_operations(args: argparse.Namespace) -> Iterator[Check]:
+    """The form that computes here against the plain one, forward and backward."""
+    device = options(args, 1).device
+    interpreted = os.environ.get("TRITON_INTERPRET") == "1"
+    impl = "triton" if interpreted or backend.has_kernels(device) else "fast"
+    for dtype in (torch.float32, torch.float16, torch.bfloat16)[:2 if interpreted else 3]:
+        for operation in proof.OPERATIONS:
+            yield (f"{operation}, {impl}, {str(dtype).removeprefix('torch.')}",
+                   functools.partial(proof.error, operation, device, dtype, impl), proof.TOLERANCE[dtype])
+
+
+def check_steps(args: argparse.Namespace) -> Iterator[Check]:
+    for precision in ("float64", *args.precision):
+        rows = functools.cache(functools.partial(check, args, precision, quiet=True))
+        for n, side in enumerate(("generator", "discriminator")):
+            for kind, limit in zip(("losses", "gradients"), LIMITS[precision], strict=True):
+                yield (f"{kind} of the {side}'s step, {precision}",
+                       lambda rows=rows, n=n, kind=kind: max(rows()[n][kind].values()), limit)
+
+
+def check_runs(args: argparse.Namespace) -> Iterator[Check]:
+    if args.device == "cuda":
+        args = argparse.Namespace(**{**vars(args), "cuda_graphs": True})
+        yield "graphs against steps as they are", lambda: apart(*check_graphs(args)), 1e-3
+    yield "going on with a run", lambda: apart(*check_resume(args)), 1e-3
+
+
+def apart(ours: dict[str, float], others: dict[str, float]) -> float:
+    """The largest relative difference of losses."""
+    return max(abs(ours[name] - value) / max(abs(value), 0.1) for name, value in others.items())
+
+
+def check_resume(args: argparse.Namespace) -> tuple[dict[str, float], dict[str, float]]:
+    """Losses of a third step: after two and a checkpoint, and after two without."""
+    with tempfile.TemporaryDirectory() as folder:
+        opt = options(args, 2, checkpoints_dir=folder, **SMALL).replace(cuda_graphs=False)
+        trainer, data, found = trainer_of(opt), batch(opt, 2, 6), []
+        trainer.data_seed, trainer.data_digest = 0, ""
+        for step in range(3):
+            if step == 2:
+                trainer.save("latest")
+                found.append(trainer_of(opt.replace(continue_train=True)))
+            for one in (trainer, *found):
+                torch.manual_seed(step)
+                one.run_generator_one_step(data)
+                one.run_discriminator_one_step(data)
+        return tuple({name: loss.item() for name, loss in one.get_latest_losses().items()} for one in (*found, trainer))
+
+
+def check(args: argparse.Namespace, precision: str, quiet: bool = False) -> list[dict[str, Any]]:
     """Losses and gradients of one step of each side, in width 16 at 64x64 pixels, against float64 on the CPU."""
     opt = options(args, 2, **SMALL).replace(cuda_graphs=False)
     exact = trainer_of(opt.replace(device=torch.device("cpu"), gpu_ids="-1"))
@@ -155,15 +224,16 @@ def check(args: argparse.Namespace, precision: str) -> list[dict[str, Any]]:
                "gradients": {name: float((gradients[name] - value).norm() / value.norm())
                              for name, value in gradients64.items()}}
         errors = row["losses"] | {f"gradient of net{label}": error for label, error in row["gradients"].items()}
-        print(f"{precision:<9} {side} step, relative errors: "
-              + ", ".join(f"{name} {error:.0e}" for name, error in errors.items()), flush=True)
+        if not quiet:
+            print(f"{precision:<9} {side} step, relative errors: "
+                  + ", ".join(f"{name} {error:.0e}" for name, error in errors.items()), flush=True)
         rows.append(row)
     return rows
 
 
-def check_graphs(args: argparse.Namespace) -> None:
-    """Some steps as graphs against the same steps as they are: on different layouts of one form, with two of the
-    discriminator for one of the generator, and another learning rate for the last ones."""
+def check_graphs(args: argparse.Namespace) -> tuple[dict[str, float], dict[str, float]]:
+    """Losses of the last of some steps as graphs, and of the same steps as they are: on different layouts of one form,
+    with two of the discriminator for one of the generator, and another learning rate for the last ones."""
     opt = options(args, 2, niter=1, niter_decay=3, **SMALL)
     layouts = batch(opt, 2, 6)
     batches = [BatchMaker.of(opt).tabulated({name: value.roll(5 * n, -1) for name, value in layouts.items()})
@@ -182,8 +252,7 @@ def check_graphs(args: argparse.Namespace) -> None:
             if n == 8:
                 trainer.update_learning_rate(2)
         found.append({name: loss.item() for name, loss in trainer.get_latest_losses().items()})
-    print("graphs against steps as they are, losses of the last step: "
-          + ", ".join(f"{name} {loss:.6f} {found[1][name]:.6f}" for name, loss in found[0].items()), flush=True)
+    return tuple(found)
 
 
 def one_step(trainer: Pix2PixTrainer, precision: str, side: str,
@@ -192,10 +261,11 @@ def one_step(trainer: Pix2PixTrainer, precision: str, side: str,
     model, prepared = trainer.model, trainer.prepare(data)
     model.zero_grad(set_to_none=True)
     scale = 1024.0 if precision == "float16" else 1.0  # with which no gradient of this step leaves float16
-    with arithmetic(precision):
+    with float32_products(tf32=precision != "float32"):
         with trainer.autocast:
-            losses = (model.generator_losses(prepared)[0] if side == "generator"
-                      else model.discriminator_losses(prepared))
+            found = (model.generator_losses(prepared)[0] if side == "generator"
+                     else model.discriminator_losses(prepared))
+            losses = {name: loss.value for name, loss in found.items()}
         (sum(losses.values()) * scale).backward()
     gradients = {label: torch.cat([parameter.grad.double().cpu().flatten() / scale for parameter in network.parameters()
                                    if parameter.grad is not None])
@@ -213,7 +283,7 @@ def measure(args: argparse.Namespace, precision: str, size: int, encoder: bool) 
         return rows
     opt = options(args, size, precision, encoder)
     data = batch(opt, size, args.instances)
-    with arithmetic(precision):
+    with float32_products(tf32=precision != "float32"):
         trainer = trainer_of(opt)
         reference = None
         if not args.ours_alone:
@@ -300,7 +370,7 @@ def fed(args: argparse.Namespace, precision: str, size: int, encoder: bool) -> d
         side = args.crop_size or 256
         opt = options(args, size, precision, encoder, dataset_mode="custom", dataroot=root, label_nc=150,
                       crop_size=side, load_size=side).replace(contain_dontcare_label=True)
-        trainer, loader = trainer_of(opt), create_dataloader(opt, BatchMaker.of(opt).tabulated)
+        trainer, loader = trainer_of(opt), load_batches(opt)
 
         def iterations(batches: Iterable[dict[str, Any]]) -> float:
             """Seconds of one."""

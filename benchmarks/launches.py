@@ -35,8 +35,7 @@ from torch.utils._pytree import tree_leaves
 from benchmarks.simulated_autocast import simulated_autocast
 from benchmarks.speed import batch, random_vgg
 from models.batches import BatchMaker
-from models.networks import discriminator
-from models.ops import backend
+from models.ops import backend, proof
 from models.ops.regions import SegmentSums
 from options import Options, TrainOptions
 from trainers.pix2pix_trainer import Pix2PixTrainer
@@ -198,15 +197,14 @@ def kernels(launches: Launches) -> SimpleNamespace:
 def on_meta(launches: Launches, fused: bool) -> Iterator[None]:
     """Training on "meta" as on a GPU. Neither optimisers nor autocast know it."""
     stand_in = kernels(launches)
-    many = discriminator.LOOK_UP_CLASSES
     with contextlib.ExitStack() as stack:
         for thing, name, replacement in (
                 (torch.optim, "Adam", lambda groups, lr, **_: torch.optim.SGD(groups, lr)),
                 (torch.optim.SGD, "step", lambda *_, **__: None),
                 (torch, "batch_norm_update_stats", lambda x, *_: launches.kernel(
                     "statistics", *torch.empty(2, x.shape[1], device=META), read=[x])),
-                (discriminator, "looks_up", lambda layout: layout.num_classes >= many),
-                (backend, "kernels_for", lambda x: stand_in if fused else None)):
+                (backend, "kernels", lambda: stand_in),
+                (backend, "kernels_for", lambda x: frozenset(proof.OPERATIONS if fused else ()))):
             stack.enter_context(mock.patch.object(thing, name, replacement))
         stack.enter_context(simulated_autocast())
         stack.enter_context(_ChannelsLast())

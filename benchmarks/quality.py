@@ -29,7 +29,7 @@ from metrics.looks import Pairs, look_distances
 from metrics.perceptual import Lite0Distance, rgb_distance
 from metrics.segmentation import confusion, faithfulness, segment, trained_segmenter
 from metrics.statistics import FeatureStatistics
-from models.batches import Batch, BatchMaker
+from models.batches import Batch, load_batches
 from models.networks.efficientnet_lite import LITE2, packaged_weights
 from models.networks.styles import Styles
 from models.synthesis import Synthesizer
@@ -149,7 +149,7 @@ def observer(opt: Options, train: Pairs) -> Observer:
 
 def synthesize(opt: Options, synthesizer: Synthesizer, styles_of: Callable[[Batch], Styles]) -> Tensor:
     """One picture [N, 3, H, W] of every layout, in bytes."""
-    loader = create_dataloader(opt, BatchMaker.of(opt).tabulated)
+    loader = load_batches(opt)
     layouts = map(synthesizer.prepare, tqdm(loader, desc="synthesizing", unit="batch", disable=None))
     return torch.cat([to_uint8(synthesizer.images(layout, styles_of(layout))).cpu() for layout in layouts])
 

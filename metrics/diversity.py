@@ -63,8 +63,10 @@ class Painter:
         self._copies = functools.cache(functools.partial(copies, batch))
 
     def __call__(self, styles: Styles) -> Tensor:
-        parts = [styles[start:start + self._batch_size] for start in range(0, len(styles), self._batch_size)]
-        return torch.cat([self._synthesizer.images(self._copies(len(part)), part) for part in parts])
+        if styles.count is None:  # the layout alone decides
+            return self._synthesizer.images(self.layout, styles)
+        parts = [styles[start:start + self._batch_size] for start in range(0, styles.count, self._batch_size)]
+        return torch.cat([self._synthesizer.images(self._copies(part.count), part) for part in parts])
 
 
 def copies(batch: Batch, count: int) -> Batch:

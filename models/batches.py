@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from data import EpochDataLoader, create_dataloader
+from data.pix2pix_dataset import Pix2pixDataset
 from models.networks.layout import WHOLE, Layout, Needs, Part
 from models.norm_modes import norm_mode
 from models.ops.tables import Packed, sent
@@ -98,6 +100,11 @@ class BatchMaker:
     def _layout(self, data: Mapping[str, Any]) -> Layout:
         ids = torch.int64 if self.device.type == "cpu" else torch.int32
         return Layout(data["label"].cpu(), data["instance"].cpu(), self.num_classes, self.with_edges, ids=ids)
+
+
+def load_batches(opt: Options, dataset: Pix2pixDataset | None = None) -> EpochDataLoader:
+    """:func:`data.create_dataloader` for networks: with the tables that those on a GPU want to have ready."""
+    return create_dataloader(opt, BatchMaker.of(opt).tabulated, dataset)
 
 
 def num_instances(data: Mapping[str, Any]) -> int:

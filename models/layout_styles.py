@@ -85,7 +85,12 @@ class LayoutStyles:
 
         :param prior: what is remapped by the posterior.
         :param sample: which of the samples to take as it is, z included; None draws from the posterior.
+        :raises UserError: there is no such sample.
         """
+        count = 0 if self.noise is None else len(self.noise)
+        if sample is not None and not 0 <= sample < count:
+            raise UserError(f"sample {sample}: these styles have {count} samples, numbered from 0"
+                            + ("; leave it out to take those of the photo" if self.mu is not None else ""))
         if not partners or (sample is None and self.mu is None):
             return styles
         ids, there = list(partners), list(partners.values())

@@ -11,16 +11,16 @@ from models.batches import Batch, BatchMaker
 from models.networks import build_discriminator, build_generator
 from models.networks.efficientnet_lite import Lite0Features, Lite0Loss
 from models.networks.layout import WHOLE, Part
-from models.networks.loss import feature_matching_loss, gan_loss
+from models.networks.loss import Loss, Losses, feature_matching_loss, gan_loss
 from models.networks.projected import BLOCKS
 from models.networks.styles import Posterior, Styles
 from models.networks.vgg import VGGLoss
 from models.norm_modes import norm_mode
+from models.ops import backend
 from options.options import Options
 from util.checkpoints import load_agreeing, load_state_dict, network_path, read_networks, save_tensors, tensors_of
 from util.errors import UserError
 
-Losses = dict[str, Tensor]
 ALL, EVERY_SECOND = slice(None), slice(None, None, 2)  # samples of a batch
 
 
@@ -36,6 +36,7 @@ class Pix2PixModel(nn.Module):
 
     def __init__(self, opt: Options):
         super().__init__()
+        backend.use(opt.impl, opt.device)  # for all that this process computes
         self.opt = opt
         self.mode = norm_mode(opt)
         self._batches = BatchMaker.of(opt)
@@ -76,32 +77,32 @@ class Pix2PixModel(nn.Module):
     # ---- training ----
 
     def generator_losses(self, batch: Batch) -> tuple[Losses, Tensor]:
-        """Named losses of generator and encoder, which are added up, and the fake images [B, 3, H, W] in [-1, 1]."""
+        """The losses of generator and encoder, and the fake images [B, 3, H, W] in [-1, 1]."""
         fake, posterior = self._fake(batch)
         rows = self._encoded_rows  # the others have no photo to be like
-        losses = {}
+        losses: Losses = {}
         if posterior is not None:
-            losses["KLD"] = posterior[rows].kl_divergence() * self.opt.lambda_kld
+            losses["KLD"] = Loss(posterior[rows].kl_divergence() * self.opt.lambda_kld, "sum")
         with frozen(self.netD), self.lite0.while_shared() if self.lite0 else contextlib.nullcontext():
             judged, target = self.netD(batch.layout, fake, batch.image)  # gradients flow through it, not to it
-            losses["GAN"] = gan_loss(judged, self.opt.gan_mode, real=True, for_discriminator=False)
+            losses["GAN"] = Loss(gan_loss(judged, self.opt.gan_mode, real=True, for_discriminator=False))
             if not self.opt.no_ganFeat_loss:
                 matching = feature_matching_loss(judged, target, self.mode.first_matched_layer, rows)
-                losses["GAN_Feat"] = matching * self.opt.lambda_feat
+                losses["GAN_Feat"] = Loss(matching * self.opt.lambda_feat)
             if self.vgg_loss:
-                losses["VGG"] = self.vgg_loss(fake[rows], batch.image[rows]) * self.opt.lambda_vgg
+                losses["VGG"] = Loss(self.vgg_loss(fake[rows], batch.image[rows]) * self.opt.lambda_vgg)
             if self.lite0_loss:
-                losses["Lite0"] = self.lite0_loss(fake, batch.image, rows) * self.opt.lambda_lite0
+                losses["Lite0"] = Loss(self.lite0_loss(fake, batch.image, rows) * self.opt.lambda_lite0)
         return losses, fake
 
     def discriminator_losses(self, batch: Batch) -> Losses:
-        """Named losses of the discriminators, which are added up, on newly drawn fakes."""
+        """The losses of the discriminators, on newly drawn fakes."""
         with torch.no_grad():
             fake, _ = self._fake(batch)
         judged_fake, judged_real = self.netD(batch.layout, fake, batch.image)
         return {
-            "D_Fake": gan_loss(judged_fake, self.opt.gan_mode, real=False, for_discriminator=True),
-            "D_real": gan_loss(judged_real, self.opt.gan_mode, real=True, for_discriminator=True),
+            "D_Fake": Loss(gan_loss(judged_fake, self.opt.gan_mode, real=False, for_discriminator=True)),
+            "D_real": Loss(gan_loss(judged_real, self.opt.gan_mode, real=True, for_discriminator=True)),
         }
 
     def _fake(self, batch: Batch) -> tuple[Tensor, Posterior | None]:

@@ -193,7 +193,7 @@ class Synthesizer:
 
         :param styles: of the prior; the posterior of ``source`` remaps them.
         :param sample: of a file of styles, the sample to take as it is instead.
-        :raises UserError: the networks know no styles of instances.
+        :raises UserError: the networks know no styles of instances, or there is no such sample.
         """
         self._check_instance_styles()
         return source.give(styles, styles, LayoutStyles.of(batch.layout).partners(source), sample)

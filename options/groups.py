@@ -120,10 +120,13 @@ def _check_batch(opt: Options) -> None:
 
 
 class Recording(Group):
-    title = "CUDA graphs"
+    title = "operations"
 
     @staticmethod
     def add(add: Callable, is_train: bool) -> None:
+        add("--impl", default=None, choices=["plain", "fast", "triton"],
+            help="how operations are computed: as in models/ops/plain.py; by the fast algebra of models/ops; or by "
+                 "fused kernels, on CUDA. Default: the fastest that works")
         padded = "; training pads the number of instances for it, which draws other random numbers" if is_train else ""
         add("--cuda_graphs", action="store_true",
             help=f"on CUDA, record {'each step' if is_train else 'the networks'} once for every form of batches and "
@@ -159,7 +162,7 @@ class Architecture(Group):
         add("--label_nc", type=integer(1, 2**16), default=182, help="number of classes, without don't care")
         add("--contain_dontcare_label", action="store_true", help="value 255 of a label map is one more class")
         add("--crop_size", type=_PIXELS, default=512, help="pixels: width of the network's images")
-        add("--aspect_ratio", type=number(0, exclusive=True), default=1.0, help="width / height of the images")
+        add("--aspect_ratio", type=number(0.001, below=1000), default=1.0, help="width / height of the images")
         add("--netG", default="spade", choices=["spade"], help=COMPATIBILITY + ": SPADE's generator")
         add("--nef", type=int, default=16, help=COMPATIBILITY + ": the encoder's width is --ngf")
         add("--output_nc", type=int, default=3, choices=[3], help=COMPATIBILITY + ": images are RGB")

@@ -1,27 +1,36 @@
 """Steps of a trainer in this process, which torchrun may have started several times: gradients of the first steps and
 networks and averages after the last, in float64, written by process 0.
 
-    torchrun --nproc_per_node=2 tests/distributed_steps.py RESULT.pth STEPS OPTIONS_OF_TRAIN...
+    torchrun --nproc_per_node=2 tests/distributed_steps.py RESULT.pth STEPS [--stranger] OPTIONS_OF_TRAIN...
+
+With ``--stranger``, what ``tests/strangers.py`` has is in the run.
 """
+import contextlib
 import os
 import sys
 from pathlib import Path
+from unittest import mock
 
 import torch
 
 from data import create_dataloader
 from options import TrainOptions
+from tests.strangers import Stranger, WithBrightness
 from trainers.pix2pix_trainer import Pix2PixTrainer
 from util import distributed
 from util.seed import seed_everything
 
 
 def take_steps(steps: int, args: list[str]) -> dict:
+    strange = args[:1] == ["--stranger"]
+    if strange:
+        args = args[1:]
     opt = TrainOptions().parse(args)
     torch.set_default_dtype(torch.float64)
     with distributed.processes(opt.device):
         seed_everything(opt.seed)
-        loader, trainer = create_dataloader(opt), Pix2PixTrainer(opt)
+        with strangers() if strange else contextlib.nullcontext():
+            loader, trainer = create_dataloader(opt), Pix2PixTrainer(opt)
         start = {label: network.state_dict() for label, network in trainer.model.networks().items()}
         start = {f"{label}.{key}": value.clone() for label, state in start.items() for key, value in state.items()}
         gradients, batches = {}, iter(loader)
@@ -56,6 +65,13 @@ def take_steps(steps: int, args: list[str]) -> dict:
             end |= averages
         return {"gradients": gradients, "losses": losses, "start": start, "end": end, "main": distributed.is_main(),
                 "rng": torch.get_rng_state()}
+
+
+@contextlib.contextmanager
+def strangers():
+    with mock.patch("models.pix2pix_model.build_discriminator", lambda opt, features: Stranger()), \
+            mock.patch("trainers.pix2pix_trainer.Pix2PixModel", WithBrightness):
+        yield
 
 
 def threads() -> list[str]:

@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from data import create_dataloader
-from models.batches import Batch, BatchMaker, num_instances
+from models.batches import Batch, BatchMaker, load_batches, num_instances
 from models.networks.layout import Layout, Needs, Part
 from models.pix2pix_model import Pix2PixModel
 from models.synthesis import Synthesizer
@@ -118,7 +118,7 @@ def test_a_run_waits_for_nothing_but_what_it_writes(on_meta, tmp_path):
     far = 10**6
     opt = options("--use_vae", "--nThreads", 1, "--dataroot", draw_world(tmp_path), "--print_freq", far,
                   "--display_freq", far, "--save_latest_freq", far, "--ema", 10)
-    loader = create_dataloader(opt, BatchMaker.of(opt).tabulated)
+    loader = load_batches(opt)
     run = Run(opt, Pix2PixTrainer(opt), loader, None, types.SimpleNamespace(signum=None))
     with NoBlockingCopies():
         run.train_epoch()
@@ -168,8 +168,9 @@ def test_tables_change_no_losses_and_gradients(mode, float64):
         torch.manual_seed(0)
         batch = model.prepare(given, Part(num_instances=12))  # of which three are elsewhere
         losses, picture = model.generator_losses(batch)
+        losses = {name: loss.value for name, loss in losses.items()}
         sum(losses.values()).backward()
-        others = model.discriminator_losses(batch)
+        others = {name: loss.value for name, loss in model.discriminator_losses(batch).items()}
         sum(others.values()).backward()
         gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
         results.append({"picture": picture, **losses, **others, **gradients})
@@ -256,7 +257,7 @@ def test_bad_ids_are_named_before_they_travel():
 @pytest.mark.parametrize("workers", [0, 1])
 def test_the_loader_makes_the_tables(workers, tmp_path):
     opt = options("--use_vae", "--nThreads", workers, "--dataroot", draw_world(tmp_path))
-    plain, ready = (create_dataloader(opt, finish) for finish in (None, BatchMaker.of(opt).tabulated))
+    plain, ready = (create_dataloader(opt), load_batches(opt))
     for data, finished in zip(plain, ready, strict=True):
         assert finished["label"].equal(data["label"]) and finished["path"] == data["path"]
         check_tables(finished["layout"].unpack(), layout_of(data), finished["layout"].numbers)

@@ -62,16 +62,19 @@ def largest_difference(one, other, scale):
     (["--use_vae", "--norm_mode", "spade"], []),
     (["--use_vae", "--accumulate", 2], []),
     (["--use_vae", "--netD", "projected", "--mix_prior"], []),
-], ids=["inade", "spade", "accumulated", "projected"])
+    (["--stranger", "--use_vae", "--accumulate", 2], []),
+], ids=["inade", "spade", "accumulated", "projected", "stranger"])
 def test_two_processes_are_one(world, tmp_path, mode, only_in_two):
     steps = 1 if "--accumulate" in mode else 20
-    args = [*TRAIN, "--dataroot", world, "--batchSize", 4, *mode]
+    strange, mode = [arg for arg in mode if arg == "--stranger"], [arg for arg in mode if arg != "--stranger"]
+    args = [*strange, *TRAIN, "--dataroot", world, "--batchSize", 4, *mode]
     process = torchrun("tests/distributed_steps.py", tmp_path / "two.pth", steps, *args, *only_in_two)
     one = in_double_precision(steps, args)
     assert finish(process).returncode == 0, process.stderr_text
     two = torch.load(tmp_path / "two.pth", weights_only=True)
 
     assert torch.equal(one["rng"], two["rng"])
+    assert ("Bright" in one["losses"]) == bool(strange)
     assert all(torch.equal(one["start"][key], two["start"][key]) for key in one["start"])
     gradients = one["gradients"]
     top = {label: max(value.abs().max() for key, value in gradients.items() if key.startswith(label))

@@ -155,7 +155,7 @@ class NoisePainter:
         pass
 
     def synthesize(self, layout, styles):
-        self.seen.append(len(styles))
+        self.seen.append(styles.count)
         assert len(styles.z) == len(styles.noise) == layout.layout.batch_size
         colours = [n[instance, 0] for n, instance in zip(styles.noise, layout.layout.instance, strict=True)]
         return torch.stack(colours).permute(0, 3, 1, 2)
@@ -164,6 +164,15 @@ class NoisePainter:
 def measured(seed=7, layout=LAYOUT, model=None, **changes):
     synthesizer = Synthesizer(model or NoisePainter())
     return measure_layout(synthesizer, layout, rgb_distance, seed, **{**SETTINGS, **changes})
+
+
+def test_a_picture_without_styles():
+    """SPADE without encoder: no styles is not no picture."""
+    synthesizer = Synthesizer(build_model("--norm_mode", "spade"))
+    batch = synthesizer.layout(np.tile(np.arange(SIZE, dtype=np.uint8) // 8, (SIZE, 1)))
+    styles = synthesizer.draw_styles(batch)
+    assert styles and styles.count is None
+    assert Painter(synthesizer, batch)(styles).equal(synthesizer.images(batch))
 
 
 def drawn_noise(seed=7, samples=5):

@@ -15,8 +15,6 @@ from torch.utils._pytree import tree_leaves
 
 from models.batches import BatchMaker
 from models.graphs import Graphs
-from models.networks import discriminator
-from models.networks.normalization import InstanceNorm
 from models.ops import backend
 from models.pix2pix_model import Pix2PixModel
 from models.synthesis import Synthesizer
@@ -134,8 +132,6 @@ def layouts(opt) -> list:
 @pytest.fixture
 def as_on_cuda(float64, monkeypatch):
     monkeypatch.setattr(backend, "on_host", lambda x: False)
-    monkeypatch.setattr(discriminator, "looks_up", lambda layout: False)
-    monkeypatch.setattr(InstanceNorm, "by_sample", lambda norm, x: False)
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -1,29 +1,31 @@
-"""The fused kernels against plain PyTorch: on a GPU where there is one, and on the CPU in Triton's interpreter.
+"""The fused kernels against the plain forms: on a GPU where there is one, and on the CPU in Triton's interpreter.
 
 The interpreter is chosen for a whole process (``TRITON_INTERPRET=1``), so another one runs this file with it.
 """
 import copy
 import itertools
 import os
+import re
 import subprocess
 import sys
 
 import numpy
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from benchmarks import gpu
 from models.networks.encoder import InstanceEncoder
 from models.networks.layout import Layout
 from models.networks.normalization import INADE, Condition, InstanceNorm
 from models.networks.resnet_block import ResnetBlock
-from models.ops import backend, modulation
-from models.ops.instance_convolution import InstanceConv2d, InstanceGrid
+from models.ops import backend, modulation, plain, proof
+from models.ops.instance_convolution import InstanceConv2d, InstanceGrid, instance_convolution, patch_sums
 from models.ops.modulation import Features
 from models.ops.regions import RegionMap, Regions, SegmentSums
 from models.ops.tables import Packed
 from tests.conftest import ROOT
+from util.errors import UserError
 
 triton = pytest.importorskip("triton", reason="Triton is not installed")
 
@@ -50,9 +52,7 @@ def device(monkeypatch) -> torch.device:
         if not torch.cuda.is_available():
             pytest.skip("no CUDA device; test_interpreted runs this")
         return torch.device("cuda", 0)
-    from models.ops import kernels
-
-    monkeypatch.setattr(backend, "kernels_for", lambda x: kernels)
+    monkeypatch.setattr(backend, "kernels_for", lambda x: frozenset(proof.OPERATIONS))
     monkeypatch.setattr(backend, "on_host", lambda x: False)
     return torch.device("cpu")
 
@@ -121,18 +121,13 @@ def test_modulation(size, channels, upsampled, slope, of_x, dtype, device):
     grad = torch.randn(out.shape, dtype=out.dtype, device=device)
     found = torch.autograd.grad(out, inputs, grad)
 
-    plain = [tensor.detach().double().requires_grad_() for tensor in inputs]
-    if of_x:
-        var, mean = torch.var_mean(plain[0], (0, 2, 3), correction=0)
-    value = (plain[0] - mean.double()[:, None, None]) * torch.rsqrt(var.double() + 1e-2)[:, None, None]
-    value = value.repeat_interleave(2, 2).repeat_interleave(2, 3) if upsampled else value
-    index = regions.at(value.shape[2:]).index.long()
-    factor, offset = (F.embedding(index, table).permute(0, 3, 1, 2) for table in plain[1].unbind(-1))
-    expected = F.leaky_relu(value * factor + offset, slope)
+    exact = [tensor.detach().double().requires_grad_() for tensor in inputs]
+    mean, var = plain.moments(exact[0]) if of_x else (mean.double(), var.double())
+    expected = modulation.modulate(Features(exact[0], upsampled), exact[1], mean, var, 1e-2, regions, slope, "plain")
     assert out.dtype == table_type(dtype) and out.shape == expected.shape
     close(out, expected, table_type(dtype), "out")
     for name, actual, ours, theirs in zip(("x", "table"), inputs, found,
-                                          torch.autograd.grad(expected, plain, grad.double()), strict=True):
+                                          torch.autograd.grad(expected, exact, grad.double()), strict=True):
         assert ours.dtype == actual.dtype
         close(ours, theirs, actual.dtype, name)
 
@@ -141,13 +136,13 @@ def test_modulation(size, channels, upsampled, slope, of_x, dtype, device):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_moments(dtype, device):
     x = leaf((2 + torch.randn(3, 24, 9, 14)).contiguous(memory_format=torch.channels_last), dtype, device)
-    plain = x.detach().double().requires_grad_()
-    moments, expected = Features(x).moments, torch.var_mean(plain, (0, 2, 3), correction=0)[::-1]
+    exact = x.detach().double().requires_grad_()
+    moments, expected = Features(x).moments, plain.moments(exact)
     grads = torch.randn(2, 24, dtype=table_type(dtype), device=device)
     for ours, theirs in zip(moments, expected, strict=True):
         assert ours.dtype == table_type(dtype)
         close(ours, theirs, table_type(dtype))
-    theirs = torch.autograd.grad(expected, plain, list(grads.double()))
+    theirs = torch.autograd.grad(expected, exact, list(grads.double()))
     close(*torch.autograd.grad(moments, x, list(grads)), *theirs, dtype)
 
 
@@ -166,7 +161,7 @@ def test_modulation_writes_what_the_convolution_reads(device):
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("gained", [True, False])
 @pytest.mark.parametrize("count, classes, channels", [(1, 2, 3), (40, 7, 200), on_gpu(1000, 151, 1024)])
-def test_tables_of_regions(count, classes, channels, gained, dtype, device, monkeypatch):
+def test_tables_of_regions(count, classes, channels, gained, dtype, device):
     """Some classes have no region, some have many."""
     label = (torch.rand(count) ** 2 * (classes - 1)).int().to(device)
     inputs = [leaf(torch.randn(shape), dtype, device)
@@ -175,12 +170,11 @@ def test_tables_of_regions(count, classes, channels, gained, dtype, device, monk
     out = modulation.region_table(styles, weight, bias, label, *gain)
     grad = torch.randn_like(out)
     found = torch.autograd.grad(out, inputs, grad)
-    monkeypatch.setattr(backend, "kernels_for", lambda x: None)
-    plain = [tensor.detach().double().requires_grad_() for tensor in inputs]
-    styles, weight, bias, *gain = plain
-    expected = modulation.region_table(styles, weight, bias, label, *gain)
+    exact = [tensor.detach().double().requires_grad_() for tensor in inputs]
+    styles, weight, bias, *gain = exact
+    expected = plain.region_table(styles, weight, bias, label, *gain)
     close(out, expected, dtype, "out")
-    for ours, theirs in zip(found, torch.autograd.grad(expected, plain, grad.double()), strict=True):
+    for ours, theirs in zip(found, torch.autograd.grad(expected, exact, grad.double()), strict=True):
         close(ours, theirs, dtype)
 
 
@@ -198,10 +192,10 @@ def test_instance_norm(size, channels, slope, dtype, device):
     out = InstanceNorm(slope)(x)
     assert out.dtype == dtype and out.is_contiguous(memory_format=torch.channels_last)
     grad = torch.randn_like(out)
-    plain = x.detach().double().requires_grad_()
-    expected = F.leaky_relu(F.instance_norm(plain), slope)
+    exact = x.detach().double().requires_grad_()
+    expected = plain.instance_norm(exact, InstanceNorm.eps, slope)
     close(out, expected, dtype, "out")
-    found, theirs = torch.autograd.grad(out, x, grad)[0], torch.autograd.grad(expected, plain, grad.double())[0]
+    found, theirs = torch.autograd.grad(out, x, grad)[0], torch.autograd.grad(expected, exact, grad.double())[0]
     close(found, theirs, dtype, "x")
     close(found[1:], theirs[1:], dtype, "x, where it varies")  # gradients are not as large there
 
@@ -211,7 +205,7 @@ def test_gradient_of_gains(rows, columns, device):
     from models.ops import kernels
 
     grad, gain, u, v = (torch.randn(shape, dtype=torch.float64, device=device) for shape in ((), (), rows, columns))
-    close(kernels.gain_grad(grad, gain, u, v), torch.outer(u * (-grad * gain * gain), v), torch.float64)
+    close(kernels.gain_grad(grad, gain, u, v), plain.gain_grad(grad, gain, u, v), torch.float64)
 
 
 @pytest.mark.parametrize("sizes", [[0, 0, 5], [256, 0, 257, 1, 0], [1], [1000, 3]])
@@ -240,14 +234,13 @@ def test_sums_of_pieces(sizes, device):
 def test_patches(size, channels, stride, dtype, device):
     from models.ops import kernels
 
-    neighbourhoods = InstanceGrid(regions_of(size, device)).neighbourhoods(size, stride)
-    index = neighbourhoods.regions.index
+    index = regions_of(size, device).at(size).index
     x = leaf(torch.randn(3, *size, channels), dtype, device)
-    expected = neighbourhoods.patches(x).flatten(1)
+    expected = plain.patches(x, index, stride).flatten(1)
     assert kernels.patches(x.detach(), index, stride, dtype).equal(expected)
     grad = torch.randn_like(expected)
-    theirs, = torch.autograd.grad(neighbourhoods.patches(wide := x.detach().double().requires_grad_()).flatten(1),
-                                  wide, grad.double())
+    exact = x.detach().double().requires_grad_()
+    theirs, = torch.autograd.grad(plain.patches(exact, index, stride).flatten(1), exact, grad.double())
     close(kernels.patches_grad(grad, index, stride, dtype), theirs, dtype)
 
 
@@ -255,17 +248,14 @@ def test_patches(size, channels, stride, dtype, device):
 @pytest.mark.parametrize("channels, size", [(3, (1, 1)), (72, (5, 3)), (24, (17, 10)), on_gpu(64, (256, 256))])
 def test_patch_sums(size, channels, dtype, device):
     neighbourhoods = InstanceGrid(regions_of(size, device)).neighbourhoods(size, 1)
-    regions = neighbourhoods.regions
-    rows = leaf(torch.randn(regions.index.numel(), channels), dtype, device)
-    sums = neighbourhoods.patch_sums(rows)
+    rows = leaf(torch.randn(neighbourhoods.regions.index.numel(), channels), dtype, device)
+    sums = patch_sums(rows, neighbourhoods)
     assert sums.dtype == table_type(dtype)
-    plain = rows.detach().double().requires_grad_()
-    patches = neighbourhoods.patches(plain.view(*regions.index.shape, channels))
-    expected = torch.zeros(regions.count, 9, channels, dtype=torch.float64, device=device)
-    expected = expected.index_add(0, regions.flat, patches)
+    exact = rows.detach().double().requires_grad_()
+    expected = plain.patch_sums(exact, neighbourhoods.regions)
     close(sums, expected, table_type(dtype), "sums")
     grad = torch.randn_like(sums)
-    close(*torch.autograd.grad(sums, rows, grad), *torch.autograd.grad(expected, plain, grad.double()), dtype, "grad")
+    close(*torch.autograd.grad(sums, rows, grad), *torch.autograd.grad(expected, exact, grad.double()), dtype, "grad")
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -280,12 +270,10 @@ def test_instance_convolution(dtype, stride, device):
     assert out.dtype == dtype
     grad = torch.randn_like(out)
     found = torch.autograd.grad(out, [x, layer.weight, layer.bias], grad)
-    plain_layer, plain = copy.deepcopy(layer).double(), x.detach().double().requires_grad_()
-    patches = grid.neighbourhoods((9, 14), stride).patches(plain.permute(0, 2, 3, 1))
-    expected = torch.einsum("nkc,dck->nd", patches, plain_layer.weight.flatten(2)) + plain_layer.bias
-    expected = expected.view(3, *out.shape[2:], 6).permute(0, 3, 1, 2)
+    exact = [tensor.detach().double().requires_grad_() for tensor in (x, layer.weight, layer.bias)]
+    expected = instance_convolution(*exact, grid, stride, "plain")
     close(out, expected, dtype, "out")
-    theirs = torch.autograd.grad(expected, [plain, plain_layer.weight, plain_layer.bias], grad.double())
+    theirs = torch.autograd.grad(expected, exact, grad.double())
     for name, ours, other in zip(("x", "weight", "bias"), found, theirs, strict=True):
         close(ours, other, dtype, name)
 
@@ -344,6 +332,100 @@ def test_encoder(device, monkeypatch):
         return torch.cat([posterior.scale_mu, posterior.scale_logvar, posterior.bias_mu, posterior.bias_logvar])
 
     compared(encoder, run, [image], layout_of(2, (32, 48), device), monkeypatch)
+
+
+# ---- kernels prove themselves
+
+
+@pytest.mark.parametrize("operation", proof.OPERATIONS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_each_operation_passes_its_proof(operation, dtype, device):
+    assert proof.error(operation, device, dtype) < proof.TOLERANCE[dtype] / 2
+
+
+BROKEN = {  # kernel -> operation, and what is said of it
+    "patch_sums": ("patch_sums", "differs from the plain form by"),
+    "modulate_grad": ("modulate", "differs from the plain form by"),
+    "patches": ("instance_convolution", "RuntimeError: does not compile"),
+}
+
+
+@pytest.mark.parametrize("kernel", BROKEN)
+def test_a_broken_kernel_is_found_and_named_and_not_used(kernel, device, monkeypatch, tmp_path):
+    """What is proven is remembered; what is broken is tried again."""
+    from models.ops import kernels
+
+    def broken(*args):
+        if BROKEN[kernel][1].startswith("RuntimeError"):
+            raise RuntimeError("does not\ncompile")
+        return intact(*args) * 1.01
+
+    intact, operation = getattr(kernels, kernel), BROKEN[kernel][0]
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a card")
+    monkeypatch.setattr(backend, "has_kernels", lambda device: True)
+    monkeypatch.setattr(kernels, kernel, broken)
+    for _ in range(2):
+        backend.working_kernels.cache_clear()
+        with pytest.warns(UserWarning, match=rf"fused kernels .* not used.*: {operation}: {BROKEN[kernel][1]}[^;]*$"):
+            assert backend.working_kernels(device) == set(proof.OPERATIONS) - {operation}
+    works = backend.working_kernels(device)
+    backend.working_kernels.cache_clear()
+
+    calls = []
+    monkeypatch.setattr(proof, "error", lambda *args: calls.append(args) or 0.0)
+    for _ in range(2):
+        assert proof.failures(device) == {}
+    assert len(calls) == len(proof.OPERATIONS)
+
+    monkeypatch.setattr(backend, "kernels_for", lambda x: works)
+    x = torch.zeros((), device=device)
+    assert backend.form(x, operation) in ("plain", "fast") and backend.form(x, "gain_grad") == "triton"
+    test_encoder(device, monkeypatch)
+
+
+def test_the_long_check_names_a_broken_kernel(device, monkeypatch, capsys):
+    from models.ops import kernels
+
+    intact = kernels.patch_sums_grad
+    monkeypatch.setattr(kernels, "patch_sums_grad", lambda *args: 1.01 * intact(*args))
+    monkeypatch.setattr(gpu, "check_steps", lambda args: ())
+    monkeypatch.setattr(gpu, "check_runs", lambda args: ())
+    monkeypatch.setattr(sys, "argv", ["gpu", "--check", "--device", device.type])
+    with pytest.raises(SystemExit) as end:
+        gpu.main()
+    lines = capsys.readouterr().out.splitlines()
+    failed = [line for line in lines if line.startswith("FAILED")]
+    assert end.value.code == 1 and lines[-1] == f"{len(failed)} checks failed"
+    assert len(failed) == sum(line.startswith(("FAILED", "ok")) for line in lines) / len(proof.OPERATIONS) > 1
+    assert all(re.match(r"FAILED patch_sums, triton, \w+ +1e-02 \(at most", line) for line in failed)
+
+
+@pytest.mark.skipif(INTERPRETED, reason="needs no kernels")
+def test_the_long_check_where_there_is_no_gpu(run):
+    process = run("-m benchmarks.gpu", "--check", "--device", "cpu", "--precision", "float32")
+    lines = process.stdout.splitlines()
+    assert process.returncode == 0 and lines[-1] == "all is right", process.stdout + process.stderr
+    names = [line[7:].split("  ")[0] for line in lines if line.startswith("ok ")]
+    assert {"modulate, fast, bfloat16", "gradients of the generator's step, float32", "going on with a run"} <= {*names}
+
+
+@pytest.mark.skipif(INTERPRETED, reason="needs no kernels")
+def test_without_kernels_the_next_simpler_form_is_taken(monkeypatch):
+    cpu, elsewhere = torch.zeros(()), torch.zeros((), device="meta")
+    assert [backend.form(cpu, name) for name in ("modulate", "patch_sums")] == ["fast", "fast"]
+    assert [backend.form(elsewhere, name) for name in ("modulate", "patch_sums")] == ["fast", "plain"]
+    monkeypatch.setattr(backend, "_chosen", None)  # to be put back
+    assert backend.use("plain", cpu.device) == "plain" == backend.form(cpu, "modulate")
+    assert backend.use(None, cpu.device) == "fast" == backend.form(cpu, "modulate")
+    with pytest.raises(UserError, match="--impl triton: no fused kernels work on the device cpu"):
+        backend.use("triton", cpu.device)
+
+
+@pytest.mark.skipif(INTERPRETED, reason="needs no kernels")
+@pytest.mark.parametrize("operation", proof.OPERATIONS)
+def test_the_fast_forms_pass_the_proof_too(operation):
+    assert proof.error(operation, torch.device("cpu"), torch.float64, "fast") < 1e-12
 
 
 @pytest.mark.skipif(INTERPRETED, reason="needs no kernels")

@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from models.networks.loss import GAN_MODES, Judgement, feature_matching_loss, gan_loss
+from models.networks.loss import GAN_MODES, Judgement, Loss, feature_matching_loss, gan_loss
 from models.networks.styles import kl_divergence
 from models.networks.vgg import VGGLoss
 from options import TrainOptions
@@ -197,6 +197,17 @@ def test_two_time_scales(trainer, factors, betas):
         assert isinstance(optimizer, torch.optim.Adam)
         group = optimizer.param_groups[0]
         assert (group["betas"], group["eps"], group["weight_decay"], group["amsgrad"]) == (betas, 1e-8, 0, False)
+
+
+@pytest.mark.parametrize(("parts", "processes"), [(1, 1), (2, 1), (1, 3), (2, 3)])
+def test_shares_of_a_loss(parts, processes):
+    """Added over the parts of each process and averaged over the processes, they are the loss of the whole batch."""
+    samples = torch.arange(12.0).double()
+    pieces = [share.chunk(parts) for share in samples.chunk(processes)]
+    for reduction in ("mean", "sum"):
+        shares = [sum(Loss(getattr(piece, reduction)(), reduction).share(parts, processes) for piece in own)
+                  for own in pieces]
+        assert float(sum(shares) / processes) == pytest.approx(float(getattr(samples, reduction)()))
 
 
 @pytest.mark.parametrize("trainer", [("--use_vae",), ()], indirect=True)

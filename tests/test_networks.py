@@ -1,5 +1,6 @@
 """Every network against the plain formulas of tests/reference.py, in float64."""
 import copy
+import itertools
 import re
 
 import pytest
@@ -7,14 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from models.networks import build_discriminator, build_generator, discriminator, resnet_block
+from models.networks import build_discriminator, build_generator, resnet_block
 from models.networks.encoder import ImageEncoder, InstanceEncoder
 from models.networks.layout import Layout
-from models.networks.normalization import INADE, SPADE, Condition, InstanceNorm, parse_norm_name
+from models.networks.normalization import INADE, SPADE, Condition, InstanceNorm, normalized_conv, parse_norm_name
 from models.networks.spectral import SpectralConv2d
 from models.networks.styles import Styles
 from models.norm_modes import norm_mode
-from models.ops import instance_convolution, modulation
+from models.ops import backend, instance_convolution, modulation
 from models.ops.instance_convolution import InstanceConv2d
 from models.ops.modulation import Features
 from models.ops.upsampled_convolution import Upsampled, convolve
@@ -357,6 +358,25 @@ def test_spectral_norm():
         same_named(states(layer), vectors)
 
 
+def test_spectral_norm_of_a_network_that_asks_for_nothing():
+    """Whoever builds on normalized_conv need not know of power iterations: sigma stays 1 while the weights move."""
+    network = nn.Sequential(*(normalized_conv("spectralnone", 4, 4, 3, 1, 1) for _ in range(3)))
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.02, fused=True)
+    before = [layer.weight_orig.detach().clone() for layer in network]
+    for _ in range(200):
+        optimizer.zero_grad()
+        (network(torch.randn(2, 4, 6, 6)) - 3).square().mean().backward()
+        optimizer.step()
+    network(torch.randn(2, 4, 6, 6))
+    for layer, start in zip(network, before, strict=True):
+        sigma = torch.linalg.matrix_norm((layer.weight_orig * layer.gain()).detach().flatten(1), 2)
+        assert float(sigma) == pytest.approx(1, abs=0.02)
+        assert (layer.weight_orig - start).norm() > start.norm()
+        vectors = layer.weight_u.clone()
+        layer.gain()  # of the same weight: no further iteration
+        assert layer.weight_u.equal(vectors) and not hasattr(layer, "weight")
+
+
 # ---- instance-aware convolutions and encoders
 
 
@@ -558,27 +578,27 @@ def same_states(module: nn.Module, plain_module: nn.Module, unstable: set[str]) 
 
 
 def as_on_cuda(monkeypatch):
-    """Take the ways that are taken there."""
-    monkeypatch.setattr(discriminator, "looks_up", lambda layout: False)
-    monkeypatch.setattr(InstanceNorm, "by_sample", lambda norm, x: False)
+    """Take the ways that are taken there without kernels."""
+    monkeypatch.setattr(backend, "on_host", lambda x: False)
 
 
-@pytest.mark.parametrize("run", RUNS)
-@pytest.mark.parametrize("cuda", [False, True])
-def test_training(run, cuda, vgg_weights, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("way", "run"), [*itertools.product(["host", "cuda"], RUNS),
+                                          *itertools.product(["plain"], WITH_VGG)])
+def test_training(run, way, vgg_weights, tmp_path, monkeypatch):
     """Two generator and two discriminator steps: losses, gradients, and every parameter and buffer after them."""
     halve_all(monkeypatch)
-    if cuda:
+    monkeypatch.setattr(backend, "_chosen", None)  # to be put back
+    if way == "cuda":
         as_on_cuda(monkeypatch)
     small = [arg for arg in SMALL if arg != "--use_vae" or run not in WITHOUT_ENCODER]
     vgg = ("--vgg_weights", vgg_weights)
     opt = options(*small, "--load_size", "128", "--checkpoints_dir", str(tmp_path), *vgg, *RUNS[run])
-    opt = opt.replace(no_vgg_loss=run not in WITH_VGG)
+    opt = opt.replace(no_vgg_loss=run not in WITH_VGG, impl="plain" if way == "plain" else None)
     torch.set_default_dtype(torch.float32)  # VGG19 is large
     trainer = Pix2PixTrainer(opt)
     torch.set_default_dtype(torch.float64)
     model = trainer.model.double()
-    model.netD.judges_together = cuda
+    model.netD.judges_together = way == "cuda"
     networks = [name for name in ("netG", "netD", "netE") if getattr(model, name) is not None]
     assert ("netE" in networks) == (run not in WITHOUT_ENCODER)
     for name in networks:

@@ -11,7 +11,7 @@ from data.transforms import SCALED_SIZE
 from metrics.inception import FEATURE_DIMS, PRECISIONS
 from models.networks.init import INIT_TYPES
 from models.networks.loss import GAN_MODES
-from models.pix2pix_model import Pix2PixModel
+from models.pix2pix_model import Pix2PixModel, learning_rates
 from options import TestOptions, TrainOptions
 from options.groups import COMPATIBILITY
 from tests.conftest import ROOT
@@ -100,12 +100,25 @@ def test_networks_refuse_what_they_cannot_be(args):
 @pytest.mark.parametrize("args", [
     ["--dataset_mode"], ["--dataset_mode", "ade"], ["--phase", "foo"], ["--ngf", "wide"], ["--no_such_option"],
     ["--batchSize", "0"], ["--lr", "nan"], ["--lr", "-1"], ["--lr", "inf"], ["--beta1", "1.5"], ["--seed", "-4"],
-    ["--init_variance", "-1"], ["--aspect_ratio", "0"], ["--crop_size", "1000000000000000000"],
+    ["--init_variance", "-1"], ["--aspect_ratio", "0"], ["--aspect_ratio", "1e-320"],
+    ["--crop_size", "1000000000000000000"],
     ["--label_nc", "1000000000"], ["--lambda_feat", "nan"], ["--nThreads", "-1"],
 ], ids=" ".join)
 def test_what_argparse_refuses_is_named(args):
     with pytest.raises(UserError, match=args[0]):
         TrainOptions().parse([*CPU, *args])
+
+
+def test_extreme_numbers_are_refused_or_fit():
+    """Whatever the parser lets through, the options that follow from it can be computed."""
+    for action in TrainOptions().parser_for([])._actions:
+        for text in ("1e-320", "1e308", "1", "-1e308", str(2**63), "0") if action.type else ():
+            try:
+                opt = TrainOptions().parse([*CPU, "--dataset_mode", "celeba", f"{action.option_strings[0]}={text}"])
+            except UserError:
+                continue
+            assert all(0 <= side < 2**40 for side in opt.image_size), (action.dest, text)
+            learning_rates(opt, opt.lr)
 
 
 @pytest.mark.parametrize("args", [["--how_many", "x"], ["--how_many", "0"], ["--lr", "0.1"]], ids=" ".join)

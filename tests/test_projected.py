@@ -7,12 +7,10 @@ import sys
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from models.networks import build_discriminator
 from models.networks.efficientnet_lite import EfficientNetLite, Lite0Features
 from models.networks.layout import Layout
-from models.networks.loss import Judgement
 from models.networks.projected import BLOCKS
 from models.pix2pix_model import Pix2PixModel
 from options import TrainOptions
@@ -20,6 +18,7 @@ from tests.conftest import ROOT
 from tests.faults import attempt
 from tests.fill import fill_
 from tests.reference import ReferenceDiscriminator
+from tests.strangers import Stranger
 from tests.worlds import TRAIN, draw_world, networks
 from trainers.pix2pix_trainer import Pix2PixTrainer
 from util.errors import UserError
@@ -234,22 +233,6 @@ def test_a_weight_without_heads_is_refused():
 # ---- a stranger's discriminator
 
 
-class Stranger(nn.Module):
-    """What anyone may write: one score for each picture, and a feature to match."""
-
-    def __init__(self):
-        super().__init__()
-        self.first, self.last = nn.Conv2d(3 + CLASSES, 8, 4, 2), nn.Linear(8, 1)
-
-    def forward(self, layout, fake, real):
-        return self.judge(layout, fake), self.judge(layout, real)
-
-    def judge(self, layout, picture):
-        hidden = self.first(torch.cat([layout.semantics[:, :CLASSES], picture], 1)).relu()
-        score = self.last(hidden.mean((2, 3)))[..., None, None]
-        return Judgement([score], [1.0], [[hidden] * 4])
-
-
 def test_a_strangers_discriminator_trains_saves_and_goes_on(world, tmp_path, monkeypatch):
     monkeypatch.setattr("models.pix2pix_model.build_discriminator", lambda opt, features: Stranger())
     args = ["--dataroot", world, "--checkpoints_dir", tmp_path, "--niter", 1, "--no_html"]
@@ -352,8 +335,8 @@ def test_samples_of_the_prior_are_only_judged(float64, norm_mode):
     torch.testing.assert_close(fake, model.synthesize(batch, mixed))
     values = iter(vars(posterior).values())
     kl = sum(-0.5 * (1 + logvar - mu**2 - logvar.exp())[::2].sum() for mu, logvar in zip(values, values, strict=True))
-    assert losses["KLD"].item() == pytest.approx(opt.lambda_kld * kl.item() / (2 if norm_mode == "inade" else 1))
-    assert losses["Lite0"].item() == pytest.approx(
+    assert losses["KLD"].value.item() == pytest.approx(opt.lambda_kld * kl.item() / (2 if norm_mode == "inade" else 1))
+    assert losses["Lite0"].value.item() == pytest.approx(
         opt.lambda_lite0 * model.lite0_loss(fake[::2], batch.image[::2]).item(), rel=1e-9)
 
     model.eval()  # nothing but the photos' styles

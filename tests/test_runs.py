@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from models.batches import Batch
+from models.networks.loss import Loss
 from models.pix2pix_model import Pix2PixModel
 from options import TestOptions, TrainOptions
 from tests.conftest import ROOT, run_command
@@ -149,9 +150,9 @@ def scaled_trainer(folder, monkeypatch) -> Pix2PixTrainer:
 def test_each_optimiser_has_a_gradient_scaler(copied, monkeypatch):
     trainer = scaled_trainer(copied, monkeypatch)
     assert trainer.lowest_scale() == 256  # that run had none
-    losses = {"GAN": trainer.model.netG.fc.bias.sum() * float("inf")}
+    losses = {"GAN": Loss(trainer.model.netG.fc.bias.sum() * float("inf"))}
     trainer._step("generator", trainer.optimizer_G, trainer.scaler_G, lambda batch: (losses, None), Batch(None))
-    losses = {"D_real": next(trainer.model.netD.parameters()).sum()}
+    losses = {"D_real": Loss(next(trainer.model.netD.parameters()).sum())}
     trainer._step("discriminator", trainer.optimizer_D, trainer.scaler_D, lambda batch: (losses, None), Batch(None))
     assert [scaler.get_scale() for scaler in (trainer.scaler_G, trainer.scaler_D)] == [128, 256]
     assert int(trainer.skipped) == 1
@@ -160,13 +161,16 @@ def test_each_optimiser_has_a_gradient_scaler(copied, monkeypatch):
     assert [scaler.get_scale() for scaler in (trainer.scaler_G, trainer.scaler_D)] == [128, 256]
 
 
-def test_checkpoints_with_one_gradient_scaler(copied, monkeypatch):
+def test_states_of_older_versions(copied, monkeypatch):
+    """Losses without sides are not needed; one gradient scaler for both optimisers was another run's arithmetic."""
     path = copied / "latest_state.pth"
     state = load_tensors(str(path))
-    state["scaler"] = torch.amp.GradScaler("cpu", init_scale=32.0).state_dict()
-    save_tensors(state, str(path))
-    trainer = scaled_trainer(copied, monkeypatch)
-    assert [scaler.get_scale() for scaler in (trainer.scaler_G, trainer.scaler_D)] == [32, 32]
+    assert state["losses"].keys() == {"G", "D"} and "GAN" in state["losses"]["G"] and "D_real" in state["losses"]["D"]
+    save_tensors({**state, "losses": {**state["losses"]["G"], **state["losses"]["D"]}}, str(path))
+    assert trainer_of(copied).resumed_from == "latest"
+    save_tensors({**state, "scaler": torch.amp.GradScaler("cpu", init_scale=32.0).state_dict()}, str(path))
+    with pytest.raises(UserError, match=r"latest_state\.pth: not the state of a run of .* remove the file"):
+        trainer_of(copied)
 
 
 # ---- damage

@@ -280,6 +280,8 @@ def test_reference(control, world, tmp_path):
     assert torch.equal(found.z, prior.z)
     api = synthesizer.transfer(first_of(batch), prior[:1], synthesizer.reference(layout))
     assert torch.allclose(api.noise, found.noise[:1])
+    with pytest.raises(UserError, match="sample 0: these styles have 0 samples, numbered from 0; leave it out"):
+        synthesizer.transfer(first_of(batch), prior[:1], synthesizer.reference(layout), sample=0)
 
 
 def first_of(batch):

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from data import EpochDataLoader, create_dataloader
-from models.batches import BatchMaker
+from data import EpochDataLoader
+from models.batches import load_batches
 from models.networks.normalization import BatchNorm
 from models.networks.spectral import power_iteration
 from models.pix2pix_model import Pix2PixModel
@@ -104,7 +104,7 @@ class Average:
             opt = self.opt.for_evaluation("train").replace(
                 batchSize=self.opt.batchSize // self.opt.accumulate, needs_photos=True, seed=SEED,
                 serial_batches=False, cache_filelist_write=False)
-            self._loader = create_dataloader(opt, BatchMaker.of(opt).tabulated)
+            self._loader = load_batches(opt)
         loader = self._loader
         loader.set_epoch(0)
         try:

@@ -4,13 +4,12 @@ from collections.abc import Callable
 
 from tqdm import tqdm
 
-from data import create_dataloader
 from metrics.distances import fid
 from metrics.extractors import KINDS, feature_dims, load_extractor
 from metrics.protocol import Meter, Protocol, check_comparable
 from metrics.statistics import joined
 from metrics.statistics_files import load_statistics
-from models.batches import BatchMaker
+from models.batches import load_batches
 from models.pix2pix_model import Pix2PixModel
 from models.synthesis import Synthesizer
 from options.options import Options
@@ -40,7 +39,7 @@ class Evaluator:
         self.real, self.distance_name = real.statistics, KINDS[opt.eval_extractor].frechet
         self.extractor = load_extractor(opt.eval_extractor, dims, opt.device, opt.inception_weights, opt.eval_precision)
         opt = opt.for_evaluation().replace(max_dataset_size=sys.maxsize)
-        self.loader = create_dataloader(opt, BatchMaker.of(opt).tabulated)
+        self.loader = load_batches(opt)
         generated = Protocol.of(opt.image_size, None, len(self.loader.dataset), self.extractor)
         check_comparable((real.source, real.protocol), ("--train_eval", generated))
 

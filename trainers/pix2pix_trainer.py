@@ -8,7 +8,8 @@ from torch import Tensor
 
 from models.batches import Batch, num_instances
 from models.networks.layout import Part
-from models.pix2pix_model import Losses, Pix2PixModel, learning_rates
+from models.networks.loss import Losses
+from models.pix2pix_model import Pix2PixModel, learning_rates
 from options.options import Options
 from trainers import run_state
 from trainers.ema import Average
@@ -85,19 +86,19 @@ class Pix2PixTrainer:
 
     def _step(self, name: str, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler,
               losses_of: Callable[[Batch], tuple[Losses, Tensor | None]],
-              data: Data | Sequence[Data]) -> tuple[Losses, Tensor | None]:
+              data: Data | Sequence[Data]) -> tuple[dict[str, Tensor], Tensor | None]:
         """One step on the whole batch, of all parts and processes; its losses, and what comes with the last part's."""
         parts = [self.prepare(part) for part in (data if isinstance(data, Sequence) else [data])]
         if scaler.is_enabled():
             self.skipped.note(optimizer)
 
-        def step(parts: Sequence[Batch]) -> tuple[Losses, Tensor | None]:
+        def step(parts: Sequence[Batch]) -> tuple[dict[str, Tensor], Tensor | None]:
             optimizer.zero_grad(set_to_none=True)
-            total: Losses = {}
+            total: dict[str, Tensor] = {}
             for part in parts:
                 with self.autocast:
                     losses, more = losses_of(part)
-                    losses = _shares(losses, len(parts))
+                    losses = {name: loss.share(len(parts), distributed.world_size()) for name, loss in losses.items()}
                 scaler.scale(sum(losses.values())).backward()
                 total = {name: total[name] + loss.detach() if total else loss.detach() for name, loss in losses.items()}
             # while the gradients are scaled: what is not finite anywhere makes all processes skip the step
@@ -156,39 +157,50 @@ class Pix2PixTrainer:
             "best_fid": self.best_fid,
             "data_seed": self.data_seed,
             "data_digest": self.data_digest,
-            "losses": {name: value.cpu() for name, value in self.get_latest_losses().items()},
+            "losses": {side: {name: value.cpu() for name, value in losses.items()}
+                       for side, losses in (("G", self._losses_G), ("D", self._losses_D))},
             "rng": torch.get_rng_state(),
             "rng_cuda": torch.cuda.get_rng_state(self.opt.device) if self.opt.device.type == "cuda" else None,
         }, epoch)
 
     def _resume(self, epoch: str) -> str:
         """Go on from what was saved as ``epoch`` ("latest": the newest whole checkpoint). Says what was done."""
-        folder = self.opt.folder
-        path = state_path(folder, epoch)
-        found = None
+        found = self._find(epoch)
+        if found is None:
+            return self._start_from_networks(epoch, state_path(self.opt.folder, epoch))
+        name, state = found
+        path = state_path(self.opt.folder, name)
+        self._apply(state, path)
+        self.goes_on, self.resumed_from = True, name
+        note = ""
+        if bool(state.get("average")) != bool(self.average):
+            note = "; --ema: the average begins with these networks" if self.average else "; without --ema from here on"
+        return f"continuing from {path}: epoch {self.epoch}, image {self.epoch_iter}{note}"
+
+    def _find(self, epoch: str) -> tuple[str, dict[str, Any]] | None:
+        """The checkpoint, which the first process chooses for all, and its state."""
+        folder, found = self.opt.folder, None
         if distributed.is_main():
             if epoch == "latest":
                 found = run_state.newest_whole(folder)
-            elif os.path.exists(path):
+            elif os.path.exists(path := state_path(folder, epoch)):
                 found = epoch, run_state.load(path)
         chosen = distributed.from_main(found and found[0])
-        if chosen and not found:
-            found = chosen, run_state.load(state_path(folder, chosen))
-        if found is None:
-            return self._start_from_networks(epoch, path)
-        name, state = found
-        path = state_path(folder, name)
+        return found if found or not chosen else (chosen, run_state.load(state_path(folder, chosen)))
+
+    def _apply(self, state: dict[str, Any], path: str) -> None:
+        """Put everything into a saved state."""
         run_state.check_options(self.opt, state["options"], path)
         run_state.apply(self.model, {"optimizer_G": self.optimizer_G, "optimizer_D": self.optimizer_D}, state, path)
         try:
             for label, scaler in (("G", self.scaler_G), ("D", self.scaler_D)):
-                saved = state["scaler"].get(label, state["scaler"])  # there was one for both
-                if saved and "scale" in saved:  # else that run had none
+                if "scale" in (saved := state["scaler"][label]):  # else that run had none
                     scaler.load_state_dict(saved)
             self.epoch, self.epoch_iter = int(state["epoch"]), int(state["epoch_iter"])
             self.best_fid, self.data_seed = state["best_fid"], int(state["data_seed"])
             self.data_digest = state["data_digest"]
-            losses = {key: value.to(self.opt.device) for key, value in state["losses"].items()}
+            self._losses_G, self._losses_D = ({name: value.to(self.opt.device) for name, value in
+                                               state["losses"].get(side, {}).items()} for side in "GD")
             torch.set_rng_state(state["rng"])
             if self.opt.device.type == "cuda" and state["rng_cuda"] is not None:
                 torch.cuda.set_rng_state(state["rng_cuda"], self.opt.device)
@@ -201,18 +213,10 @@ class Pix2PixTrainer:
             self.average.load(average, path)
         elif self.average:
             self.average.restart()
-        other_average = bool(average) != bool(self.average)
-        measured = {"eval_extractor": "inception", **state["options"]}  # which older runs do not name
-        if other_average or any(measured.get(name) != getattr(self.opt, name) for name in run_state.FID_OPTIONS):
+        if bool(average) != bool(self.average) or any(state["options"].get(name) != getattr(self.opt, name)
+                                                      for name in run_state.FID_OPTIONS):
             self.best_fid = None  # of other networks, or of another scale
-        self._losses_D = {key: value for key, value in losses.items() if key.startswith("D_")}
-        self._losses_G = {key: value for key, value in losses.items() if key not in self._losses_D}
         self.update_learning_rate(self.epoch - 1)
-        self.goes_on, self.resumed_from = True, name
-        note = ""
-        if other_average:
-            note = "; --ema: the average begins with these networks" if self.average else "; without --ema from here on"
-        return f"continuing from {path}: epoch {self.epoch}, image {self.epoch_iter}{note}"
 
     def _start_from_networks(self, epoch: str, path: str) -> str:
         """Networks without a state, such as published ones: new optimisers. Nothing at all: a new run."""
@@ -235,15 +239,3 @@ def _state_of(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     """Its state dict, with a number for the learning rate where graphs have a tensor."""
     state = optimizer.state_dict()
     return {**state, "param_groups": [{**group, "lr": float(group["lr"])} for group in state["param_groups"]]}
-
-
-def _shares(losses: Losses, parts: int) -> Losses:
-    """What the losses of one part of a process's share contribute to those of the whole batch: the sum over parts, and
-    the mean over processes, are its losses.
-
-    They are means over samples, except for the KL divergence, which is a sum.
-    """
-    processes = distributed.world_size()
-    if parts == processes == 1:
-        return losses
-    return {name: loss * processes if name == "KLD" else loss / parts for name, loss in losses.items()}

@@ -46,7 +46,7 @@ MAY_CHANGE = frozenset({
     "init_from", "niter", "niter_decay", "display_freq", "print_freq", "save_latest_freq", "save_epoch_freq",
     "keep_last", "no_html", "tf_log", "dry_run", "results_dir", "vgg_weights", "display_winsize", "train_eval",
     "eval_epoch_freq", "inception_weights", *FID_OPTIONS, "model", "netG", "nef", "output_nc", "netD_subarch",
-    "optimizer", "checkpoint_activations", "init_type", "init_variance", "amp_dtype", "tf32", "deterministic",
+    "optimizer", "checkpoint_activations", "init_type", "init_variance", "amp_dtype", "impl", "tf32", "deterministic",
     "cuda_graphs",
 })
 
@@ -114,13 +114,19 @@ def _is_state(state: Any) -> bool:
             and all(isinstance(state.get(name, ...), kind) for name, kind in _PARTS.items())
             and isinstance(state.get("average"), dict | None)
             and not any(isinstance(value, Tensor) for value in state["options"].values())
-            and all(isinstance(value, Tensor) and value.numel() == 1 for value in state["losses"].values())
+            and _are_losses(state["losses"])
             and _is_scaler(state["scaler"])
             and state["epoch"] >= 1 and state["epoch_iter"] >= 0 and state["data_seed"] >= 0)
 
 
+def _are_losses(saved: dict) -> bool:
+    """Numbers by name, of either side; older states have no sides."""
+    return all(_are_losses(value) if isinstance(value, dict) else isinstance(value, Tensor) and value.numel() == 1
+               for value in saved.values())
+
+
 def _is_scaler(saved: dict) -> bool:
-    """The numbers of one gradient scaler, or by name those of several."""
+    """The numbers of gradient scalers, by name."""
     return all(isinstance(value, int | float) or (isinstance(value, dict) and _is_scaler(value))
                for value in saved.values())
 
@@ -219,7 +225,6 @@ def check_data(digest: str, saved: str | None, folder: str) -> None:
 
 def check_options(opt: Options, saved: Mapping[str, Any], path: str) -> None:
     """:raises UserError: an option differs from the saved run's and would change its numbers."""
-    saved = {"perceptual": "vgg19", "lambda_lite0": 2.0, **saved}  # states from before these options
     different = [f"--{name} {value} (it was {saved[name]})" for name, value in sorted(vars(opt).items())
                  if name in saved and name not in MAY_CHANGE and name not in DERIVED and value != saved[name]
                  and not (name == "ema" and None in (value, saved[name]))]  # an average may begin, and end

@@ -1,5 +1,6 @@
 """Mixed precision, the same way for every command."""
 import contextlib
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -34,6 +35,20 @@ def no_autocast(device: torch.device) -> contextlib.AbstractContextManager:
     if torch.amp.is_autocast_available(device.type):
         return torch.autocast(device.type, enabled=False)
     return contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def float32_products(tf32: bool) -> Iterator[None]:
+    """Whether CUDA may round float32 numbers to TF32 within it where it multiplies them."""
+    backends = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = [backend.allow_tf32 for backend in backends]
+    for backend in backends:
+        backend.allow_tf32 = tf32
+    try:
+        yield
+    finally:
+        for backend, allowed in zip(backends, before, strict=True):
+            backend.allow_tf32 = allowed
 
 
 def gradient_scaler(device: torch.device, enabled: bool, name: str | None = None) -> torch.amp.GradScaler:

@@ -12,15 +12,6 @@ from models.networks.spectral import power_iteration
 from models.ops import backend
 from util.precision import working_dtype
 
-# on CUDA, classes from which on looking up the rows of classes is better than convolving one-hot maps, whose size and
-# work grow with the classes, while the gradient of looking up has to sort all taps; computed for an H100, not measured
-LOOK_UP_CLASSES = 200
-
-
-def looks_up(layout: Layout) -> bool:
-    """Whether the discriminators look up classes, instead of convolving one-hot maps."""
-    return backend.on_host(layout.label) or layout.num_classes >= LOOK_UP_CLASSES
-
 
 class NLayerDiscriminator(nn.Module):
     """PatchGAN of ``n_layers`` convolutions and a last one to a map of scores."""
@@ -94,7 +85,7 @@ class MultiscaleDiscriminator(nn.Module):
 
     def _respond(self, layout: Layout) -> "Responses":
         """The share of the layout in the first layers' outputs."""
-        return self._looked_up(layout) if looks_up(layout) else self._convolved(layout)
+        return self._looked_up(layout) if backend.form(layout.label, "look_up") == "fast" else self._convolved(layout)
 
     def _looked_up(self, layout: Layout) -> "Responses":
         """The share of the classes alone.

@@ -7,7 +7,7 @@ from models.networks.layout import Layout
 from models.networks.normalization import LEAKY_SLOPE, InstanceNorm, normalized_conv
 from models.networks.spectral import power_iteration
 from models.networks.styles import ImagePosterior, InstancePosterior
-from models.ops.instance_convolution import InstanceConv2d, InstanceGrid
+from models.ops.instance_convolution import InstanceConv2d, InstanceGrid, patch_sums
 from models.ops.regions import rows_of
 from util.precision import full_precision, no_autocast
 
@@ -55,12 +55,12 @@ class InstanceEncoder(nn.Module):
         """The four heads, averaged over every instance: four tensors [B, K, noise_nc].
 
         Convolution and average are both linear, so the 3x3 patches are averaged first, and one small product follows;
-        see :meth:`Neighbourhoods.patch_sums`.
+        see :func:`~models.ops.instance_convolution.patch_sums`.
         """
         heads = (self.scale_conv_mu, self.scale_conv_var, self.bias_conv_mu, self.bias_conv_var)
         neighbourhoods = grid.neighbourhoods(y.shape[2:], 1)
         sizes = neighbourhoods.regions.sizes
-        patches = neighbourhoods.patch_sums(rows_of(y)) / sizes.clamp(min=1)[:, None, None]  # [T, 9, nf]
+        patches = patch_sums(rows_of(y), neighbourhoods) / sizes.clamp(min=1)[:, None, None]  # [T, 9, nf]
         weight = torch.cat([head.weight for head in heads])  # [4*noise_nc, nf, 3, 3]
         bias = torch.cat([head.bias for head in heads])
         with no_autocast(y.device):

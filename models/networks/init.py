@@ -19,9 +19,11 @@ def init_weights(network: nn.Module, init_type: str, gain: float) -> nn.Module:
     draw = INIT_TYPES[init_type]
     for layer in network.modules():
         if draw and isinstance(layer, nn.Conv2d | nn.Linear):
-            draw(layer.weight, gain)
-            if isinstance(layer, SpectralConv2d):  # its vectors were those of another weight
-                layer.power_iteration()
+            if isinstance(layer, SpectralConv2d):
+                draw(layer.weight_orig, gain)
+                layer.power_iteration()  # its vectors were those of another weight
+            else:
+                draw(layer.weight, gain)
             if layer.bias is not None:
                 init.zeros_(layer.bias)
     return network

@@ -11,6 +11,26 @@ from util.precision import full_precision
 Outputs = list[list[Tensor]]  # per discriminator, the outputs of its layers; the last is a map of scores
 
 
+class Loss(NamedTuple):
+    """A term of what networks minimise.
+
+    :param value: [], weighted.
+    :param reduction: "mean" or "sum" over the samples of a batch.
+    """
+
+    value: Tensor
+    reduction: str = "mean"
+
+    def share(self, parts: int, processes: int) -> Tensor:
+        """What the loss of one part of a process's samples contributes to that of the whole batch, which is the sum of
+        the shares over parts and their mean over processes."""
+        factor = processes if self.reduction == "sum" else 1 / parts
+        return self.value if factor == 1 else self.value * factor
+
+
+Losses = dict[str, Loss]  # by name; they are added up
+
+
 class Judgement(NamedTuple):
     """What discriminators say of a batch of pictures.
 

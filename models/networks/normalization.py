@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from models.networks.layout import Layout
 from models.networks.spectral import SpectralConv2d
-from models.ops import backend
-from models.ops.modulation import Features, channels_last, modulate, region_table, rows_at
+from models.ops.instance_norm import instance_norm
+from models.ops.modulation import Features, modulate, region_table
+from models.ops.plain import rows_at
 from models.ops.upsampled_convolution import Upsampled
 from util import distributed
 from util.errors import UserError
@@ -163,53 +163,7 @@ class InstanceNorm(nn.Module):
         if x.shape[2:].numel() == 1:
             raise UserError("an instance norm met maps of 1x1 pixels: give a larger --crop_size, fewer --num_D, or no "
                             "instance norm")
-        if not self.by_sample(x):
-            return _InstanceNorm.apply(x, self.eps, self.slope)
-        samples = [F.batch_norm(sample, None, None, training=True, eps=self.eps)
-                   for sample in full_precision(x).split(1)]
-        return torch.cat(samples) if self.slope == 1 else F.leaky_relu(torch.cat(samples), self.slope)
-
-    @staticmethod
-    def by_sample(x: Tensor) -> bool:
-        """Whether to take the samples one by one, as batches of their own, which is quickest on the CPU.
-
-        ``F.instance_norm`` copies channels-last tensors to and fro on every device.
-        """
-        return backend.on_host(x)
-
-
-class _InstanceNorm(torch.autograd.Function):
-    """lrelu(y) for y = (x - mean) * rstd, in the type of x, but computed in float32; channels-last stays so."""
-
-    @staticmethod
-    def forward(ctx, x, eps: float, slope: float):
-        ctx.slope = slope
-        if kernels := backend.kernels_for(x):
-            out, rstd = kernels.instance_norm(channels_last(x), eps, slope)
-            ctx.save_for_backward(out, rstd)
-            return out.permute(0, 3, 1, 2)
-        wide = full_precision(x)
-        var, mean = torch.var_mean(wide, dim=(2, 3), correction=0, keepdim=True)  # [B, c, 1, 1]
-        rstd = var.add_(eps).rsqrt_()
-        out = torch.addcmul(mean.mul_(rstd).neg_(), wide, rstd)
-        out = (out if slope == 1 else F.leaky_relu_(out, slope)).to(x.dtype)
-        ctx.save_for_backward(out, rstd)  # the next convolution keeps the output anyway
-        return out
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad):
-        out, rstd = ctx.saved_tensors
-        if kernels := backend.kernels_for(out):
-            return kernels.instance_norm_grad(channels_last(grad), out, rstd, ctx.slope).permute(0, 3, 1, 2), None, None
-        y, wide = full_precision(out), full_precision(grad)
-        if ctx.slope != 1:
-            wide = torch.ops.aten.leaky_relu_backward(wide, y, ctx.slope, True)
-            y = F.leaky_relu(y, 1 / ctx.slope)
-        # d x = rstd * (g - mean(g) - y * mean(g * y))
-        mean = wide.mean((2, 3), keepdim=True).mul_(rstd).neg_()
-        steepness = (wide * y).mean((2, 3), keepdim=True).mul_(rstd)
-        return torch.addcmul(mean, wide, rstd).addcmul_(y, steepness, value=-1).to(out.dtype), None, None
+        return instance_norm(x, self.eps, self.slope)
 
 
 def normalized_conv(norm: str, fin: int, fout: int, kernel_size: int, stride: int, padding: int) -> nn.Module:

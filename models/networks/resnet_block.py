@@ -48,7 +48,7 @@ def modulated(conv: nn.Module, norm: nn.Module, features: Features, condition: C
     nothing, since a leaky ReLU passes positive factors on. So no copy of the weight is made. Not so in float16: its
     numbers end at 65504, and sigma is mostly far below 1.
     """
-    weight, gain = conv.weight, conv.gain() if isinstance(conv, SpectralConv2d) else None
+    weight, gain = (conv.weight_orig, conv.gain()) if isinstance(conv, SpectralConv2d) else (conv.weight, None)
     if gain is not None and working_dtype(weight) == torch.float16:
         weight, gain = weight * gain, None
     return convolve(norm(features, condition, slope, gain), weight, conv.bias)

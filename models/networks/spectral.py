@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from models.ops import backend
+from models.ops import backend, plain
 from util.precision import no_autocast
 
 
@@ -14,8 +14,12 @@ class SpectralConv2d(nn.Conv2d):
     """A convolution with weight / sigma, sigma the largest singular value of the weight as a matrix [out, in*kh*kw].
 
     Sigma is estimated by power iteration: in training, one iteration for each pass through a network, which the network
-    asks for (:func:`power_iteration`); none in evaluation. The state dict holds ``weight_orig`` and the singular
-    vectors ``weight_u`` [out] and ``weight_v`` [in*kh*kw].
+    asks for all layers at once (:func:`power_iteration`); a layer whose weight may have moved makes one by itself.
+    None in evaluation. The state dict holds ``weight_orig`` and the singular vectors ``weight_u`` [out] and
+    ``weight_v`` [in*kh*kw].
+
+    There is no ``weight``: who convolves with the one that is not normalised multiplies by :meth:`gain`, as
+    :func:`models.networks.resnet_block.modulated` does.
     """
 
     eps = 1e-12
@@ -28,13 +32,8 @@ class SpectralConv2d(nn.Conv2d):
         self.register_buffer("weight_u", F.normalize(torch.randn(rows), dim=0, eps=self.eps))
         self.register_buffer("weight_v", F.normalize(torch.randn(columns), dim=0, eps=self.eps))
         self.iterated: tuple[Tensor, Tensor, Tensor] | None = None  # 1/sigma, u and v of the last iteration
+        self.iterated_at = -1  # the version of the weight then; -1: it may have moved since
         self.power_iteration()
-
-    @property
-    def weight(self) -> Tensor:
-        """The weight that is not normalised: who convolves with it multiplies by :meth:`gain`, as
-        :func:`models.networks.resnet_block.modulated` does."""
-        return self.weight_orig
 
     def power_iteration(self) -> None:
         """Improve the singular vectors by one step, in place."""
@@ -52,16 +51,18 @@ class SpectralConv2d(nn.Conv2d):
         """1 / sigma = 1 / (u' W v), differentiable in W alone: the vectors count as constants.
 
         Positive, since u points along W v as of the last power iteration, of which there was one at the start. In
-        training a pass begins with an iteration, whose |W v| is sigma already.
+        training, the |W v| of the last iteration is sigma already.
         """
         if self.training and self.iterated:
-            return _Gain.apply(self.weight_orig, *self.iterated)
+            if self.weight_orig._version != self.iterated_at:
+                self.power_iteration()
+            return _Gain.apply(self.weight_orig, *self.iterated, self)
         with torch.no_grad(), no_autocast(self.weight_orig.device):
             u, v = self.weight_u, self.v_of_matrix().flatten()
             gain = torch.dot(u, torch.mv(self.matrix(), v)).reciprocal()
         if torch.is_grad_enabled():  # copies, so that a later power iteration does not touch what this pass saves
             u, v = u.clone(), v.clone()
-        return _Gain.apply(self.weight_orig, gain, u, v)
+        return _Gain.apply(self.weight_orig, gain, u, v, self)
 
     def _load_from_state_dict(self, *args) -> None:
         self.iterated = None  # of another weight
@@ -95,7 +96,7 @@ def _iterate(layers: Sequence[SpectralConv2d]) -> None:
     views = [layer.v_of_matrix() for layer in layers]
     torch._foreach_copy_(views, [vector.view_as(view) for vector, view in zip(v, views, strict=True)])
     for layer, *iterated in zip(layers, gain, u, v, strict=True):
-        layer.iterated = tuple(iterated)
+        layer.iterated, layer.iterated_at = tuple(iterated), layer.weight_orig._version
 
 
 def _normalized(vectors: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
@@ -108,18 +109,17 @@ class _Gain(torch.autograd.Function):
     """1 / sigma as it is given, with its gradient: d sigma / d W = u v', so d (1 / sigma) / d W = -u v' / sigma^2."""
 
     @staticmethod
-    def forward(ctx, weight, gain, u, v):
+    def forward(ctx, weight, gain, u, v, layer: SpectralConv2d):
         ctx.save_for_backward(gain, u, v)
-        ctx.shape = weight.shape
+        ctx.shape, ctx.layer = weight.shape, layer
         return gain.view_as(gain)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
+        ctx.layer.iterated_at = -1  # an optimiser may follow, and fused ones count no version
         gain, u, v = ctx.saved_tensors
         out, fin, *kernel = ctx.shape
-        if kernels := backend.kernels_for(u):
-            matrix = kernels.gain_grad(grad, gain, u, v)
-        else:
-            matrix = torch.outer(u * (-grad * gain * gain), v)  # [out, kh*kw*in]
-        return matrix.view(out, *kernel, fin).permute(0, 3, 1, 2), None, None, None
+        form = backend.kernels() if backend.form(u, "gain_grad") == "triton" else plain
+        matrix = form.gain_grad(grad, gain, u, v)  # [out, kh*kw*in]
+        return matrix.view(out, *kernel, fin).permute(0, 3, 1, 2), *[None] * 4

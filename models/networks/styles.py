@@ -62,8 +62,10 @@ class Styles:
         """``function`` of every tensor that there is."""
         return Styles(*(None if value is None else function(value) for value in (self.z, self.noise)))
 
-    def __len__(self) -> int:
-        return len(self.z) if self.z is not None else 0
+    @property
+    def count(self) -> int | None:
+        """B; None where nothing is drawn."""
+        return None if self.z is None else len(self.z)
 
     def __getitem__(self, rows: slice) -> "Styles":
         """The styles of some samples of the batch."""
@@ -110,7 +112,7 @@ class Styles:
         Where these are of one sample and the others of B, the result is of B.
         """
         ids = list(instances)
-        count = len(others)
+        count = others.count
         noise = self.noise.expand(count, -1, -1, -1).clone()
         noise[:, ids] = others.noise[:, ids]
         return Styles(self.z.expand(count, -1), noise)

@@ -1,4 +1,10 @@
-"""Which form of the algebra a tensor gets: fused kernels on CUDA where Triton works, else plain PyTorch."""
+"""Which form of an operation computes: ``plain`` (:mod:`models.ops.plain`), ``fast`` (the algebra of the other files)
+or ``triton`` (fused kernels on CUDA).
+
+:func:`use` chooses for the whole process (``--impl``); an operation that is called with ``impl`` has its own choice.
+Where the chosen form is not to be had, the next simpler one is taken: kernels are for CUDA, and only those that passed
+their check; and what counts and sorts out pixels is for the CPU, since a device would make the host wait.
+"""
 import functools
 import warnings
 from types import ModuleType
@@ -6,28 +12,72 @@ from types import ModuleType
 import torch
 from torch import Tensor, nn
 
+from util.errors import UserError
 
-def kernels_for(x: Tensor) -> ModuleType | None:
-    """:mod:`models.ops.kernels` if it can work on ``x``; None if plain PyTorch has to."""
-    if not x.is_cuda or type(x) not in (Tensor, nn.Parameter):  # a subclass, e.g. a fake tensor, may have no memory
-        return None
-    return _kernels(x.device)
+IMPLS = ("plain", "fast", "triton")
+_ON_HOST = frozenset({"moments", "upsampled_convolution", "instance_convolution", "patch_sums", "look_up"})
+
+_chosen = IMPLS[-1]
+
+
+def use(impl: str | None, device: torch.device) -> str:
+    """Let this process compute in a form, or with None in the fastest that the device has. Which one that is.
+
+    :raises UserError: there are no kernels for the device.
+    """
+    global _chosen
+    works = bool(working_kernels(device))
+    if impl == "triton" and not works:
+        raise UserError(f"--impl triton: no fused kernels work on the device {device}; leave it out, or use fast")
+    _chosen = impl or IMPLS[-1]
+    return impl or ("triton" if works else "fast")
+
+
+def form(x: Tensor, operation: str, impl: str | None = None) -> str:
+    """The form of an operation on ``x``: ``impl`` if it is given, else the chosen one or what replaces it."""
+    if impl:
+        return impl
+    found = _chosen
+    if found == "triton" and operation not in kernels_for(x):
+        found = "fast"
+    return "plain" if found == "fast" and operation in _ON_HOST and not on_host(x) else found
 
 
 def on_host(x: Tensor) -> bool:
-    """Whether ``x`` lies where counting and sorting out pixels is quick. A device would make the host wait for it."""
+    """Whether ``x`` lies where counting and sorting out pixels is quick."""
     return x.device.type == "cpu"
 
 
-@functools.cache
-def _kernels(device: torch.device) -> ModuleType | None:
-    if torch.cuda.get_device_capability(device) < (8, 0):  # what Triton supports
-        return None
-    try:
-        from models.ops import kernels
+def kernels_for(x: Tensor) -> frozenset[str]:
+    """The operations that have kernels for ``x``."""
+    if not x.is_cuda or type(x) not in (Tensor, nn.Parameter):  # a subclass, e.g. a fake tensor, may have no memory
+        return frozenset()
+    return working_kernels(x.device)
 
-        kernels.try_out(device)
-    except Exception as error:  # no Triton, no compiler, a driver too old: many kinds
-        warnings.warn(f"no fused kernels on {device}, training is slower: {error}", stacklevel=2)
-        return None
+
+def kernels() -> ModuleType:
+    """:mod:`models.ops.kernels`, which needs Triton."""
+    from models.ops import kernels
+
     return kernels
+
+
+def has_kernels(device: torch.device) -> bool:
+    """Whether Triton supports the device."""
+    return (device.type == "cuda" and torch.cuda.is_available()
+            and torch.cuda.get_device_capability(device) >= (8, 0))
+
+
+@functools.cache
+def working_kernels(device: torch.device) -> frozenset[str]:
+    """The operations whose kernels do on this device what they should. A line names those that do not."""
+    if not has_kernels(device):
+        return frozenset()
+    from models.ops import proof
+
+    failed = proof.failures(device)
+    if failed:
+        each = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
+        warnings.warn(f"fused kernels that do not work on {device} and are not used, which is slower: {each}",
+                      stacklevel=2)
+    return frozenset(proof.OPERATIONS) - failed.keys()

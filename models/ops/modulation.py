@@ -1,4 +1,4 @@
-"""Modulation of normalised activations by region, with the batch norm and the leaky ReLU folded in.
+"""Modulation by region (:func:`models.ops.plain.modulate`), with the batch norm and the leaky ReLU folded in.
 
 For pixel n of region t, mean and rstd those of the batch norm:
 
@@ -7,8 +7,9 @@ For pixel n of region t, mean and rstd those of the batch norm:
 
     x [N, c]  --- times factor[t(n)], plus offset[t(n)], leaky ReLU --->  out [N, c]      one pass over memory
 
-It equals ``F.leaky_relu(scale_map * F.batch_norm(x, ...) + shift_map, slope)`` with maps [B, c, h, w]. Backward, the
-gradients of factor and offset are sums over regions:  d offset[t] = sum of g[n],  d factor[t] = sum of g[n] * x[n].
+Backward, the gradients of factor and offset are sums over regions:
+
+    d offset[t] = sum of g[n]        d factor[t] = sum of g[n] * x[n]
 
 Where there are kernels (:mod:`models.ops.kernels`), one pass forward upsamples as well, and two backward go through the
 batch norm too. With g the gradient before the leaky ReLU and v[n] = (x[n] - mean) * rstd, of N values:
@@ -23,9 +24,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from models.ops import backend
+from models.ops import backend, plain
 from models.ops.regions import RegionMap, Regions, image_of, rows_of
-from models.ops.upsampled_convolution import Upsampled, upsample
+from models.ops.upsampled_convolution import Upsampled
 from util import distributed
 from util.precision import full_precision, working_dtype
 
@@ -43,13 +44,14 @@ class Features:
     neither mean nor variance.
     """
 
-    def __init__(self, x: Tensor, upsampled: bool = False):
-        self.x, self.upsampled = x if backend.kernels_for(x) else full_precision(x), upsampled
+    def __init__(self, x: Tensor, upsampled: bool = False, impl: str | None = None):
+        wide = backend.form(x, "modulate", impl) != "triton"
+        self.x, self.upsampled, self._impl = full_precision(x) if wide else x, upsampled, impl
 
     @cached_property
     def full(self) -> Tensor:
         """The activations at their final size."""
-        return upsample(self.x) if self.upsampled else self.x
+        return plain.upsample(self.x) if self.upsampled else self.x
 
     @property
     def count(self) -> int:
@@ -60,47 +62,31 @@ class Features:
     def moments(self) -> tuple[Tensor, Tensor]:
         """Mean and variance (over n) of every channel, [c] float32 each; over all processes, which have equally many
         values."""
-        return _Moments.apply(self.x)
+        return _Moments.apply(self.x, self._impl)
 
 
-def region_table(styles: Tensor, weight: Tensor, bias: Tensor, label: Tensor, gain: Tensor | None = None) -> Tensor:
-    """Scale and shift of every region t of class y: gain * (weight[y] * styles[t] + bias[y]), [T, c, 2].
-
-    :param styles: [T, 2, c].
-    :param weight: [C, c, 2].
-    :param bias: [C, c, 2].
-    :param label: [T], the regions' classes.
-    :param gain: a factor []; None leaves it out.
-    """
-    if backend.kernels_for(styles):
+def region_table(styles: Tensor, weight: Tensor, bias: Tensor, label: Tensor, gain: Tensor | None = None,
+                 impl: str | None = None) -> Tensor:
+    """See :func:`models.ops.plain.region_table`."""
+    if backend.form(styles, "region_table", impl) == "triton":
         return _RegionTable.apply(styles, weight, bias, label, gain)
-    table = torch.addcmul(rows_at(label, bias), rows_at(label, weight), styles.transpose(1, 2))
-    return table if gain is None else table * gain
-
-
-def rows_at(index: Tensor, table: Tensor) -> Tensor:
-    """``table[index]`` [T, ...] for ``index`` [T] and a table [n, ...].
-
-    Backward, indexing sorts on CUDA, and ``F.embedding`` does not where rows are few.
-    """
-    return F.embedding(index, table.flatten(1)).view(-1, *table.shape[1:])
+    return plain.region_table(styles, weight, bias, label, gain)
 
 
 def modulate(features: Features, table: Tensor, mean: Tensor, var: Tensor, eps: float, regions: Regions,
-             slope: float) -> Tensor | Upsampled:
-    """lrelu(scale[t] * (x - mean) * rstd + shift[t]), rstd = 1 / sqrt(var + eps), for every pixel x of the features, at
-    their final size, of region t.
+             slope: float, impl: str | None = None) -> Tensor | Upsampled:
+    """:func:`models.ops.plain.modulate` of the features at their final size.
 
-    :param table: [T, c, 2], scale and shift of every region.
     :param mean: [c]; with ``var`` the features' :attr:`~Features.moments`, or constants.
-    :param var: [c].
-    :param slope: negative slope of the leaky ReLU; 1 leaves it out.
     """
-    if backend.kernels_for(features.x):
+    impl = backend.form(features.x, "modulate", impl)
+    if impl == "triton":
         height, width = features.x.shape[2:]
         size = (2 * height, 2 * width) if features.upsampled else (height, width)
         return _NormModulate.apply(features.x, table, mean.detach(), var.detach(), eps, mean.requires_grad,
                                    regions.at(size), slope, working_dtype(features.x))
+    if impl == "plain":
+        return plain.modulate(features.full, table, mean, var, eps, regions.at(features.full.shape[2:]), slope)
     scale, shift = table.unbind(-1)  # [T, c] each
     factor = scale * torch.rsqrt(var + eps)
     offset = shift - factor * mean
@@ -123,19 +109,20 @@ def upsamples_later(features: Features, regions: Regions) -> bool:
     quarter of the products of large batches.
     """
     batch, channels, *size = features.x.shape
-    return (features.upsampled and backend.on_host(features.x) and channels >= LEAST_CHANNELS
-            and batch * size[0] * size[1] >= LEAST_PIXELS and regions.boundary(size).share <= MOST_BOUNDARY)
+    return (features.upsampled and backend.form(features.x, "upsampled_convolution") == "fast"
+            and channels >= LEAST_CHANNELS and batch * size[0] * size[1] >= LEAST_PIXELS
+            and regions.boundary(size).share <= MOST_BOUNDARY)
 
 
 class _Moments(torch.autograd.Function):
     """Mean and variance of every channel, over all processes."""
 
     @staticmethod
-    def forward(ctx, x):
-        if backend.on_host(x) or backend.kernels_for(x):  # one pass over channels-last tensors, also of half precision
+    def forward(ctx, x, impl: str | None):
+        if backend.form(x, "moments", impl) == "plain":
+            mean, var = plain.moments(x)
+        else:  # one pass over channels-last tensors, also of half precision
             mean, var = torch.batch_norm_update_stats(x, None, None, 0.0)
-        else:
-            var, mean = torch.var_mean(x, dim=(0, 2, 3), correction=0)
         mean, var = distributed.pooled_moments(mean, var)
         ctx.save_for_backward(x, mean)
         return mean, var
@@ -147,7 +134,8 @@ class _Moments(torch.autograd.Function):
         grad_mean, grad_var = distributed.summed([grad_mean, grad_var])
         count = x.numel() / len(mean) * distributed.world_size()
         steepness = grad_var * (2 / count)  # d var / d x = 2 (x - mean) / n
-        return image_of(torch.addcmul(grad_mean / count - steepness * mean, rows_of(x), steepness), x.shape)
+        grad_x = torch.addcmul(grad_mean / count - steepness * mean, rows_of(x), steepness)
+        return image_of(grad_x, x.shape), None
 
 
 class _RegionTable(torch.autograd.Function):
@@ -157,13 +145,13 @@ class _RegionTable(torch.autograd.Function):
     def forward(ctx, styles, weight, bias, label, gain):
         tensors = styles.contiguous(), weight, bias, label, gain
         ctx.save_for_backward(*tensors)
-        return backend.kernels_for(styles).region_table(*tensors).transpose(1, 2)
+        return backend.kernels().region_table(*tensors).transpose(1, 2)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
         grad = grad.transpose(1, 2).contiguous()
-        styles, weight, bias, gain = backend.kernels_for(grad).region_table_grad(grad, *ctx.saved_tensors)
+        styles, weight, bias, gain = backend.kernels().region_table_grad(grad, *ctx.saved_tensors)
         return styles, weight, bias, None, gain
 
 
@@ -179,7 +167,7 @@ class _NormModulate(torch.autograd.Function):
         pixels, table = channels_last(x), table.transpose(1, 2).contiguous()
         ctx.save_for_backward(pixels, table, mean, var)
         ctx.eps, ctx.of_x, ctx.regions, ctx.slope = eps, of_x, regions, slope
-        out = backend.kernels_for(x).modulate(pixels, table, mean, var, eps, regions.index, slope, dtype)
+        out = backend.kernels().modulate(pixels, table, mean, var, eps, regions.index, slope, dtype)
         return out.permute(0, 3, 1, 2)
 
     @staticmethod
@@ -187,7 +175,7 @@ class _NormModulate(torch.autograd.Function):
     def backward(ctx, grad):
         x, table, mean, var = ctx.saved_tensors
         args, index = (x, channels_last(grad), table, mean, var, ctx.eps), ctx.regions.index
-        kernels = backend.kernels_for(x)
+        kernels = backend.kernels()
         grad_table = kernels.modulate_sums(*args, index, ctx.regions.segments, ctx.slope)
         grad_x = by_moments = None
         if ctx.of_x:

@@ -17,6 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from models.ops import plain
+from models.ops.plain import upsample
 from models.ops.regions import BoundaryPixels, image_of, rows_of
 
 
@@ -26,12 +28,7 @@ def convolve(x: "Tensor | Upsampled", weight: Tensor, bias: Tensor | None = None
         return x.convolve(weight, bias)
     if weight.shape[2:] == (1, 1):  # a product of rows of pixels, which keeps channels-last tensors as they are
         return F.linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
-    return F.conv2d(x, weight, bias, padding=1)
-
-
-def upsample(x: Tensor) -> Tensor:
-    """[B, c, h, w] -> [B, c, 2h, 2w] by nearest."""
-    return F.interpolate(x, scale_factor=2, mode="nearest")
+    return plain.convolve(x, weight, bias)
 
 
 class Upsampled:
