@@ -11,7 +11,8 @@ from data.coco_dataset import COCOStuff
 from data.custom_dataset import Custom
 from data.dataset_kind import DatasetKind
 from data.deepfashion_dataset import DeepFashion
-from data.label_colors import DONT_CARE, LabelColors, read_label_colors
+from data.label_colors import LabelColors, read_label_colors
+from data.label_map import read_label_map
 from options.options import Options
 from util.errors import UserError
 from util.palette import label_palette
@@ -28,15 +29,19 @@ DATASETS: dict[str, DatasetKind] = {
 
 def class_names(opt: Options) -> dict[int, str]:
     """Class id -> name, where it is known. The later of these has the last word: the data set's own names, a table
-    ``classes.txt`` under --dataroot (left out if it is of another form), and the table of --label_colors.
+    ``classes.txt`` under --dataroot (left out if it is of another form), and the table of --label_colors. --label_map
+    has names for what it makes of these; else those of merged classes are joined.
 
-    :raises UserError: the table of --label_colors cannot be read.
+    :raises UserError: a table cannot be read.
     """
     names = dict(enumerate(DATASETS[opt.dataset_mode].class_names))
-    if opt.contain_dontcare_label:
-        names.setdefault(opt.label_nc, "don't care")
     for table in _tables(opt):
         names |= table.names
+    if opt.label_map:
+        table = read_label_map(opt.label_map)
+        names = table.merged(names) | table.names
+    if opt.contain_dontcare_label:
+        names.setdefault(opt.label_nc, "don't care")
     return names
 
 
@@ -47,10 +52,11 @@ def class_colors(opt: Options) -> np.ndarray:
     :raises UserError: the table of --label_colors cannot be read.
     """
     colors = label_palette(opt.num_classes).copy()
+    new_of = read_label_map(opt.label_map).new_id if opt.label_map else lambda label: label
     for table in _tables(opt):
-        for label, color in table.color_of.items():
-            number = opt.label_nc if label == DONT_CARE and opt.contain_dontcare_label else label
-            if number < len(colors):
+        for label, color in reversed(table.color_of.items()):  # of merged classes, the first shows
+            number = opt.label_nc if label == opt.dont_care and opt.contain_dontcare_label else new_of(label)
+            if number is not None and 0 <= number < len(colors):
                 colors[number] = color
     return colors
 

@@ -11,7 +11,7 @@ from PIL import Image
 from data import image_files
 from util.errors import UserError
 
-IMAGE_SUFFIXES = tuple(sorted({*image_files.IMAGE_SUFFIXES, ".pgm"}))
+IMAGE_SUFFIXES = tuple(sorted(image_files.IMAGE_SUFFIXES))
 RESIZE_FILTER = "bicubic"  # of Pillow, which averages over all pixels when it shrinks
 _AHEAD = 32  # images that are decoded before they are needed
 

@@ -219,7 +219,8 @@ def check_data(digest: str, saved: str | None, folder: str) -> None:
 
 def check_options(opt: Options, saved: Mapping[str, Any], path: str) -> None:
     """:raises UserError: an option differs from the saved run's and would change its numbers."""
-    saved = {"perceptual": "vgg19", "lambda_lite0": 2.0, **saved}  # states from before these options
+    saved = {"perceptual": "vgg19", "lambda_lite0": 2.0, "label_map": None, "dont_care_id": None,
+             "orientation": opt.orientation, **saved}  # states from before these options
     different = [f"--{name} {value} (it was {saved[name]})" for name, value in sorted(vars(opt).items())
                  if name in saved and name not in MAY_CHANGE and name not in DERIVED and value != saved[name]
                  and not (name == "ema" and None in (value, saved[name]))]  # an average may begin, and end
