@@ -23,6 +23,8 @@ from data.transforms import Size, choose_geometry
 from options.options import Options
 from util.errors import UserError, say_once
 
+_STRETCHED = 2  # one side against the other: more is told
+
 
 class Files(NamedTuple):
     """Paths of one sample; None for what it does not have."""
@@ -182,6 +184,13 @@ class SampleReader:
         geometry = choose_geometry(size, self.opt, random, names.label)
         if instance is not None:
             self.check_instance_size(instance.shape[::-1], size, names)
+        stretch = geometry.size[0] * size[1] / (geometry.size[1] * size[0])
+        if max(stretch, 1 / stretch) >= _STRETCHED:
+            across = "as wide" if stretch > 1 else "as high"
+            width, height = geometry.size
+            say_once("stretch", f"{names.label}: {size[0]}x{size[1]} becomes {width}x{height} with --preprocess_mode "
+                                f"{self.opt.preprocess_mode}: {max(stretch, 1 / stretch):.1f} times {across} as it was, "
+                                "against the other side")
         sample = {"label": geometry.apply_to_ids(label),
                   "instance": geometry.apply_to_ids(_compact(label if instance is None else instance)).int()}
         if photo is not None:

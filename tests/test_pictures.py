@@ -15,6 +15,7 @@ import make_instances
 from data import class_colors, class_names, create_dataset
 from data.image_files import orientation, read_ids, read_image, read_photo, to_instances, turned
 from data.inspection import check_geometry, in_between
+from data.kinds import save_class_names
 from data.label_map import read_label_map
 from data.label_space import LabelSpace
 from data.sample import Files, SampleReader
@@ -438,3 +439,47 @@ def test_a_sample_of_files_says_each_thing_once(tmp_path, capsys):
         tagged(photo, np.asarray(Image.open(photo)), 3)
         reader.read(Files(str(label), str(photo)))
     assert capsys.readouterr().out.count("orientation tag") == 1
+
+
+# ---- networks and layouts that do not belong together ----
+
+def test_dry_run_reads_label_maps(tmp_path, monkeypatch, capsys):
+    import train
+    build(tmp_path, "custom")
+    line = ["train", "--dataset_mode", "custom", "--dataroot", tmp_path, "--gpu_ids", "-1", "--dry_run",
+            "--no_vgg_loss", "--ngf", 4, "--ndf", 4, "--crop_size", 32, "--load_size", 32]
+    for label_nc, expected in ((7, "3 of 3 label maps read"), (6, "has the label id 6, but the 6 classes")):
+        monkeypatch.setattr(sys, "argv", [*map(str, line), "--label_nc", str(label_nc)])
+        try:
+            train.main()
+        except SystemExit as end:
+            assert label_nc == 6 and end.code == 2
+        assert expected in "".join(capsys.readouterr())
+
+
+def test_layouts_of_other_classes(tmp_path, capsys):
+    opt = options("custom", tmp_path, "test", checkpoints_dir=str(tmp_path), name="exp", label_nc=4)
+    build(tmp_path, "custom", "val")
+    (tmp_path / "classes.txt").write_text("0 0 0 0 sky\n1 1 1 1 tree\n2 2 2 2 road\n")
+    (tmp_path / "exp").mkdir()
+    create_dataset(opt)  # nothing is known
+    save_class_names(opt)
+    create_dataset(opt)
+    assert "note" not in capsys.readouterr().out
+    (tmp_path / "classes.txt").write_text("0 0 0 0 sky\n1 1 1 1 tree\n2 2 2 2 street\n")
+    create_dataset(opt)
+    assert "1 of 3 classes of the networks have other names than those of the layouts: 2 is road there, street here" \
+        in capsys.readouterr().out
+    (tmp_path / "classes.txt").write_text("0 0 0 0 skin\n1 1 1 1 hair\n2 2 2 2 road\n")
+    line = refusal(lambda: create_dataset(opt))
+    assert "2 of 3" in line and "0 is sky there, skin here" in line
+    create_dataset(opt.replace(isTrain=True, phase="test", needs_photos=False))  # new networks are to learn them
+
+
+def test_layouts_that_are_squashed(tmp_path, capsys):
+    build(tmp_path, "custom", height=48, width=64)
+    for width, ratio, said in ((64, 0.5, True), (64, 1.0, False), (64, 2.0, False)):
+        opt = options("custom", tmp_path, preprocess_mode="fixed", crop_size=width, aspect_ratio=ratio)
+        assert create_dataset(opt)[0]
+        line = "64x48 becomes 64x128 with --preprocess_mode fixed: 2.7 times as high"
+        assert (line in capsys.readouterr().out) is said
