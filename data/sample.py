@@ -186,11 +186,10 @@ class SampleReader:
             self.check_instance_size(instance.shape[::-1], size, names)
         stretch = geometry.size[0] * size[1] / (geometry.size[1] * size[0])
         if max(stretch, 1 / stretch) >= _STRETCHED:
-            across = "as wide" if stretch > 1 else "as high"
+            how = f"{max(stretch, 1 / stretch):.1f} times as {'wide' if stretch > 1 else 'high'} as it was"
             width, height = geometry.size
             say_once("stretch", f"{names.label}: {size[0]}x{size[1]} becomes {width}x{height} with --preprocess_mode "
-                                f"{self.opt.preprocess_mode}: {max(stretch, 1 / stretch):.1f} times {across} as it was, "
-                                "against the other side")
+                                f"{self.opt.preprocess_mode}: {how}, against the other side")
         sample = {"label": geometry.apply_to_ids(label),
                   "instance": geometry.apply_to_ids(_compact(label if instance is None else instance)).int()}
         if photo is not None:
