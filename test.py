@@ -117,7 +117,8 @@ def prepare(opt: Options, files: Files, dataset: Pix2pixDataset) -> tuple[Result
                     for name, value in sorted(vars(opt).items()) if not name.startswith("_") and name not in _NEUTRAL}
         networks = (entry.path for entry in os.scandir(opt.folder) if entry.name.startswith(f"{opt.which_epoch}_"))
         settings["files"] = stamps([*sorted(networks), *source_files(opt)])
-        results = Results(os.path.join(opt.results_dir, opt.name, f"{opt.phase}_{epoch_of(opt)}"), settings, opt.seed)
+        results = Results(os.path.join(opt.results_dir, opt.name, f"{opt.phase}_{epoch_of(opt)}"), settings, opt.seed,
+                          files.names(dataset), files.all)
         results.remove_leftovers(files.all("any"))
         left = [sample for sample in dataset.files
                 if not results.are_made(files.all(stem(sample.photo or sample.label)), filter(None, sample))]

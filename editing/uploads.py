@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from data.image_files import read_image, to_ids, to_rgb
+from data.image_files import read_image, to_instances, to_rgb, turned
 from data.sample import SampleReader
 from data.transforms import choose_geometry
 from models.batches import Batch
@@ -45,13 +45,13 @@ def take_upload(content: bytes, name: str, kind: str, reader: SampleReader) -> U
         file.write(content)
         file.flush()
         try:
-            image = read_image(file.name, MOST_PIXELS)
+            image = turned(read_image(file.name, MOST_PIXELS))
         except UserError as error:
             raise UserError(str(error).replace(file.name, name)) from error
     if kind == "photo":
         pixels = to_rgb(image, name)
     else:
-        ids = reader.to_classes(reader.label_ids(image, name), name) if kind == "label" else to_ids(image, name)
+        ids = reader.to_classes(reader.label_ids(image, name), name) if kind == "label" else to_instances(image, name)
         pixels = ids.astype(np.int32)
     geometry = choose_geometry(image.size, reader.opt, None, name)
     if kind == "photo":

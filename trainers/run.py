@@ -11,6 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from data import EpochDataLoader
+from data.kinds import save_class_names
 from options.options import Options
 from trainers import run_state
 from trainers.evaluation import Evaluator
@@ -76,6 +77,7 @@ class Run:
                 trainer.average.estimate()  # a file that it cannot use is found now, not by the first save
             self.visualizer = Visualizer(opt, trainer.epoch, trainer.epoch_iter, self.step, self.images_per_epoch)
             opt.save()
+            save_class_names(opt)
         try:
             for epoch in range(trainer.epoch, self.last_epoch + 1):
                 self.train_epoch()

@@ -1,6 +1,8 @@
 """Argument parsing whose errors are UserErrors, and types of numbers that name their range."""
 import argparse
 import math
+import os
+import re
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -9,7 +11,8 @@ from util.errors import UserError
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """argparse, with errors as :class:`~util.errors.UserError`; options cannot be abbreviated.
+    """argparse, with errors as :class:`~util.errors.UserError`; options cannot be abbreviated, and ``~/`` at the
+    beginning of a value is the user's folder.
 
     ``source`` may name the file that the arguments come from.
     """
@@ -23,6 +26,9 @@ class ArgumentParser(argparse.ArgumentParser):
         args = sys.argv[1:] if args is None else args
         if bad := next((arg for arg in args if "\0" in arg), None):  # no path has them: the system would refuse it
             self.error(f"{bad!r}: has a NUL byte; mend it")
+        # the shell does this at the beginning of a word alone, not in --option=~/folder
+        args = [arg if not (match := re.fullmatch(r"(--\w+=)?(~(?:/.*)?)", arg, re.DOTALL)) else
+                (match[1] or "") + os.path.expanduser(match[2]) for arg in args]
         return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:

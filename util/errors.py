@@ -18,6 +18,7 @@ _MEMORY = "out of memory|not enough memory|[Uu]nable to allocate|[Cc](an't|annot
 _PROCESSES = "can't start new thread|Too many open files|ancdata|Resource temporarily unavailable"
 _DEVICE = "CUDA error: .*(busy|unavailable|ECC|launch timed out|launch failure|no CUDA-capable)|CUDA driver"
 _first_to_fail: Callable[[], bool] | None = None  # see let_report
+_said: set[str] = set()  # see say_once
 
 
 class UserError(Exception):
@@ -37,6 +38,13 @@ class Interrupted(Exception):
     def __init__(self, signum: int, message: str):
         super().__init__(message)
         self.signum = signum
+
+
+def say_once(what: str, line: str) -> None:
+    """Print ``line`` unless this process has done so for ``what``: for what holds for many files."""
+    if what not in _said:
+        _said.add(what)
+        print(f"note: {printable(line)}", flush=True)
 
 
 def printable(text: str) -> str:
