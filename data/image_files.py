@@ -1,4 +1,5 @@
 """Finding and reading image files. Every error names the file and the remedy."""
+import io
 import math
 import os
 import stat
@@ -70,16 +71,17 @@ def walk(folder: str, recursive: bool = True,
         yield from ((parent, name) for name in names if new and not name.startswith("."))
 
 
-def read_image(path: str, most_pixels: float = math.inf) -> Image.Image:
+def read_image(path: str, most_pixels: float = math.inf, content: bytes | None = None) -> Image.Image:
     """The decoded image.
 
     :param most_pixels: larger ones are not decoded.
+    :param content: of the file, if it is in memory; ``path`` is then what to call it.
     :raises UserError: the file is missing, unreadable, truncated, too large or not an image.
     """
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for ever
+        if content is None and not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for ever
             raise ValueError("not a regular file")
-        with Image.open(path, formats=_FORMATS) as image:
+        with Image.open(path if content is None else io.BytesIO(content), formats=_FORMATS) as image:
             if image.width * image.height > most_pixels:
                 raise ValueError(f"{image.width}x{image.height}: more than {most_pixels / 1e6:.0f} million pixels")
             image.load()
