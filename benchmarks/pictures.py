@@ -4,8 +4,8 @@ r"""One picture that shows what a model does, as in README.md:
         --layouts 3 14 --reconstruct --restyled 5 --classes hair u_lip,l_lip skin --out docs/faces.jpg
 
 A row for each of --layouts: the layout, samples of it, and with --reconstruct a picture in the mean styles of its
-photo, which itself is not shown. A row for each of --restyled: the layout, a picture, and then one group of --classes after
-the other gets new styles, while every other style stays.
+photo, which itself is not shown. A row for each of --restyled: the layout, a picture, and then one group of --classes
+after the other gets new styles, while every other style stays.
 """
 import argparse
 

@@ -1,4 +1,5 @@
 """Finding and reading image files. Every error names the file and the remedy."""
+import io
 import math
 import os
 import re
@@ -85,17 +86,19 @@ def walk(folder: str, recursive: bool = True,
         yield from ((parent, name) for name in names if new and not name.startswith("."))
 
 
-def read_image(path: str, most_pixels: float = math.inf) -> Image.Image:
+def read_image(path: str, most_pixels: float = math.inf, content: bytes | None = None) -> Image.Image:
     """The decoded image, its pixels as the file has them: see :func:`orientation` and :func:`turned`.
 
     :param most_pixels: larger ones are not decoded.
+    :param content: of the file, if it is in memory; ``path`` is then what to call it.
     :raises UserError: the file is missing, unreadable, truncated, too large or not an image.
     """
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for ever
+        if content is None and not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for ever
             raise ValueError("not a regular file")
-        # by its file, not its name: where Pillow 12 maps a TIFF into memory, its tag scrambles it
-        with open(path, "rb") as file, Image.open(file, formats=_FORMATS) as image:
+        # by its content, not its name: where Pillow 12 maps a TIFF into memory, its tag scrambles it
+        with (open(path, "rb") if content is None else io.BytesIO(content)) as file, \
+                Image.open(file, formats=_FORMATS) as image:
             if image.width * image.height > most_pixels:
                 raise ValueError(f"{image.width}x{image.height}: more than {most_pixels / 1e6:.0f} million pixels")
             tag = image.getexif().get(ORIENTATION) if image.format == "TIFF" else None
