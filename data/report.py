@@ -210,7 +210,11 @@ def percent(share: float) -> str:
 def print_advice(report: Summary) -> None:
     splits = report["splits"]
     kinds = set(splits[0]["problems"])
-    if report["runs"]:
+    for line in report["missing"]:
+        print(f"MISSING on this machine: {line}")
+    if report["runs"] and report["missing"]:
+        headline = "The data are in order. With what is missing, training would run:"
+    elif report["runs"]:
         headline = "Training would run:" if splits[0]["phase"] == "train" else "Testing would run. To train:"
     elif kinds == {OUTSIDE}:
         headline = "If all these ids are classes, this takes them in (if not, mend the label maps):"

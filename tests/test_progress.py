@@ -87,4 +87,5 @@ def test_segmentation_score_says_how_far_it_is(tmp_path):
     program = ("import runpy, util.progress; util.progress.PAUSE = 0;"
                "runpy.run_path('segmentation_score.py', run_name='__main__')")
     process = subprocess.run([sys.executable, "-c", program, *map(str, args)], cwd=ROOT, capture_output=True, text=True)
-    assert process.returncode == 0 and re.search(r"^scoring: 2/3 layout, ", process.stderr, re.MULTILINE), process.stderr
+    assert process.returncode == 0, process.stderr
+    assert re.search(r"^scoring: 2/3 layout, ", process.stderr, re.MULTILINE)
