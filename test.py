@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from data import class_colors, class_names, create_dataset
 from data.derived_files import read_note
@@ -22,6 +21,7 @@ from util.errors import Interrupted, UserError, command
 from util.html import Page, Picture, Regions
 from util.images import save_animation, save_image
 from util.parallel import available_cores, run_ahead
+from util.progress import progress
 from util.results import Results, stamps
 from util.seed import seed_everything
 from util.signals import StopRequest
@@ -170,8 +170,9 @@ class Drawing:
         else:
             written = run_ahead(self.write, map(self.draw, loader), min(8, available_cores()))
         done, varied = total - len(dataset.files), 0
-        with StopRequest() as self._stop, tqdm(total=done + len(loader.sampler), initial=done, unit="layout",
-                                               disable=not distributed.is_main()) as bar:
+        with StopRequest() as self._stop, progress(
+                doing="drawing", total=done + len(loader.sampler), initial=done, unit="layout",
+                quiet=not distributed.is_main()) as bar:
             for count, found in written:
                 bar.update(count)
                 varied += found

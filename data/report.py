@@ -261,7 +261,11 @@ def percent(share: float) -> str:
 def print_advice(report: Summary) -> None:
     splits = report["splits"]
     kinds = set(splits[0]["problems"])
-    if report["runs"]:
+    for line in report["missing"]:
+        print(f"MISSING on this machine: {line}")
+    if report["runs"] and report["missing"]:
+        headline = "The data are in order. With what is missing, training would run:"
+    elif report["runs"]:
         headline = "Training would run:" if splits[0]["phase"] == "train" else "Testing would run. To train:"
         if splits[0]["doubts"]:
             headline = f"{headline[:headline.index(' run')]} run, but see DOUBT above before it does:"

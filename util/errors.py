@@ -12,6 +12,8 @@ import signal
 import sys
 from collections.abc import Callable
 
+from util import progress
+
 # what PyTorch says of a full disk or shared memory; of processes and threads; of a device that fails
 _DISK = "No space left|unable to (open|write|mmap|resize)|inline_container|PytorchStreamWriter|file write failed"
 _MEMORY = "out of memory|not enough memory|[Uu]nable to allocate|[Cc](an't|annot) allocate memory|ALLOC_FAILED"
@@ -70,6 +72,7 @@ def command(main: Callable[[], None]) -> Callable[[], None]:
                 setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 (until the end)
             if hasattr(stream := getattr(sys, name), "reconfigure"):  # names that are not UTF-8 come with escapes
                 stream.reconfigure(errors="backslashreplace")
+        progress.begin()
         try:
             main()
             sys.stdout.flush()
