@@ -14,7 +14,7 @@ CCP_TRAINING := --ndf 16 --batchSize 4 --nThreads 1 --lr 0.001 --niter 12 --nite
 	--perceptual lite0 --lambda_kld 0.02 --display_freq 900 --print_freq 400 --save_epoch_freq 5
 
 # `make demo` opens a model in the browser; ARGS="--name EXP" another one than that which ships
-.PHONY: quickstart photos demo test lint clean
+.PHONY: quickstart photos demo test test-fast lint clean
 
 quickstart: $(VENV)/.installed-lite0
 	$(BIN)/python quickstart.py --out $(OUT)
@@ -31,8 +31,14 @@ $(PHOTOS)/ccp/classes.txt: | $(VENV)/.installed
 demo: $(VENV)/.installed-demo
 	$(BIN)/python demo.py $(ARGS)
 
+# on all cores; a worker takes over what another has not begun, so that tests of a file mostly share its fixtures
+PARALLEL := -n auto --dist worksteal
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
+
+# the mathematics and the options, in about a minute; not what decides
+test-fast: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest $(PARALLEL) $(addprefix tests/test_,networks.py losses.py options.py data.py)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
