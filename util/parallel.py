@@ -103,8 +103,8 @@ def _share_out(work: Callable[[Item], Result], items: Sequence[Item], workers: i
                check: Callable[[], None]) -> list[Result]:
     """The results of all items; each worker is given the next item when it has finished one.
 
-    ``concurrent.futures.ProcessPoolExecutor`` would not do: before Python 3.14 it cannot kill workers that take too long,
-    Ctrl-C reaches its workers too, and they wait forever for a parent that was killed.
+    ``concurrent.futures.ProcessPoolExecutor`` would not do: before Python 3.14 it cannot kill workers that take too
+    long, Ctrl-C reaches its workers too, and they wait forever for a parent that was killed.
     """
     pool: dict[Connection, multiprocessing.Process] = {}
     numbers = iter(range(len(items)))
