@@ -18,6 +18,7 @@ from torch.utils._pytree import tree_leaves
 from data import create_dataloader
 from models.batches import Batch, BatchMaker, load_batches, num_instances
 from models.networks.layout import Layout, Needs, Part
+from models.ops import backend
 from models.pix2pix_model import Pix2PixModel
 from models.synthesis import Synthesizer
 from options import TestOptions, TrainOptions
@@ -136,6 +137,7 @@ def test_pictures_obey_the_rules_of_cuda(mode, amp, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_: True)
     monkeypatch.setattr(Tensor, "pin_memory", lambda tensor: tensor)
     monkeypatch.setattr(torch.nn.Module, "to", lambda module, *_, **__: module)  # cannot exchange simulated parameters
+    monkeypatch.setattr(backend, "working_kernels", lambda device: frozenset())  # nothing can be tried out
     opt = options(*MODES[mode], device=torch.device("cuda", 0)).replace(isTrain=False)
     data = BatchMaker.of(opt).tabulated(data_of(opt.crop_size))
     with FakeTensorMode(allow_non_fake_inputs=True), torch.autocast("cuda", amp, enabled=amp is not None):
