@@ -8,12 +8,13 @@ Click an instance to resample its style; lock, paint, blend, and take styles fro
 """
 import argparse
 import os
-import signal
-import socket
+import secrets
+import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch.utils.data import Dataset
@@ -28,6 +29,10 @@ from util.arguments import integer
 from util.errors import UserError, command
 from util.seed import seed_everything
 
+if TYPE_CHECKING:
+    from editing.limits import LimitedRequests
+    from editing.page import Page
+
 MOST_LAYOUTS = 24  # of the data set, on the page
 
 
@@ -40,6 +45,8 @@ class DemoOptions(NetworkOptions):
         add = parser.add_argument_group("page").add_argument
         add("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 lets other machines in")
         add("--port", type=integer(1, 65535), default=7860, help="port to listen on")
+        add("--names", nargs="+", default=[], metavar="NAME",
+            help="further host names that browsers may use, such as that of a web server in front")
 
     def parse(self, args: Sequence[str] | None = None) -> Options:
         """As every command; but what the checkpoint's ``opt.txt`` says, if it has one, need not be given."""
@@ -60,21 +67,48 @@ class DemoOptions(NetworkOptions):
 @command
 def main() -> None:
     opt = DemoOptions().parse()
-    # Gradio reads these when it is imported: nothing is reported, and uploads lie in a folder that goes when this ends
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    with tempfile.TemporaryDirectory(prefix="inade-demo-") as folder:
-        os.environ["GRADIO_TEMP_DIR"] = folder
-        serve(opt)
+    serve(opt)
 
 
 def serve(opt: Options) -> None:
-    """Show the page until the process is asked to stop."""
-    check_port(opt.host, opt.port)
-    dataset = find_layouts(opt)
+    """Show the page until the process is asked to stop.
+
+    :raises Interrupted: it was.
+    """
     try:
+        from editing.server import BriefLog, Server, addresses, is_for_all, listen, names_of, stopped_by_signals
+    except ModuleNotFoundError as error:
+        raise _without(error) from error
+    servers = []
+    with stopped_by_signals(servers), listen(opt.host, opt.port) as listener:
+        # Gradio makes folders when it starts, in a place that is gone before the first visitor comes
+        folder = os.path.join(tempfile.gettempdir(), f"inade-demo-{secrets.token_hex(8)}")
+        try:
+            os.mkdir(folder, 0o700)
+            os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False"}
+            page, app = build(opt, {*names_of(opt.host), *opt.names})
+        finally:  # whatever the moment at which a signal comes
+            shutil.rmtree(folder, ignore_errors=True)
+        for address in addresses(opt.host):
+            print(f"open http://{address}:{opt.port}/ in a browser; Ctrl-C ends the demo")
+        if is_for_all(opt.host):
+            print("everybody who reaches this machine can use it: there is no password")
+        sys.stdout.flush()
+        sys.stderr = BriefLog(sys.stderr)
+        servers.append(Server(app))
+        servers[0].run([listener])
+        with page.drawing:  # what is begun is finished: PyTorch must not be left in the middle
+            pass
+
+
+def build(opt: Options, names: set[str]) -> tuple["Page", "LimitedRequests"]:
+    """The page, and the application that serves it under these host names."""
+    try:
+        from editing.limits import LimitedRequests
         from editing.page import Example, Page
     except ModuleNotFoundError as error:
-        raise UserError(f"the page needs the package {error.name}: pip install -r requirements-demo.txt") from error
+        raise _without(error) from error
+    dataset = find_layouts(opt)
     seed_everything(opt.seed)
     synthesizer = Synthesizer.from_options(opt)
     editor = Editor(synthesizer, class_names(opt))
@@ -82,24 +116,11 @@ def serve(opt: Options) -> None:
     page = Page(editor, [Example(stem(path), batch) for path, batch in layouts])
     threads, seconds = choose_threads(editor, editor.blank())
     print(f"a picture takes about {seconds:.2f} s ({opt.device}, {threads} thread{'s' * (threads > 1)})", flush=True)
-    print(f"open {page.launch(opt.host, opt.port)} in a browser; Ctrl-C ends the demo", flush=True)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    while True:
-        signal.pause()
+    return page, LimitedRequests(page.app(), names)
 
 
-def check_port(host: str, port: int) -> None:
-    """Refuse, before long work starts, to listen where that cannot be.
-
-    :raises UserError: it cannot.
-    """
-    try:
-        with socket.create_server((host, port)):
-            pass
-    except (OSError, OverflowError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"--host {host} --port {port}: cannot listen there ({reason}); give another --port, or an "
-                        "address of this machine") from error
+def _without(error: ModuleNotFoundError) -> UserError:
+    return UserError(f"the page needs the package {error.name}: pip install -r requirements-demo.txt")
 
 
 def find_layouts(opt: Options) -> Dataset | None:

@@ -10,8 +10,6 @@ import argparse
 import json
 import math
 
-from tqdm import tqdm
-
 from data import class_names, create_dataset
 from metrics.diversity import Diversity, LayoutDistances, describe, measure_layout
 from metrics.perceptual import LPIPS, Lite0Distance, PairDistance, rgb_distance
@@ -22,6 +20,7 @@ from util import distributed
 from util.arguments import count, integer
 from util.errors import UserError, command
 from util.files import check_writable, write_atomically
+from util.progress import progress
 from util.seed import seed_everything, seed_of
 
 # what the figures depend on, besides the networks and the data
@@ -96,8 +95,8 @@ def work(opt: Options) -> None:
     own = range(distributed.rank(), int(min(len(dataset), opt.how_many)), distributed.world_size())
     layouts = synthesizer.layouts(dataset, own.stop, own.start, own.step)
     found: dict[int, LayoutDistances] = {}
-    for index, (path, layout) in zip(own, tqdm(layouts, total=len(own), unit="layout",
-                                               disable=not distributed.is_main()), strict=True):
+    for index, (path, layout) in zip(own, progress(layouts, doing="measuring", total=len(own), unit="layout",
+                                                   quiet=not distributed.is_main()), strict=True):
         found[index] = measure_layout(
             synthesizer, layout, distance, seed_of(opt.seed, index), num_samples=opt.num_samples,
             region_samples=opt.region_samples, max_regions=opt.max_regions, masked_pairs=opt.masked_pairs,

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from tqdm import tqdm
 
 from data import class_colors, class_names, create_dataset
 from data.image_files import stem
@@ -31,6 +30,7 @@ from util.errors import UserError, command
 from util.files import write_atomically
 from util.html import Page, Picture, Regions
 from util.images import save_image, to_pictures
+from util.progress import progress
 from util.seed import seed_everything
 
 
@@ -63,12 +63,12 @@ def main() -> None:
     synthesizer = Synthesizer.from_options(opt)
     gallery = Gallery(synthesizer)
     shown = [(stem(path), batch) for path, batch in synthesizer.layouts(dataset, opt.layouts)]
-    for name, batch in shown:
+    for name, batch in progress(shown, doing="samples", unit="layout"):
         gallery.add_samples(name, batch)
-    for name, batch in shown:
+    for name, batch in progress(shown, doing="single instances", unit="layout"):
         gallery.add_single_instance(name, batch)
-    layouts = tqdm(synthesizer.layouts(dataset, opt.measured), total=min(opt.measured, len(dataset)),
-                   desc="measuring", unit="layout")
+    layouts = progress(synthesizer.layouts(dataset, opt.measured), doing="measuring", unit="layout",
+                       total=min(opt.measured, len(dataset)))
     figures = measure(synthesizer, (batch for _, batch in layouts), opt.samples)
     print(describe(figures))
     print(f"gallery: {gallery.save(figures)}")

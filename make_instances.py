@@ -17,7 +17,9 @@ from data import DATASETS
 from data.dataset_kind import InstanceJob, mirrored
 from data.derived_files import remove_leftovers
 from data.image_files import Source
-from data.instance_maps import Recipe, check_targets, make_instance_map
+from data.instance_maps import Recipe, Tables, check_targets, make_instance_map
+from data.label_colors import read_label_colors
+from data.label_map import read_label_map
 from util.arguments import ArgumentParser, integer
 from util.errors import UserError, command
 from util.parallel import available_cores, run_parallel
@@ -36,7 +38,11 @@ def parse() -> argparse.Namespace:
     add("--min_area", type=integer(1), default=1, metavar="N",
         help="with --split_components: all regions of a class that have fewer pixels are one instance (default 1)")
     add("--split_classes", type=integer(0), nargs="+", metavar="ID",
-        help="with --split_components: split these classes alone, as stored in the maps (default: all)")
+        help="with --split_components: split these classes alone, as stored in the maps, or as the tables have them "
+             "(default: all)")
+    add("--label_colors", metavar="FILE", help="of label maps in colours, as for train.py")
+    add("--label_map", metavar="FILE", help="ids of label maps that become others, as for train.py")
+    add("--dont_care_id", type=integer(-2**31), default=255, metavar="ID", help="as for train.py (default 255)")
     add("--overwrite", action="store_true", help="make all maps anew, also those that are up to date")
     add("--workers", type=integer(1), default=available_cores(), help="processes (default: one for each core)")
     args = parser.parse_args()
@@ -49,6 +55,9 @@ def parse() -> argparse.Namespace:
     if args.split_components and DATASETS[args.dataset].has_objects:
         raise UserError(f"--split_components: {args.dataset} has instances already, which may be in several pieces; "
                         "leave the option out")
+    for option in ("label_colors", "label_map"):
+        if getattr(args, option) and DATASETS[args.dataset].has_objects:
+            raise UserError(f"--{option}: {args.dataset} has instances already, whose ids are no classes; leave it out")
     if not args.split_components and (args.min_area != 1 or args.split_classes):
         raise UserError("--min_area and --split_classes need --split_components")
     return args
@@ -76,6 +85,8 @@ def find_jobs(args: argparse.Namespace) -> list[InstanceJob]:
 @command
 def main() -> None:
     args = parse()
+    tables = Tables(args.label_colors and read_label_colors(args.label_colors),
+                    args.label_map and read_label_map(args.label_map), args.dont_care_id)
     jobs = find_jobs(args)
     remove_leftovers({os.path.dirname(path) for job in jobs for path in (job.instance, job.label) if path})
     make = functools.partial(
@@ -83,6 +94,7 @@ def main() -> None:
         recipe=Recipe(args.split_components, args.min_area, args.split_classes),
         overwrite=args.overwrite,
         keep_foreign=DATASETS[args.dataset].instances_may_be_foreign,
+        tables=tables,
     )
     made = run_parallel(make, jobs, args.workers, "instance maps", "map")
     print(f"{len(jobs)} instance maps under {args.instance_dir or args.path}: {sum(made)} made, "

@@ -51,7 +51,8 @@ def main() -> None:
     decay = args.epochs // 2
     # few steps want a high rate; why heads on frozen features, and what they bring: docs/results.md
     run("train.py", *network, *mixed_precision(), "--ndf", args.width, "--netD", "projected", "--perceptual", "lite0",
-        "--lambda_kld", 0.02, "--lr", 0.001, "--batchSize", 8, "--nThreads", 1, "--niter", args.epochs - decay, "--niter_decay", decay,
+        "--lambda_kld", 0.02, "--lr", 0.001, "--batchSize", 8, "--nThreads", 1,
+        "--niter", args.epochs - decay, "--niter_decay", decay,
         "--display_freq", args.scenes // 2, "--print_freq", 400, "--save_epoch_freq", args.epochs)
     run("gallery.py", *network, "--gallery_dir", gallery, "--display_winsize", 128)
     print(f"done in {(time.perf_counter() - start) / 60:.1f} minutes; look at {os.path.join(gallery, 'index.html')}")

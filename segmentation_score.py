@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from data import create_dataset
 from data.image_files import Source, read_ids
@@ -39,6 +38,7 @@ from util.device import use_device
 from util.errors import UserError, command
 from util.files import check_writable, write_atomically
 from util.images import save_image, to_uint8
+from util.progress import progress
 
 Side = Callable[[int, dict[str, Any]], Tensor]  # a sample's number and the sample -> class numbers [H, W] found
 
@@ -102,7 +102,7 @@ def main() -> None:
     total = int(min(len(dataset), opt.how_many))
     sides = (from_predictions if opt.predictions else from_pictures)(opt, dataset, space, total)
     counts = {name: np.zeros([space.num_classes + 1] * 2, np.int64) for name in sides}
-    for index in tqdm(range(total), desc="scoring", unit="layout", disable=None):
+    for index in progress(range(total), doing="scoring", unit="layout"):
         sample = dataset[index]
         truth = space.classes(sample["label"][0])
         for name, side in sides.items():
@@ -174,7 +174,7 @@ def lite0(opt: Options, space: LabelSpace) -> Segment:
     packaged_weights()  # missing ones are reported before the split is read
     train = create_dataset(opt.replace(phase="train", label_dir=None, image_dir=None, instance_dir=None))
     chosen = range(0, len(train), -(-len(train) // MOST_PAIRS))
-    samples = [train[index] for index in tqdm(chosen, desc="reading the training split", unit="pair", disable=None)]
+    samples = [train[index] for index in progress(chosen, doing="reading the training split", unit="pair")]
     for sample in samples:
         if sample["label"].shape != samples[0]["label"].shape:
             raise UserError(f"{sample['path']}: becomes another size than {samples[0]['path']}, but lite0 is trained "

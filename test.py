@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from data import class_colors, class_names, create_dataset
 from data.derived_files import read_note
@@ -22,6 +21,7 @@ from util.errors import Interrupted, UserError, command
 from util.html import Page, Picture, Regions
 from util.images import save_animation, save_image
 from util.parallel import available_cores, run_ahead
+from util.progress import progress
 from util.results import Results, stamps
 from util.seed import seed_everything
 from util.signals import StopRequest
@@ -117,7 +117,8 @@ def prepare(opt: Options, files: Files, dataset: Pix2pixDataset) -> tuple[Result
                     for name, value in sorted(vars(opt).items()) if not name.startswith("_") and name not in _NEUTRAL}
         networks = (entry.path for entry in os.scandir(opt.folder) if entry.name.startswith(f"{opt.which_epoch}_"))
         settings["files"] = stamps([*sorted(networks), *source_files(opt)])
-        results = Results(os.path.join(opt.results_dir, opt.name, f"{opt.phase}_{epoch_of(opt)}"), settings, opt.seed)
+        results = Results(os.path.join(opt.results_dir, opt.name, f"{opt.phase}_{epoch_of(opt)}"), settings, opt.seed,
+                          files.names(dataset), files.all)
         results.remove_leftovers(files.all("any"))
         left = [sample for sample in dataset.files
                 if not results.are_made(files.all(stem(sample.photo or sample.label)), filter(None, sample))]
@@ -169,8 +170,9 @@ class Drawing:
         else:
             written = run_ahead(self.write, map(self.draw, loader), min(8, available_cores()))
         done, varied = total - len(dataset.files), 0
-        with StopRequest() as self._stop, tqdm(total=done + len(loader.sampler), initial=done, unit="layout",
-                                               disable=not distributed.is_main()) as bar:
+        with StopRequest() as self._stop, progress(
+                doing="drawing", total=done + len(loader.sampler), initial=done, unit="layout",
+                quiet=not distributed.is_main()) as bar:
             for count, found in written:
                 bar.update(count)
                 varied += found

@@ -21,6 +21,8 @@ from util.memory import keep_freed_memory, limit_memory
 from util.seed import seed_everything
 from util.signals import StopRequest, exclusive
 
+_DRY_RUN_READS = 200  # label maps, which takes a few seconds
+
 
 @command
 def main() -> None:
@@ -43,7 +45,8 @@ def work(opt: Options) -> None:
     loader = load_batches(opt)
     evaluator = Evaluator(opt) if opt.train_eval else None
     if opt.dry_run:
-        print(summary(opt, Pix2PixTrainer(opt), loader))
+        found = loader.dataset.check_labels(_DRY_RUN_READS)
+        print(summary(opt, Pix2PixTrainer(opt), loader), found, "dry run: nothing was trained or written", sep="\n")
         return
     with exclusive(opt.folder) if distributed.is_main() else contextlib.nullcontext(), StopRequest() as stop:
         if distributed.is_main():
@@ -70,7 +73,6 @@ def summary(opt: Options, trainer: Pix2PixTrainer, loader: EpochDataLoader) -> s
         f"{width}x{height} pixels, {opt.num_classes} classes",
         f"{len(loader) // opt.accumulate} steps of {opt.batchSize} images per epoch, "
         f"{opt.niter + opt.niter_decay} epochs",
-        "dry run: nothing was trained or written",
     ])
 
 

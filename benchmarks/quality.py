@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from benchmarks.judges import Lite2Judge, check_face_detector, evenly, faces_found
 from data import class_names, create_dataloader, create_dataset
@@ -40,6 +39,7 @@ from util.arguments import count, integer
 from util.errors import UserError, command
 from util.files import check_writable, write_atomically
 from util.images import to_uint8
+from util.progress import progress
 from util.seed import seed_everything
 
 # pictures [N, 3, H, W], bytes -> classes of their pixels [N, H, W], and features [N, d]
@@ -149,8 +149,7 @@ def observer(opt: Options, train: Pairs) -> Observer:
 
 def synthesize(opt: Options, synthesizer: Synthesizer, styles_of: Callable[[Batch], Styles]) -> Tensor:
     """One picture [N, 3, H, W] of every layout, in bytes."""
-    loader = load_batches(opt)
-    layouts = map(synthesizer.prepare, tqdm(loader, desc="synthesizing", unit="batch", disable=None))
+    layouts = map(synthesizer.prepare, progress(load_batches(opt), doing="synthesizing", unit="batch"))
     return torch.cat([to_uint8(synthesizer.images(layout, styles_of(layout))).cpu() for layout in layouts])
 
 
@@ -207,7 +206,7 @@ def first_layouts(opt: Options, synthesizer: Synthesizer, doing: str) -> Iterato
     """The first ``--locality_layouts``, with a progress bar."""
     dataset = create_dataset(opt)
     layouts = synthesizer.layouts(dataset, opt.locality_layouts)
-    return tqdm(layouts, total=min(opt.locality_layouts, len(dataset)), desc=doing, unit="layout", disable=None)
+    return progress(layouts, doing=doing, total=min(opt.locality_layouts, len(dataset)), unit="layout")
 
 
 def describe(figures: dict[str, Any]) -> str:

@@ -12,7 +12,6 @@ import time
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 import test as test_command
 from data import collate, create_dataset
@@ -24,6 +23,7 @@ from options import Options, TestOptions
 from util.errors import command
 from util.images import to_pictures
 from util.parallel import run_ahead
+from util.progress import progress
 from util.results import Results
 
 LEAST = 0.01  # of the picture: smaller instances are not compared
@@ -54,7 +54,8 @@ def main() -> None:
 def transfer(synthesizer: Synthesizer, dataset) -> None:
     before, moved, random = [], [], []
     layouts = list(synthesizer.layouts(dataset))
-    for (path, batch), (_, reference) in tqdm(list(zip(layouts, [*layouts[1:], layouts[0]], strict=True))):
+    for (path, batch), (_, reference) in progress(
+            list(zip(layouts, [*layouts[1:], layouts[0]], strict=True)), doing="transferring", unit="layout"):
         source, layout = synthesizer.reference(reference), LayoutStyles.of(batch.layout)
         pairs = [(i, there) for i, there in layout.partners(source).items()
                  if min(layout.sizes[i], source.sizes[there]) >= LEAST * layout.sizes.sum()]

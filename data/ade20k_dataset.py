@@ -29,11 +29,17 @@ class ADE20K(DatasetKind):
     )
     instance_remedy = "run python make_instances.py --path DATA --dataset ade20k"
     instances_made_from = "annotations/*/*.png"
+    last_id_is_class = True
 
     def sources(self, opt: Options) -> Sources:
         part = "_train_" if opt.phase == "train" else "_val_"
         return Sources(*(Source(os.path.join(opt.dataroot, kind), part=part, recursive=True)
                          for kind in ("annotations", "images", "instances")))
+
+    def doubts(self, shares: dict[int, float]) -> list[str]:
+        return ["has the id 255, but no 150: the annotations seem to have been shifted by one, with 255 for other; "
+                "published networks take them as distributed, 0 for other and 1..150. Take those, or give --label_map "
+                "with lines `OLD OLD+1` and `255 0`"] if 255 in shares and 150 not in shares else []
 
     def ignored_ids(self, opt: Options) -> set[int]:
         return {0}  # 150 is a class, also where --contain_dontcare_label counts it as the last

@@ -14,6 +14,11 @@ class CelebAMaskHQ(DatasetKind):
     instance_remedy = "run python make_instances.py --path DATA --dataset celeba"
     instances_made_from = "{train,test}/labels/*.png"
 
+    def doubts(self, shares: dict[int, float]) -> list[str]:
+        return ["there is less of class 13, the hair, than of class 17, the neck: the parts seem to be numbered in "
+                "another order (some tools have hair as 17); make the maps with python -m datasets.prepare_celebamask, "
+                "or give --label_map"] if shares.get(13, 0) < shares.get(17, 0) else []
+
     def sources(self, opt: Options) -> Sources:
         split = os.path.join(opt.dataroot, "train" if opt.phase == "train" else "test")
         return Sources(*(Source(os.path.join(split, kind)) for kind in ("labels", "images", "instances")))

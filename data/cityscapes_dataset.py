@@ -34,6 +34,11 @@ class Cityscapes(DatasetKind):
     def pairing_key(self, path: str) -> str:
         return "_".join(os.path.basename(path).split("_")[:3])  # city, sequence, frame
 
+    def doubts(self, shares: dict[int, float]) -> list[str]:
+        return ["no id is above 19, besides 255: these seem to be train ids (0..18), not the data set's own (0..33), "
+                "in which the sky is 23 and a car 26; take *_labelIds.png as distributed, or give --label_map"
+                ] if shares and all(i <= 19 or i == 255 for i in shares) else []
+
     def ignored_ids(self, opt: Options) -> set[int]:
         return super().ignored_ids(opt) | _NOT_EVALUATED
 

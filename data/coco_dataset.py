@@ -34,6 +34,9 @@ class COCOStuff(DatasetKind):
                        "--no_instance to use the label maps")
     instances_made_from = "{train,val}_label/*.png"
     instances_may_be_foreign = True
+    never = _UNUSED | {*range(182, 255)}
+    never_because = ("COCO-Stuff's maps, whose values are the category - 1, never do. Maps with the categories "
+                     "themselves (1..182, 0 none) have them; give those --label_map with lines `OLD OLD-1`, `0 drop`")
 
     def sources(self, opt: Options) -> Sources:
         return Sources.of_split(opt.dataroot, "train" if opt.phase == "train" else "val")

@@ -14,6 +14,7 @@ class Custom(DatasetKind):
     instance_remedy = "give --no_instance to use the label maps as instance maps"
     instances_made_from = "{train,val}_label/*.png"
     instances_may_be_foreign = True
+    turns_photos = True
 
     def sources(self, opt: Options) -> Sources:
         if opt.label_dir:

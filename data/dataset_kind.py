@@ -37,6 +37,10 @@ class DatasetKind:
     instances_made_from: str  # the files of instance_jobs, as a pattern
     instances_may_be_foreign = False  # made by other tools, so that they must not be replaced unasked
     has_objects = False  # it comes with instance ids of its own
+    turns_photos = False  # by orientation tags, also where they fit their label maps as they are
+    never: frozenset[int] = frozenset()  # ids that its label maps do not have ...
+    never_because = ""  # ... unless this is so
+    last_id_is_class = False  # the id --label_nc, though --contain_dontcare_label counts it as don't care
 
     def sources(self, opt: Options) -> Sources:
         """Where the files of ``opt.phase`` lie."""
@@ -46,6 +50,14 @@ class DatasetKind:
         """What a label map, its photo and its instance map have in common."""
         return stem(path)
 
+    def doubts(self, shares: dict[int, float]) -> list[str]:
+        """What the ids of a whole split say against their being those of this data set.
+
+        :param shares: of the pixels, by id.
+        """
+        wrong = sorted(shares.keys() & self.never)
+        return [f"has the ids {_some(wrong)}: {self.never_because}"] if wrong else []
+
     def ignored_ids(self, opt: Options) -> set[int]:
         """Of the ids 0..C-1, those that segmentation scores leave out."""
         return {opt.label_nc} if opt.contain_dontcare_label else set()
@@ -53,6 +65,10 @@ class DatasetKind:
     def instance_jobs(self, root: str) -> Iterator[InstanceJob]:
         """What make_instances.py makes in the data set's folder."""
         raise NotImplementedError
+
+
+def _some(ids: list[int]) -> str:
+    return ", ".join(map(str, ids[:5])) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")
 
 
 def mirrored(source: Source, target: str) -> Iterator[InstanceJob]:

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from data.image_files import ORIENTATION
 from util.errors import UserError
 from util.files import atomic_path, regular
 
@@ -47,9 +48,10 @@ def read_note(path: str) -> str | None:
         return None
 
 
-def write_ids(ids: np.ndarray, path: str, note: str) -> None:
+def write_ids(ids: np.ndarray, path: str, note: str, orientation: int | None = None) -> None:
     """Write a map [H, W] of ids 0..65535 as a PNG of 8 bits, or of 16 if its type has more.
 
+    :param orientation: tag 2..8 of the map that it was made from, so that it is turned where that is.
     :raises UserError: higher ids, or the file cannot be written.
     """
     if ids.dtype.itemsize > 2:
@@ -58,8 +60,11 @@ def write_ids(ids: np.ndarray, path: str, note: str) -> None:
         ids = ids.astype(np.uint16)
     info = PngInfo()
     info.add_text(_KEY, note)
+    exif = Image.Exif()
+    if orientation:
+        exif[ORIENTATION] = orientation
     with atomic_path(path, suffix=_TEMPORARY) as temporary:
-        Image.fromarray(ids).save(temporary, "PNG", pnginfo=info)
+        Image.fromarray(ids).save(temporary, "PNG", pnginfo=info, **({"exif": exif} if orientation else {}))
 
 
 def remove_leftovers(folders: Iterable[str]) -> None:

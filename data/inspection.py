@@ -5,11 +5,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from data.image_files import read_image, to_ids, to_rgb
+from data.image_files import palette_of, read_image, to_instances, to_rgb
 from data.kinds import DATASETS
 from data.listing import by_key, same_name_problem, wants_instances
 from data.sample import Files, SampleReader
-from data.transforms import Size, choose_geometry
+from data.transforms import Size, choose_geometry, nearest_size
 from options.options import Options
 from util.errors import UserError
 
@@ -50,6 +50,9 @@ class Findings:
     instances: int | None = None
     spanning: int = 0  # instances that have pixels of several classes
     same_as_label: bool = False  # the instance map divides the image as the label map does
+    thin: list[int] = field(default_factory=list)  # ids that lie on borders between lower and higher ones alone
+    palette: dict[int, tuple[int, int, int]] = field(default_factory=dict)  # id -> the colour that shows it
+    turned: str = ""  # what was done about orientation tags
 
     def attempt(self, kind: str, file: str, function: Callable, *args: Any) -> Any:
         """The result of a function. None if it fails, which becomes a problem."""
@@ -98,6 +101,7 @@ def inspect(files: Files, reader: SampleReader) -> Findings:
     images = {kind: found.attempt(UNREADABLE, path, read_image, path)
               for kind, path in files._asdict().items() if path}
     images = {kind: image for kind, image in images.items() if image is not None}
+    images, found.turned = reader.upright(images, files)
     found.forms = {kind: Form(image.mode, image.size) for kind, image in images.items()}
     label = instance = None
     if "label" in images:
@@ -106,9 +110,11 @@ def inspect(files: Files, reader: SampleReader) -> Findings:
     if "photo" in images:
         found.attempt(NOT_PHOTO, files.photo, to_rgb, images["photo"], files.photo)
     if "instance" in images:
-        instance = found.attempt(NOT_IDS, files.instance, to_ids, images["instance"], files.instance)
+        instance = found.attempt(NOT_IDS, files.instance, to_instances, images["instance"], files.instance)
     if label is not None:
         found.ids, found.pixels = count(label)
+        found.thin = in_between(label)
+        found.palette = {} if reader.label_colors else palette_of(images["label"])
         found.attempt(OUTSIDE, files.label, reader.to_classes, label, files.label)
     if "label" in images:
         for kind, check in (("photo", reader.check_photo_size), ("instance", reader.check_instance_size)):
@@ -121,6 +127,24 @@ def inspect(files: Files, reader: SampleReader) -> Findings:
     return found
 
 
+def in_between(ids: np.ndarray) -> list[int]:
+    """The ids of a map that have no pixel all of whose eight neighbours are like it, and nine of ten of whose pixels
+    have lower as well as higher neighbours: what interpolation and compression make of borders."""
+    if min(ids.shape) < 3:
+        return []
+    centre, height, width = ids[1:-1, 1:-1], *ids.shape
+    shifted = [ids[y:height - 2 + y, x:width - 2 + x] for y in range(3) for x in range(3) if (y, x) != (1, 1)]
+    inside = np.logical_and.reduce([centre == other for other in shifted])
+    thin = ~np.isin(centre, np.unique(centre[inside]))
+    pixels = centre[thin]
+    if not pixels.size:
+        return []
+    around = np.stack([other[thin] for other in shifted])
+    between = (around < pixels).any(0) & (around > pixels).any(0)
+    values, which = np.unique(pixels, return_inverse=True)
+    return values[np.bincount(which, weights=between) >= 0.9 * np.bincount(which)].tolist()
+
+
 def check_geometry(size: Size, opt: Options, path: str) -> None:
     """Refuse a label map of ``size`` that cannot become an input of the generator."""
     left, upper, right, lower = choose_geometry(size, opt, None, path).box
@@ -128,7 +152,7 @@ def check_geometry(size: Size, opt: Options, path: str) -> None:
     if (right - left, lower - upper) != (width, height):
         raise UserError(f"{path}: {size[0]}x{size[1]} becomes {right - left}x{lower - upper} with --preprocess_mode "
                         f"{opt.preprocess_mode}, but the generator makes {width}x{height}; change --preprocess_mode, "
-                        "--crop_size or --aspect_ratio")
+                        f"--crop_size or --aspect_ratio: {nearest_size((right - left, lower - upper), opt)}")
 
 
 def count(ids: np.ndarray) -> tuple[list[int], list[int]]:

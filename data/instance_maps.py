@@ -1,5 +1,6 @@
 """Instance maps made from other maps: their ids renumbered, or their connected regions."""
 import os
+import zlib
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Protocol
@@ -9,7 +10,9 @@ from scipy import ndimage
 
 from data.dataset_kind import InstanceJob
 from data.derived_files import make_note, read_note, write_ids
-from data.image_files import read_ids, renumber
+from data.image_files import orientation, read_image, renumber, to_ids
+from data.label_colors import LabelColors
+from data.label_map import LabelMap
 from util.errors import UserError
 
 _NEIGHBOURS = np.ones((3, 3))  # 8: pixels that touch at a corner are connected
@@ -41,6 +44,21 @@ class Recipe:
         return split_components(ids, self.min_area, self.split_classes) if self.components else renumber(ids)
 
 
+@dataclass(frozen=True)
+class Tables:
+    """What the colours and ids of the maps stand for: --label_colors, --label_map and --dont_care_id."""
+
+    colors: LabelColors | None = None
+    label_map: LabelMap | None = None
+    dont_care: int = 255
+
+    def __str__(self) -> str:
+        """Changes with what the tables say, so that maps are made anew."""
+        text = repr((self.colors and (self.colors.colors.tolist(), self.colors.ids.tolist()),
+                     self.label_map and (sorted(self.label_map.new_of.items()), self.label_map.others)))
+        return f" tables {zlib.crc32(text.encode()):08x}" if self.colors or self.label_map else ""
+
+
 def check_targets(jobs: Iterable[InstanceJob]) -> None:
     """Refuse to make one file from two maps."""
     source_of: dict[str, str] = {}
@@ -51,14 +69,14 @@ def check_targets(jobs: Iterable[InstanceJob]) -> None:
 
 
 def make_instance_map(job: InstanceJob, recipe: InstanceRecipe, overwrite: bool = False,
-                      keep_foreign: bool = False) -> bool:
+                      keep_foreign: bool = False, tables: Tables = Tables()) -> bool:
     """Write the files of ``job``, each as a whole or not at all. False if they are up to date already.
 
     :param overwrite: replace whatever is there.
     :param keep_foreign: refuse to replace a file that was not made by this function.
     :raises UserError: the map cannot be read, or a file cannot be written or must not be replaced.
     """
-    note = make_note(f"make_instances: {recipe},", [job.source])
+    note = make_note(f"make_instances: {recipe}{tables},", [job.source])
     if not overwrite and os.path.lexists(job.instance):
         found = read_note(job.instance)
         if found == note and (job.label is None or os.path.exists(job.label)):
@@ -66,13 +84,16 @@ def make_instance_map(job: InstanceJob, recipe: InstanceRecipe, overwrite: bool 
         if found is None and keep_foreign:
             raise UserError(f"{job.instance}: was not made by this command; keep it, or give --overwrite to replace "
                             "all maps")
-    ids = read_ids(job.source, first_channel=job.label is not None)
-    instances = recipe.instances(ids)
+    image = read_image(job.source)
+    first_channel = job.label is not None and not tables.colors
+    ids = to_ids(image, job.source, tables.colors, first_channel, min(0, tables.dont_care))
+    classes = tables.label_map.apply(ids, tables.dont_care, job.source) if tables.label_map else ids
+    instances = recipe.instances(classes)
     if instances.dtype.itemsize > 2:
         raise UserError(f"{job.source}: has more than 65536 ids, too many for a 16-bit PNG; is it a map of ids?")
     if job.label:
-        write_ids(ids, job.label, note)
-    write_ids(instances, job.instance, note)  # the last: it says that all is done
+        write_ids(ids, job.label, note, orientation(image))
+    write_ids(instances, job.instance, note, orientation(image))  # the last: it says that all is done
     return True
 
 

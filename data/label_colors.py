@@ -3,11 +3,11 @@ import re
 from dataclasses import dataclass
 
 import numpy as np
+from PIL import Image
 
 from util.errors import UserError
 from util.files import read_text
 
-DONT_CARE = 255  # value in label files
 _HIGHEST_ID = 2**16 - 1
 
 
@@ -20,6 +20,11 @@ class LabelColors:
     ids: np.ndarray  # [n] int32
     names: dict[int, str]  # of the classes that have one
     color_of: dict[int, tuple[int, int, int]]  # of each class: the first that the table gives it
+
+    def lists_greys(self, image: Image.Image) -> bool:
+        """Whether all greys of an image of mode L or 1 are colours of the table."""
+        greys = {grey for _, grey in image.convert("L").getcolors()}
+        return greys <= {color & 255 for color in self.colors.tolist() if color % 0x010101 == 0}
 
     def to_ids(self, pixels: np.ndarray, image_path: str) -> np.ndarray:
         """Class ids [H, W] int32 of colours [H, W, 3] uint8.

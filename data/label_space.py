@@ -7,9 +7,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from data.kinds import DATASETS, class_names
-from data.sample import DONT_CARE
+from data.label_map import read_label_map
 from options.options import Options
 from util.errors import UserError
+
+NONE = 255  # in maps that networks found: no class
 
 
 class LabelSpace:
@@ -42,8 +44,10 @@ class LabelSpace:
         if wrong := [number for number in opt.ignore_ids if number >= opt.num_classes]:
             raise UserError(f"--ignore_ids {wrong[0]}: label maps have the ids 0..{opt.num_classes - 1}; leave it out, "
                             "or give --label_nc")
-        return cls(opt.num_classes, DATASETS[opt.dataset_mode].ignored_ids(opt) | set(opt.ignore_ids),
-                   class_names(opt), opt.contain_dontcare_label)
+        ignored = DATASETS[opt.dataset_mode].ignored_ids(opt)
+        if opt.label_map:
+            ignored = read_label_map(opt.label_map).all_of(ignored) | ({opt.label_nc} & ignored)
+        return cls(opt.num_classes, ignored | set(opt.ignore_ids), class_names(opt), opt.contain_dontcare_label)
 
     def classes(self, ids: Tensor) -> Tensor:
         """Class numbers, int64, K for none, of ids 0..num_ids-1 of label maps, any shape."""
@@ -59,9 +63,9 @@ class LabelSpace:
         ids = torch.as_tensor(ids).long()
         table = self._class_of if numbering == "labels" else torch.arange(self.num_classes)
         count = len(table)
-        if count <= DONT_CARE:  # -1: no id at all
-            table = F.pad(table, (0, DONT_CARE + 1 - count), value=-1)
-            table[DONT_CARE] = self.num_classes
+        if count <= NONE:  # -1: no id at all
+            table = F.pad(table, (0, NONE + 1 - count), value=-1)
+            table[NONE] = self.num_classes
         outside = (ids < 0) | (ids >= len(table))
         classes = table.to(ids.device)[ids.masked_fill(outside, 0)]
         wrong = ids[outside | (classes < 0)]

@@ -1,10 +1,12 @@
 """Finding a data set's files and pairing them to samples, or reading a saved list of them."""
 import json
 import os
+import unicodedata
+from collections import Counter
 from collections.abc import Callable, Collection
 from typing import Any
 
-from data.image_files import Source
+from data.image_files import UNREAD_SUFFIXES, Source
 from data.kinds import DATASETS
 from data.sample import Files
 from options.options import Options
@@ -47,10 +49,11 @@ def wants_instances(opt: Options) -> bool:
 
 
 def by_key(paths: list[str], key: Callable[[str], str]) -> dict[str, list[str]]:
-    """The paths of every key, in their order."""
+    """The paths of every key, in their order. Two Unicode forms of a name, such as a letter and its accent as one
+    character or as two, are one key."""
     found: dict[str, list[str]] = {}
     for path in paths:
-        found.setdefault(key(path), []).append(path)
+        found.setdefault(unicodedata.normalize("NFC", key(path)), []).append(path)
     return found
 
 
@@ -62,6 +65,11 @@ def same_name_problem(paths: list[str], name: str) -> str:
 def _list_files(opt: Options) -> list[Files]:
     kind = DATASETS[opt.dataset_mode]
     sources = kind.sources(opt)
+    for source in filter(None, sources):
+        unread = Counter(suffix for name in source.names() if (suffix := os.path.splitext(name)[1].lower())
+                         in UNREAD_SUFFIXES)
+        for suffix, number in unread.items():
+            print(f"note: {source.folder}: {number} files {suffix} are not read; convert those that belong to the data")
     labels = sources.label.files()
     if not labels:
         raise UserError(f"no label maps: {_missing(sources.label)}; check --dataroot and --dataset_mode")

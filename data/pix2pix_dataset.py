@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
+from data.image_files import read_image
+from data.kinds import check_class_names
 from data.listing import find_files
 from data.sample import SampleReader
 from options.options import Options
@@ -27,10 +29,23 @@ class Pix2pixDataset(Dataset):
         # crop and flip of a sample depend on this, the epoch and the index only, whichever process loads it
         self.seed = secrets.randbits(63) if opt.seed is None else opt.seed % 2**63
         self.reader = SampleReader(opt)
+        if not opt.isTrain and "name" in opt:  # a command with networks
+            check_class_names(opt)
         self.files = find_files(opt)[:opt.max_dataset_size]
         photos = "with photos" if self.files[0].photo else "no photos"
         instances = "with instance maps" if self.files[0].instance else "label maps serve as instance maps"
         print(f"{opt.dataset_mode}, {opt.phase} split: {len(self.files)} images ({photos}, {instances})")
+
+    def check_labels(self, most: int) -> str:
+        """Read label maps, evenly spread over the data set, no more than about ``most``; what was found.
+
+        :raises UserError: one cannot be read, or has ids that are no classes.
+        """
+        files = self.files[::-(-len(self.files) // most)]
+        for sample in files:
+            label = self.reader.label_ids(read_image(sample.label), sample.label)
+            self.reader.to_classes(label, sample.label)
+        return f"{len(files)} of {len(self.files)} label maps read: their ids are classes (check_data.py reads all)"
 
     @property
     def digest(self) -> str:

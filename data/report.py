@@ -6,9 +6,9 @@ from collections import Counter
 from typing import Any
 
 from data.inspection import GEOMETRY, OUTSIDE, Findings, Problem, find, inspect
-from data.kinds import class_names
+from data.kinds import DATASETS, class_names
 from data.loading import create_dataloader
-from data.sample import DONT_CARE, SampleReader
+from data.sample import SampleReader
 from options.options import Options
 from util.errors import UserError
 from util.parallel import run_parallel
@@ -27,6 +27,11 @@ def build_report(opt: Options) -> Summary:
     :raises UserError: the options do not say where the files are.
     """
     splits = [check_split(for_phase(opt, phase)) for phase in opt.phases]
+    for split in splits[1:] if splits[0]["classes"] else []:
+        known = {row["id"] for row in splits[0]["classes"]}
+        if alone := [described(row) for row in split["classes"] if row["id"] not in known]:
+            split["notes"].append(f"{len(alone)} classes are in this split alone, so that training never sees them: "
+                                  f"{shortened(alone, 6)}")
     changes = needed_options(opt, {row["id"] for split in splits for row in split["classes"]})
     decisive = splits if opt.train_eval else splits[:1]
     stops = [split["stops_at"] for split in decisive if split["stops_at"]]
@@ -78,6 +83,7 @@ def summarize(opt: Options, samples: list[Findings], problems: list[Problem], st
         "classes": classes,
         "instances_per_image": instances,
         "notes": notes(opt, samples, classes),
+        "doubts": doubts(opt, samples, classes),
         "problems": by_kind,
         "num_problems": max(len(problems), int(stops_at is not None)),
     }
@@ -100,8 +106,8 @@ def class_table(opt: Options, samples: list[Findings]) -> list[Summary]:
         images.update(sample.ids)
     names, inside = class_names(opt), set(range(opt.num_classes))
     if opt.contain_dontcare_label:
-        names[DONT_CARE] = "don't care"
-        inside.add(DONT_CARE)
+        names[opt.dont_care] = "don't care"
+        inside.add(opt.dont_care)
     return [{"id": i, "name": names.get(i), "share": pixels[i] / pixels.total(), "images": images[i],
              "outside": i not in inside} for i in sorted(images)]
 
@@ -112,6 +118,9 @@ def notes(opt: Options, samples: list[Findings], classes: list[Summary]) -> list
     modes = sorted({s.forms["photo"].mode for s in samples if "photo" in s.forms} - {"RGB"})
     if modes:
         found.append(f"photos of mode {', '.join(modes)} are converted to RGB")
+    for kind in dict.fromkeys(sample.turned.partition(": ")[2] for sample in samples if sample.turned):
+        files = [sample.turned.partition(": ")[0] for sample in samples if sample.turned.endswith(f": {kind}")]
+        found.append(f"{len(files)} files have an orientation tag; each {kind}: {shortened(files, 3)}")
     blank = [sample.files.label for sample in samples if len(sample.ids) == 1]
     if blank:
         found.append(f"{len(blank)} label maps have a single id: {shortened(blank, 3)}")
@@ -120,6 +129,8 @@ def notes(opt: Options, samples: list[Findings], classes: list[Summary]) -> list
     if same:
         found.append(f"{len(same)} of {len(with_maps)} instance maps divide the image as the label map does: all "
                      "pixels of a class share one style (make_instances.py --split_components takes them apart)")
+    if colored := [s for s in samples if "instance" in s.forms and s.forms["instance"].mode.startswith("RGB")]:
+        found.append(f"{len(colored)} instance maps are in colours: every colour is an instance")
     spanning = [sample for sample in with_maps if sample.spanning]
     if spanning:
         most = max(spanning, key=lambda sample: sample.spanning)
@@ -134,13 +145,51 @@ def notes(opt: Options, samples: list[Findings], classes: list[Summary]) -> list
     return found
 
 
+def doubts(opt: Options, samples: list[Findings], classes: list[Summary]) -> list[str]:
+    """What can be read, but may mean something else."""
+    shares = {row["id"]: row["share"] for row in classes}
+    kind = DATASETS[opt.dataset_mode]
+    found = kind.doubts(shares) if classes and not opt.label_map else []
+    if opt.contain_dontcare_label and not kind.last_id_is_class and opt.label_nc in shares.keys() - {opt.dont_care}:
+        found.append(f"the id {opt.label_nc} counts as don't care with --label_nc {opt.label_nc} "
+                     "--contain_dontcare_label; if it is a class, give a larger --label_nc")
+    thick = {i for sample in samples for i in set(sample.ids) - set(sample.thin)}
+    if thin := [row for row in classes if row["id"] not in thick]:
+        file = next(sample.files.label for sample in samples if thin[0]["id"] in sample.ids)
+        found.append(f"{len(thin)} ids lie on borders between lower and higher ids alone, as where label maps were "
+                     f"scaled or compressed like photos: {shortened([described(row) for row in thin], 6)} ({file}); "
+                     "scale label maps with nearest neighbour, and store them as PNG")
+    shown: dict[int, dict[tuple[int, int, int], str]] = {}
+    for sample in samples:
+        for number, color in sample.palette.items():
+            shown.setdefault(number, {}).setdefault(color, sample.files.label)
+    if several := {number: colors for number, colors in shown.items() if len(colors) > 1}:
+        number, colors = next(iter(several.items()))
+        (color, file), (other, other_file) = list(colors.items())[:2]
+        found.append(f"palettes differ: {len(several)} ids are shown in several colours, such as {number} in {color} "
+                     f"({file}) and {other} ({other_file}). Ids are positions in the palette; if colours are meant, "
+                     "give --label_colors")
+    return found
+
+
+def described(row: Summary) -> str:
+    return f"{row['id']} {row['name']}" if row["name"] else str(row["id"])
+
+
 def needed_options(opt: Options, ids: set[int]) -> dict[str, Any]:
     """--label_nc and --contain_dontcare_label that take in all ``ids`` of the label files."""
-    dont_care = opt.contain_dontcare_label or (DONT_CARE in ids and DONT_CARE - 1 not in ids and max(ids) == DONT_CARE)
-    needed = max(ids - {DONT_CARE} if dont_care else ids, default=0) + 1
+    value = opt.dont_care if opt.dont_care_id is not None else 255
+    changes = {}
+    if opt.dont_care_id is None and max(ids, default=0) == 65535 and 65534 not in ids:  # 255, in files of 16 bits
+        value = changes["dont_care_id"] = 65535
+    dont_care = opt.contain_dontcare_label or (value in ids and value - 1 not in ids and max(ids) == value)
+    needed = max(ids - {value} if dont_care else ids, default=0) + 1
+    if dont_care and value == 255 and opt.dont_care_id is None and needed > 255:
+        changes["dont_care_id"] = 255  # as it is counted here
     fits = needed <= opt.num_classes
     own = opt.dataset_mode == "custom" and "label_nc" not in opt.given and ids  # its default says nothing
-    return {"label_nc": opt.label_nc if fits and not own else needed, "contain_dontcare_label": dont_care}
+    return {"label_nc": opt.label_nc if fits and not own else needed, "contain_dontcare_label": dont_care,
+            **changes}
 
 
 def command_line(opt: Options, changes: dict[str, Any]) -> str:
@@ -178,6 +227,8 @@ def print_split(split: Summary) -> None:
     if instances := split["instances_per_image"]:
         print(f"instances per image: median {instances['median']:g}, max {instances['max']} ({instances['max_file']})")
     print_classes(split["classes"], split["images"])
+    for doubt in split["doubts"]:
+        print(f"DOUBT: {doubt}")
     for note in split["notes"]:
         print(f"note: {note}")
     if split["stops_at"] and not split["problems"]:
@@ -210,8 +261,14 @@ def percent(share: float) -> str:
 def print_advice(report: Summary) -> None:
     splits = report["splits"]
     kinds = set(splits[0]["problems"])
-    if report["runs"]:
+    for line in report["missing"]:
+        print(f"MISSING on this machine: {line}")
+    if report["runs"] and report["missing"]:
+        headline = "The data are in order. With what is missing, training would run:"
+    elif report["runs"]:
         headline = "Training would run:" if splits[0]["phase"] == "train" else "Testing would run. To train:"
+        if splits[0]["doubts"]:
+            headline = f"{headline[:headline.index(' run')]} run, but see DOUBT above before it does:"
     elif kinds == {OUTSIDE}:
         headline = "If all these ids are classes, this takes them in (if not, mend the label maps):"
     elif OUTSIDE in kinds:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from options.options import Options
+from options.options import UPSAMPLINGS, Options
 from util.errors import UserError
 
 Size = tuple[int, int]  # width, height, as in PIL
@@ -78,8 +78,24 @@ def check_sizes(opt: Options) -> None:
     expected = SCALED_SIZE[mode](0, 0, opt)[1] if mode == "fixed" else opt.crop_size
     if mode != "none" and height != expected:
         raise UserError(f"--aspect_ratio {opt.aspect_ratio}: the generator makes images of {width}x{height}, the data "
-                        f"are {opt.crop_size}x{expected} with --preprocess_mode {mode}; "
-                        "change one of --aspect_ratio, --crop_size, --preprocess_mode")
+                        f"are {opt.crop_size}x{expected} with --preprocess_mode {mode}; change one of --aspect_ratio, "
+                        f"--crop_size, --preprocess_mode: {nearest_size((opt.crop_size, expected), opt)}")
+
+
+def nearest_size(size: Size, opt: Options) -> str:
+    """The options that give the generator's size nearest to ``size``, in words."""
+    multiple = 2 ** UPSAMPLINGS[opt.num_upsampling_layers]
+    width, height = (max(1, round(side / multiple)) * multiple for side in size)
+    exact = width / height
+    ratio = next((short for digits in range(1, 16)
+                  if _makes((short := round(exact, digits)), width, height, multiple)), exact)
+    mode = "" if opt.preprocess_mode == "fixed" or width == height else "--preprocess_mode fixed "
+    return f"{mode}--crop_size {width} --aspect_ratio {ratio} give {width}x{height}"
+
+
+def _makes(ratio: float, width: int, height: int, multiple: int) -> bool:
+    """Whether --aspect_ratio ``ratio`` is exact enough for data and generator."""
+    return ratio > 0 and round(width / ratio) == height == round(width // multiple / ratio) * multiple
 
 
 def choose_geometry(size: Size, opt: Options, random: np.random.Generator | None, name: str) -> Geometry:

@@ -1,4 +1,19 @@
-// Tiles that take a file each, dropped or chosen: its bytes go along with an event 'take', and lie in no folder there.
+// Tiles that take a file each, `props.value` [{kind, title, note, picture, state, count}], dropped or chosen: its bytes go
+// along with an event 'take', and lie in no folder there.
+const drops = element.querySelector(".drops");
+function show(tiles) {
+  const make = (tag, properties) => Object.assign(document.createElement(tag), properties);
+  drops.replaceChildren(...(tiles || []).map(({ kind, title, note, picture, state, count }) => {
+    const tile = make("label", { className: `drop ${state || ""}` });
+    Object.assign(tile.dataset, { kind, count });
+    tile.append(make("strong", { textContent: title }), make("input", { type: "file", accept: "image/*", ariaLabel: title }));
+    if (picture) tile.append(make("img", { src: picture, alt: "" }));
+    tile.append(make("span", { textContent: note }));
+    return tile;
+  }));
+}
+watch("value", () => show(props.value));
+show(props.value);
 function take(tile, file) {
   const note = tile.querySelector("span");
   if (!file) return;

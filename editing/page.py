@@ -1,30 +1,36 @@
-"""The demo's page: :mod:`editing.session` wired to Gradio. What is particular to it, the two panes, is ``stage.*``."""
+"""The demo's page: :mod:`editing.session` wired to Gradio. What is particular to it, the two panes, is ``stage.*``.
+
+Words that are not ours (names of files, layouts, classes) never go into a template: Gradio would run them. They are
+data of a component, and its script sets them as text.
+"""
 import base64
 import io
 import itertools
 import math
 import re
+import sys
+import threading
+import traceback
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import gradio as gr
 import numpy as np
+from fastapi import FastAPI
 from PIL import Image
-from starlette.middleware import Middleware
 
 from data.sample import SampleReader
-from editing.limits import LimitedRequests
 from editing.session import THUMBNAIL, WHOLE, Canvas, Editor, Session
 from editing.uploads import KINDS, MOST_BYTES, Upload, layout_of, take_upload
+from editing.visitors import Visitors
 from models.batches import Batch
-from util.errors import UserError
+from util.errors import UserError, in_one_line
 from util.images import to_pictures
 from util.palette import label_palette
 
 HERE = Path(__file__).parent
-MOST_VISITORS = 100  # whose state is kept
-IDLE = 3600  # seconds after which a visitor's state is dropped
 SYSTEM_FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")  # none that would be fetched
 CSS = """
 #layouts .strip { flex-wrap: wrap; max-height: 380px; overflow: hidden auto; }
@@ -33,6 +39,7 @@ CSS = """
 .gradio-container .block { min-width: 0 !important; }
 footer { display: none !important; }
 """
+Change = Callable[..., Session | None]  # of a session, by what a visitor asks for: see Page.build
 
 
 class Example(NamedTuple):
@@ -43,7 +50,7 @@ class Example(NamedTuple):
 
 
 class Page:
-    """Builds the page, and answers it. The object holds nothing of any visitor: that is in their :class:`gr.State`.
+    """Builds the page, and answers it. All that it keeps of visitors is in ``visitors``.
 
     :param examples: layouts to choose from; a blank one is added.
     """
@@ -56,13 +63,15 @@ class Page:
         self._counter = itertools.count(1)  # tells pages which of two views is the newer one
         self._canvases = [*((example.name.replace("_", " "), editor.canvas(example.batch)) for example in examples),
                           ("blank", editor.blank())]
+        self._start = editor.start(self._canvases[0][1])  # what everybody sees first: looking costs nothing
+        self.visitors = Visitors()
+        self.drawing = threading.Lock()  # held while something is done
 
     def build(self) -> gr.Blocks:
         photos = [n for n, example in enumerate(self.examples)
                   if self.editor.has_encoder and example.batch.image is not None]
         title = f"INADE: {self.editor.opt.name}"
-        with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(600, 600)) as blocks:
-            session = gr.State(None, time_to_live=IDLE)
+        with gr.Blocks(title=title, analytics_enabled=False) as blocks:
             gr.Markdown(f"# One layout, many pictures\nINADE, model {_plain(self.editor.opt.name)}. Every instance has "
                         "a style of its own: click one, and it alone is drawn anew.", sanitize_html=True)
             with gr.Row():
@@ -81,7 +90,7 @@ class Page:
                         {"name": name, "picture": _thumbnail(self._colorized(canvas), Image.Resampling.NEAREST)}
                         for name, canvas in self._canvases])
                     download = gr.Button("Download picture, layout and styles", size="sm", elem_id="download")
-                    saver = _html("saver", "")
+                    saver, notice = _html("saver"), _html("notice", '<div class="notice" role="alert" hidden></div>')
             history = _strip("history", "History", [])
             shelf = None
             if photos:
@@ -89,147 +98,147 @@ class Page:
                     to_pictures(self.examples[n].batch.image)[0])} for n in photos])
             with gr.Accordion("Your own layout" + (", or styles of your photo" if self.editor.has_encoder else ""),
                               open=False, elem_id="own"):
-                drops = _html("drops", _DROPS, elem_id="drops", most_bytes=MOST_BYTES)
+                drops = _html("drops", '<div class="drops"></div>', most_bytes=MOST_BYTES)
                 drops.value = self._tiles({}, {})
                 with gr.Row():
                     use_layout = gr.Button("Use the layout", size="sm", elem_id="use-layout")
                     use_styles = gr.Button("Take the photo's styles", size="sm", elem_id="use-styles",
                                            visible=self.editor.has_encoder)
 
-            view = [session, stage, undo, redo, blend, truncation, history]
-            # one picture at a time, whoever asks: more would only share the processor
-            shared = {"concurrency_id": "network", "concurrency_limit": 1, "show_progress": "hidden",
-                      "api_visibility": "private"}
+            view = {"stage": stage, "undo": undo, "redo": redo, "blend": blend, "truncation": truncation,
+                    "history": history}
 
-            def on(event: Callable, function: Callable, inputs: Sequence = (), outputs: Sequence = view,
-                   trigger_mode: str = "multiple") -> None:
-                event(function, [session, *inputs], list(outputs), trigger_mode=trigger_mode, **shared)
+            def on(event: Callable, change: Change, inputs: Sequence = (), shows: Mapping[str, Any] = view,
+                   show: Callable = self._view, trigger_mode: str = "multiple") -> None:
+                """Let an event do ``change``: it gets the session, what the event says, and the values of ``inputs``.
+                ``show`` makes of the session what ``shows`` names."""
+                # no queue of Gradio's: it would keep answers that nobody fetches, and let one visitor fill it
+                event(self._handler(change, show, list(shows)), list(inputs), [*shows.values(), notice], queue=False,
+                      trigger_mode=trigger_mode, show_progress="hidden", api_visibility="private")
 
-            blocks.load(self._load, None, view, **shared)
+            on(blocks.load, lambda session, said: session)
             on(stage.act, self._act)
-            on(sample.click, lambda visitor: self._answer(visitor, self.editor.resample))
-            on(undo.click, lambda visitor: self._answer(visitor, Session.undo))
-            on(redo.click, lambda visitor: self._answer(visitor, Session.redo))
+            on(sample.click, lambda session, said: self.editor.resample(session))
+            on(undo.click, lambda session, said: session.undo())
+            on(redo.click, lambda session, said: session.redo())
             # sliders answer while they move; their own value is not sent back, or it would jump
-            for slider, change in ((blend, self.editor.blend), (truncation, self.editor.truncate)):
-                on(slider.input, self._slide(change, slider is blend), [slider],
-                   [part for part in view if part is not slider], "always_last")
-            on(history.pick, self._pick(Session.go_to))
-            on(layouts.pick, self._pick(self._open))
+            for slider, slide in ((blend, self.editor.blend), (truncation, self.editor.truncate)):
+                on(slider.input, lambda session, said, value, slide=slide: slide(session, _finite(value)), [slider],
+                   {name: part for name, part in view.items() if part is not slider}, trigger_mode="always_last")
+            on(history.pick, lambda session, said: session.go_to(int(said["index"])))
+            on(layouts.pick, self._open)
             if shelf:
-                on(shelf.pick, self._pick(lambda visitor, n: self._take(visitor, photos[n])))
-            on(drops.take, self._upload, outputs=[session, drops])
-            on(use_layout.click, lambda visitor: self._answer(visitor, self._use_layout))
-            on(use_styles.click, lambda visitor: self._answer(visitor, self._use_styles))
-            on(download.click, self._download, outputs=[saver])
+                on(shelf.pick, lambda session, said: self._take(session, photos[int(said["index"])]))
+            on(drops.take, self._upload, shows={"drops": drops}, show=self._files)
+            on(use_layout.click, self._use_layout)
+            on(use_styles.click, self._use_styles)
+            on(download.click, lambda session, said: session, shows={"saver": saver}, show=self._download)
         return blocks
 
-    def launch(self, host: str, port: int) -> str:
-        """Serve the page; returns its address. Nothing is fetched from the internet, or reported."""
+    def app(self) -> FastAPI:
+        """The application that serves the page. Nothing is fetched from the internet, reported, or kept on the disk."""
         theme = gr.themes.Default(primary_hue="indigo", neutral_hue="slate", font=SYSTEM_FONTS,
                                   font_mono=("ui-monospace", "monospace"))
-        blocks = self.build().queue(max_size=64, api_open=False)
-        return blocks.launch(
-            server_name=host, server_port=port, share=False, prevent_thread_lock=True, quiet=True, theme=theme, css=CSS,
-            app_kwargs={"middleware": [Middleware(LimitedRequests)]}, state_session_capacity=MOST_VISITORS,
-            ssr_mode=False, pwa=False, enable_monitoring=False, mcp_server=False, footer_links=[])[1]
+        blocks = self.build().queue(api_open=False)
+        blocks.state_session_capacity = 1  # Gradio's own notes of visitors, which nothing here reads
+        return gr.mount_gradio_app(
+            FastAPI(openapi_url=None), blocks, "/", theme=theme, css=CSS, ssr_mode=False, pwa=False,
+            enable_monitoring=False, mcp_server=False, footer_links=[], run_history=False, show_error=False)
 
     # ---- what is answered ----
 
-    def _load(self) -> list[Any]:
-        return self._view(self._start())
+    def _handler(self, change: Change, show: Callable, names: Sequence[str]) -> Callable:
+        """The function that Gradio calls: the values of what ``names`` lists, and last what the visitor is told."""
 
-    def _start(self) -> Session:
-        return self.editor.start(self._canvases[0][1])
+        def answer(request: gr.Request, event: gr.EventData, *values: Any) -> list[Any]:
+            with self.drawing:
+                visitor, address = str(request.session_hash), request.client.host if request.client else ""
+                session, words = self.changed(visitor, address, lambda session: change(session, event and event._data,
+                                                                                       *values))
+                shown = show(session)
+            return [*(shown[name] for name in names), {"text": words, "count": next(self._counter)}]
 
-    def _answer(self, visitor: Session | None, change: Callable[[Session], Session]) -> list[Any]:
-        """The page after ``change``."""
-        return self._view(self._changed(visitor, change))
+        return answer
 
-    def _changed(self, visitor: Session | None, change: Callable[[Session], Session]) -> Session:
-        """What ``change`` makes of a visitor's session: where that is nothing, the same, and the visitor is told."""
-        session = visitor or self._start()
+    def changed(self, visitor: str, address: str, change: Callable[[Session], Session]) -> tuple[Session, str]:
+        """What ``change`` makes of a visitor's session, which is kept if it is another one; and what to tell."""
+        before, words = self.visitors.get(visitor) or self._start, ""
+        if self.visitors.was_dropped(visitor):
+            words = "What you made was dropped: it lay idle, or others needed the room. You start anew. "
+        session = before
         try:
-            return change(session)
+            session = change(before)
         except UserError as error:
-            gr.Warning(_plain(str(error)))
+            words += str(error)
         except (KeyError, TypeError, ValueError, OverflowError, AttributeError, IndexError):  # of a hand-made request
-            gr.Warning(_NO_REQUEST)
-        return session
+            words += "That was no request of this page."
+        except Exception as error:
+            if in_one_line(error) is None:
+                traceback.print_exc()
+            print(f"not done for a visitor: {in_one_line(error) or type(error).__name__}", file=sys.stderr, flush=True)
+            words += "The server could not do this: it may lack memory or room. Try again later, or something smaller."
+        if session is not before or before is not self._start:
+            self.visitors.keep(visitor, address, session)
+        return session, words
 
-    def _act(self, visitor: Session | None, event: gr.EventData) -> list[Any]:
+    def _act(self, session: Session, said: Mapping[str, Any]) -> Session:
         """What the stage asks for."""
-        data, editor = event._data, self.editor
+        editor = self.editor
         changes = {
-            "resample": lambda session: editor.resample(session, int(data["instance"])),
-            "lock": lambda session: session.toggle_lock(int(data["instance"])),
-            "paint": lambda session: editor.paint(
-                session, int(data["kind"]), float(data["radius"]), [(float(x), float(y)) for x, y in data["points"]],
-                data["fresh"] is True),
-            "undo": Session.undo,
-            "redo": Session.redo,
+            "resample": lambda: editor.resample(session, int(said["instance"])),
+            "lock": lambda: session.toggle_lock(int(said["instance"])),
+            "paint": lambda: editor.paint(
+                session, int(said["kind"]), float(said["radius"]), [(float(x), float(y)) for x, y in said["points"]],
+                said["fresh"] is True),
+            "undo": session.undo,
+            "redo": session.redo,
         }
-        return self._answer(visitor, lambda session: changes[data["act"]](session))
+        return changes[said["act"]]()
 
-    def _slide(self, change: Callable[[Session, float], Session], is_blend: bool) -> Callable:
-        def answer(visitor: Session | None, value: float) -> list[Any]:
-            view = self._answer(visitor, lambda session: change(session, _finite(value)))
-            del view[4 if is_blend else 5]
-            return view
-
-        return answer
-
-    def _pick(self, change: Callable[[Session, int], Session]) -> Callable:
-        def answer(visitor: Session | None, event: gr.EventData) -> list[Any]:
-            return self._answer(visitor, lambda session: change(session, int(event._data["index"])))
-
-        return answer
-
-    def _open(self, session: Session, index: int) -> Session:
-        name, canvas = self._canvases[index]
+    def _open(self, session: Session, said: Mapping[str, Any]) -> Session:
+        name, canvas = self._canvases[int(said["index"])]
         return self.editor.open(session, canvas, name)
 
     def _take(self, session: Session, index: int) -> Session:
         return self.editor.take_styles(session, self.examples[index].batch, f"photo {self.examples[index].name}")
 
-    def _upload(self, visitor: Session | None, event: gr.EventData) -> list[Any]:
+    def _upload(self, session: Session, said: Mapping[str, Any]) -> Session:
         """Keep a file for as long as the visit; what is wrong with it stands where it was dropped."""
-        session, data, wrong = visitor or self._start(), event._data, {}
+        kind, content = said["kind"], base64.b64decode(said["data"], validate=True)
+        if kind not in KINDS:
+            raise ValueError(kind)
         try:
-            content = base64.b64decode(data["data"], validate=True)
-            upload = take_upload(content, str(data["name"]), str(data["kind"]), self._reader)
-            session = session.with_upload(data["kind"], upload)
+            return session.with_upload(kind, take_upload(content, str(said["name"]), kind, self._reader))
         except UserError as error:
-            wrong[data["kind"]] = str(error)
-        except (KeyError, TypeError, ValueError):
-            gr.Warning(_NO_REQUEST)
-        return [session, self._tiles(session.uploads, wrong)]
+            return session.with_refusal(kind, str(error))
 
-    def _use_layout(self, session: Session) -> Session:
+    def _use_layout(self, session: Session, said: object) -> Session:
         batch = layout_of(session.uploads, self.editor.synthesizer, with_photo=False)
         return self.editor.open(session, self.editor.canvas(batch), session.uploads["label"].name)
 
-    def _use_styles(self, session: Session) -> Session:
+    def _use_styles(self, session: Session, said: object) -> Session:
         if "photo" not in session.uploads:
             raise UserError("there is no photo: drop one first, with its label map")
         batch = layout_of(session.uploads, self.editor.synthesizer, with_photo=True)
         return self.editor.take_styles(session, batch, f"photo {session.uploads['photo'].name}")
 
-    def _download(self, visitor: Session | None) -> dict[str, str]:
-        data = self.editor.download(visitor or self._start())
-        return {"name": "inade.zip", "data": base64.b64encode(data).decode()}
+    def _download(self, session: Session) -> dict[str, Any]:
+        data = self.editor.download(session)
+        return {"saver": {"name": "inade.zip", "data": base64.b64encode(data).decode()}}
 
     # ---- what is shown ----
 
-    def _view(self, session: Session) -> list[Any]:
+    def _view(self, session: Session) -> dict[str, Any]:
         """What :meth:`build` calls ``view``."""
         step = session.step
         instances = [{"id": number, "name": self.editor.name(kind), "color": self._color(kind),
                       "locked": number in session.locked} for number, kind in step.canvas.instances().items()]
-        names = [one["name"] for one in instances]
-        for n, (one, name) in enumerate(zip(instances, names, strict=True)):
-            if names.count(name) > 1:
-                one["name"] += f" #{names[:n].count(name) + 1}"
+        many, seen = Counter(one["name"] for one in instances), Counter()
+        for one in instances:
+            name = one["name"]
+            seen[name] += 1
+            if many[name] > 1:
+                one["name"] += f" #{seen[name]}"
         ids = np.stack([step.canvas.instance % 256, step.canvas.instance // 256, 0 * step.canvas.instance], 2)
         whole = {"id": WHOLE, "name": "whole picture (z)", "color": "transparent", "locked": False}
         height, width = step.canvas.label.shape
@@ -240,9 +249,13 @@ class Page:
         history = [{"name": step.what, "picture": _url(step.thumbnail, "webp"), "state":
                     "current" if n == session.position else "undone" if n > session.position else ""}
                    for n, step in enumerate(session.steps)]
-        return [session, stage, gr.Button(interactive=session.position > 0),
-                gr.Button(interactive=session.position + 1 < len(session.steps)),
-                gr.Slider(value=step.blend, interactive=session.can_blend), step.truncation, history]
+        return {"stage": stage, "undo": gr.Button(interactive=session.position > 0),
+                "redo": gr.Button(interactive=session.position + 1 < len(session.steps)),
+                "blend": gr.Slider(value=step.blend, interactive=session.can_blend), "truncation": step.truncation,
+                "history": history}
+
+    def _files(self, session: Session) -> dict[str, Any]:
+        return {"drops": self._tiles(session.uploads, session.refused)}
 
     def _colorized(self, canvas: Canvas) -> np.ndarray:
         return self.editor.colors[canvas.label]
@@ -263,37 +276,27 @@ class Page:
                 if kind != "photo":
                     pixels = self.editor.colors[pixels] if kind == "label" else label_palette(256)[pixels % 256]
                 tile |= {"note": f"{name}, {width}×{height}", "picture": _thumbnail(pixels)}
-            tiles.append({**tile, **({"note": wrong[kind], "state": "wrong"} if kind in wrong else {})})
+            tiles.append({**tile, **({"note": wrong[kind], "state": "wrong"} if wrong.get(kind) else {})})
         return tiles
 
 
-_NO_REQUEST = "That was no request of this page."
-_DROPS = """<div class="drops">{{#each value}}
-<label class="drop {{this.state}}" data-kind="{{this.kind}}" data-count="{{this.count}}"><strong>{{this.title}}</strong>
-<input type="file" accept="image/*" aria-label="{{this.title}}">
-{{#if this.picture}}<img src="{{this.picture}}" alt="">{{/if}}<span>{{this.note}}</span></label>
-{{/each}}</div>"""
-
-
-def _html(name: str, template: str, css: str | None = None, **options: Any) -> gr.HTML:
-    style = HERE / f"{css or name}.css"
-    return gr.HTML(None, html_template=template, elem_id=options.pop("elem_id", name),
+def _html(name: str, template: str = "", script: str = "", **options: Any) -> gr.HTML:
+    """A component whose template is fixed, and whose ``value`` is data that its script shows."""
+    style = HERE / f"{script or name}.css"
+    return gr.HTML(None, html_template=template, elem_id=name,
                    css_template=style.read_text(encoding="utf-8") if style.exists() else "",
-                   js_on_load=(HERE / f"{name}.js").read_text(encoding="utf-8"), **options)
+                   js_on_load=(HERE / f"{script or name}.js").read_text(encoding="utf-8"), **options)
 
 
 def _strip(elem_id: str, heading: str, pictures: list[dict[str, str]]) -> gr.HTML:
     """Pictures with their names; event ``pick``."""
-    template = (f'<h2>{heading}</h2><div class="strip">'
-                '{{#each value}}<button type="button" data-index="{{@index}}" class="{{this.state}}">'
-                '<img src="{{this.picture}}" alt=""><span>{{this.name}}</span></button>{{/each}}</div>')
-    strip = _html("strip", template, elem_id=elem_id)
+    strip = _html(elem_id, f'<h2>{heading}</h2><div class="strip"></div>', "strip")
     strip.value = pictures
     return strip
 
 
 def _plain(text: str) -> str:
-    """Text for a place that takes HTML or Markdown: names of files are others' words."""
+    """Text for a place that takes HTML or Markdown."""
     return re.sub(r"[^\w .,:;()?×-]|_", lambda letter: f"&#{ord(letter[0])};", text)
 
 

@@ -3,8 +3,6 @@
 import dataclasses
 import functools
 import io
-import os
-import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +14,7 @@ from torch import Tensor
 
 from data import class_colors, collate
 from data.instance_maps import main_classes
-from editing.uploads import Upload
+from editing.uploads import MOST_INSTANCES, Upload, check_instances
 from models.batches import Batch
 from models.layout_styles import LayoutStyles, numpy_styles
 from models.networks.styles import Styles
@@ -26,7 +24,6 @@ from util.errors import UserError
 WHOLE = -1  # stands for the image-level vector z where instances are named
 MOST_STEPS = 40  # that can be undone
 MOST_POINTS = 2000  # of a stroke
-MOST_INSTANCES = 256  # the data sets' 8 bits
 THUMBNAIL = 96  # pixels: height
 
 
@@ -108,6 +105,12 @@ class Step:
         image.save(target, "WEBP")
         return target.getvalue()
 
+    def bytes(self) -> int:
+        """Of memory; what it shares with other steps is counted in each."""
+        arrays = (self.picture, self.canvas.label, self.canvas.instance)
+        styles = (drawn.styles for drawn in (self.styles, self.before) if drawn)
+        return sum(array.nbytes for array in arrays) + sum(one.z.nbytes + one.noise.nbytes for one in styles)
+
     def current(self) -> Drawn:
         return self.styles if self.before is None else self.before.between(self.styles, self.blend)
 
@@ -118,13 +121,14 @@ class Session:
 
     :param steps: the history, at least one; the picture is that of ``steps[position]``, later ones can be redone.
     :param locked: instances whose styles stay.
-    :param uploads: what was uploaded, by kind.
+    :param uploads: what was uploaded, by kind; ``refused``: what was wrong with the last one of a kind.
     """
 
     steps: tuple[Step, ...]
     position: int = 0
     locked: frozenset[int] = frozenset()
     uploads: Mapping[str, Upload] = dataclasses.field(default_factory=dict)
+    refused: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def step(self) -> Step:
@@ -141,7 +145,7 @@ class Session:
         """
         if not 0 <= position < len(self.steps):
             raise UserError("there is no such step in the history")
-        return self._with(position=position)
+        return self if position == self.position else self._with(position=position)
 
     def undo(self) -> "Session":
         return self.go_to(max(self.position - 1, 0))
@@ -159,7 +163,15 @@ class Session:
         return dataclasses.replace(self, locked=self.locked ^ {instance})
 
     def with_upload(self, kind: str, upload: Upload) -> "Session":
-        return dataclasses.replace(self, uploads={**self.uploads, kind: upload})
+        return dataclasses.replace(self, uploads={**self.uploads, kind: upload}, refused={**self.refused, kind: ""})
+
+    def with_refusal(self, kind: str, reason: str) -> "Session":
+        """``reason``: what is wrong with a file of this kind, which was not taken."""
+        return dataclasses.replace(self, refused={**self.refused, kind: reason})
+
+    def bytes(self) -> int:
+        """Of memory, about."""
+        return sum(step.bytes() for step in self.steps) + sum(file.pixels.nbytes for file in self.uploads.values())
 
     def _with(self, **changes) -> "Session":
         session = dataclasses.replace(self, **changes)
@@ -207,7 +219,11 @@ class Editor:
         return Session((self._open(canvas, "sample", 1.0),))
 
     def open(self, session: Session, canvas: Canvas, what: str) -> Session:
-        """Another layout, in newly drawn styles."""
+        """Another layout, in newly drawn styles.
+
+        :raises UserError: it has too many instances.
+        """
+        check_instances(canvas.instance, what, max(MOST_INSTANCES, self.opt.num_classes))
         return dataclasses.replace(session, locked=frozenset()).add(self._open(canvas, what, session.step.truncation))
 
     def paint(self, session: Session, kind: int, radius: float, points: list[tuple[float, float]],
@@ -326,12 +342,12 @@ class Editor:
             instance = step.canvas.instance
             images["instances"] = Image.fromarray(instance.astype(np.uint8 if instance.max() < 256 else np.uint16))
         styles = LayoutStyles.of(self._batch(step.canvas).layout, **numpy_styles(self._given(step)))
-        with zipfile.ZipFile(target, "w") as archive, tempfile.TemporaryDirectory() as folder:
+        with zipfile.ZipFile(target, "w") as archive:
             for name, image in images.items():
                 with archive.open(f"{name}.png", "w") as file:
                     image.save(file, "PNG")
-            styles.write(path := os.path.join(folder, "styles.npz"))
-            archive.write(path, "styles.npz")
+            with archive.open("styles.npz", "w") as file:
+                styles.write_to(file)
         return target.getvalue()
 
     # ---- how ----

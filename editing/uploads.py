@@ -1,12 +1,11 @@
-"""Files that visitors of the demo upload: decoded by the reader of all image files, then gone."""
+"""Files that visitors of the demo upload: decoded by the reader of all image files, in memory."""
 import os
-import tempfile
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from data.image_files import read_image, to_ids, to_rgb
+from data.image_files import read_image, to_instances, to_rgb, turned
 from data.sample import SampleReader
 from data.transforms import choose_geometry
 from models.batches import Batch
@@ -16,6 +15,7 @@ from util.errors import UserError
 KINDS = ("photo", "label", "instance")
 MOST_BYTES = 16 * 2**20
 MOST_PIXELS = 2**24  # they take 50 MB while they are decoded
+MOST_INSTANCES = 256  # the data sets' 8 bits; each has styles, in every step of every visitor
 MOST_LETTERS = 80  # of a name that is shown
 
 
@@ -41,22 +41,29 @@ def take_upload(content: bytes, name: str, kind: str, reader: SampleReader) -> U
         raise UserError(f"{name}: no upload is called {kind[:MOST_LETTERS]}")
     if len(content) > MOST_BYTES:
         raise UserError(f"{name}: more than {MOST_BYTES >> 20} MB; make it smaller")
-    with tempfile.NamedTemporaryFile() as file:  # for as long as it is read
-        file.write(content)
-        file.flush()
-        try:
-            image = read_image(file.name, MOST_PIXELS)
-        except UserError as error:
-            raise UserError(str(error).replace(file.name, name)) from error
+    image = turned(read_image(name, MOST_PIXELS, content))
     if kind == "photo":
         pixels = to_rgb(image, name)
     else:
-        ids = reader.to_classes(reader.label_ids(image, name), name) if kind == "label" else to_ids(image, name)
+        ids = reader.to_classes(reader.label_ids(image, name), name) if kind == "label" else to_instances(image, name)
         pixels = ids.astype(np.int32)
     geometry = choose_geometry(image.size, reader.opt, None, name)
     if kind == "photo":
         return Upload(name, image.size, np.asarray(geometry.apply(pixels, Image.Resampling.BICUBIC)))
-    return Upload(name, image.size, geometry.apply_to_ids(pixels)[0].numpy())
+    pixels = geometry.apply_to_ids(pixels)[0].numpy()
+    if kind == "instance":
+        check_instances(pixels, name)
+    return Upload(name, image.size, pixels)
+
+
+def check_instances(ids: np.ndarray, name: str, most: int = MOST_INSTANCES) -> None:
+    """Refuse a layout of more instances than the page takes.
+
+    :param ids: [H, W] of the network's size.
+    :raises UserError: there are more.
+    """
+    if (count := len(np.unique(ids))) > most:
+        raise UserError(f"{name}: {count} instances; the page takes at most {most}: join some of them")
 
 
 def layout_of(uploads: dict[str, Upload], synthesizer: Synthesizer, with_photo: bool) -> Batch:

@@ -1,6 +1,8 @@
 """Images on disk, as the 8-bit RGB pixels that are measured."""
 import os
-from collections import deque
+import re
+import sys
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -9,9 +11,13 @@ import numpy as np
 from PIL import Image
 
 from data import image_files
+from util import distributed
 from util.errors import UserError
+from util.results import PICTURES, SAMPLES, listed
 
-IMAGE_SUFFIXES = tuple(sorted({*image_files.IMAGE_SUFFIXES, ".pgm"}))
+IMAGE_SUFFIXES = tuple(sorted(image_files.IMAGE_SUFFIXES))
+# of subfolders of data sets and results that hold no pictures but maps
+_MAPS = re.compile(r"(.*_)?(label|labels|inst|instance|instances|mask|masks|annotations|gtFine)")
 RESIZE_FILTER = "bicubic"  # of Pillow, which averages over all pixels when it shrinks
 _AHEAD = 32  # images that are decoded before they are needed
 
@@ -56,14 +62,30 @@ class ImageFolder:
 
 def list_images(folder: str) -> list[str]:
     """Paths of all images in ``folder`` and its subfolders, sorted. Hidden files and folders are left out. Links are
-    followed, but no folder is read twice.
+    followed, but no folder is read twice. Of a folder of results, the synthesized pictures that its ``run.json`` lists.
+    Where it is several folders, a line on stderr says which, and how many images each has.
 
-    :raises UserError: not a folder, or fewer than two images in it.
+    :raises UserError: not a folder, fewer than two images in it, or maps among pictures.
     """
     if not os.path.isdir(folder):
         raise UserError(f"{folder}: not a folder of images (nor .npz statistics)")
     found = [os.path.join(parent, name) for parent, name in image_files.walk(folder, onerror=_refuse_folder)
              if name.lower().endswith(IMAGE_SUFFIXES)]
+    places = [os.path.relpath(os.path.dirname(path), folder) for path in found]
+    names = listed(folder)
+    if names is not None:
+        found = [path for path, place in zip(found, places, strict=True)
+                 if re.fullmatch(f"{PICTURES}/{SAMPLES}", place) and image_files.stem(path) in names]
+        places = [os.path.relpath(os.path.dirname(path), folder) for path in found]
+    counts = Counter(places)
+    maps = sorted(place for place in counts if any(map(_MAPS.fullmatch, place.split(os.sep))))
+    if pictures := sorted(counts.keys() - maps) if maps else []:
+        raise UserError(f"{folder}: has maps of ids in {maps[0]} ({counts[maps[0]]}) beside the pictures in "
+                        f"{pictures[0]} ({counts[pictures[0]]}); name the folder of the pictures that are meant")
+    if (len(counts) > 1 or names is not None) and distributed.is_main():
+        shown = [f"{place} ({number})" for place, number in sorted(counts.items())]
+        more = f" and {len(shown) - 6} more folders" if len(shown) > 6 else ""
+        print(f"{folder}: {len(found)} images, in {', '.join(shown[:6])}{more}", file=sys.stderr)
     if len(found) < 2:
         raise UserError(f"{folder}: {len(found) or 'no'} images there, a covariance needs at least 2 "
                         f"(file names in {' '.join(IMAGE_SUFFIXES)})")

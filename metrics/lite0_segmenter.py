@@ -3,10 +3,10 @@ head on top of them."""
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from metrics.segmentation import trained_once
 from models.networks.efficientnet_lite import EfficientNetLite, enlarged
+from util.progress import progress
 
 _VERSION = 1  # of network and training: other ones do not share cached weights
 _LAYERS = (3, 5, 11, 16)  # blocks whose activations are used: the last at 1/4, 1/8, 1/16 and 1/32 of the size
@@ -85,8 +85,8 @@ def _train(network: Lite0Segmenter, pictures: Tensor, classes: Tensor, num_class
     """Train the head, at the size of the largest features. These are computed once; flips are flips of features."""
     device = next(network.head.parameters()).device
     with torch.autocast(device.type, torch.bfloat16, network.use_amp):
-        parts = [[x.bfloat16() for x in network.features(part.to(device))] for part in tqdm(
-            pictures.split(batch_size), desc="features of the segmentation network", unit="batch", disable=None)]
+        parts = [[x.bfloat16() for x in network.features(part.to(device))] for part in progress(
+            pictures.split(batch_size), doing="features of the segmentation network", unit="batch")]
     features = [torch.cat(layer) for layer in zip(*parts, strict=True)]
     size = features[0].shape[2:]
     targets = torch.cat([F.interpolate(part[:, None].float(), size, mode="nearest-exact")[:, 0].to(classes.dtype)
@@ -95,7 +95,7 @@ def _train(network: Lite0Segmenter, pictures: Tensor, classes: Tensor, num_class
     optimizer = torch.optim.AdamW(network.head.parameters(), lr=3e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=3e-3, total_steps=steps)
     order = []
-    for _ in tqdm(range(steps), desc="training the segmentation network", unit="step", disable=None):
+    for _ in progress(range(steps), doing="training the segmentation network", unit="step"):
         order = order or list(torch.randperm(len(targets)).split(batch_size))
         indices = order.pop().to(device)
         batch, truth = [layer[indices] for layer in features], targets[indices].long()

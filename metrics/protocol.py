@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from data.loading import every_nth_batch
 from metrics.extractors import Extractor
@@ -20,6 +19,7 @@ from metrics.images import ImageFolder
 from metrics.statistics import FeatureStatistics, Gaussian, joined
 from util import distributed
 from util.errors import UserError
+from util.progress import progress
 
 _CPU_BATCH = 8  # where the network is fastest on a CPU: activations stay in its caches
 
@@ -127,8 +127,8 @@ def measure_folder(
     threads: int | None = None,
     keep_features: bool = False,
 ) -> Measured:
-    """Measure image files, with a progress bar (on a terminal). Several processes share the batches; what the first one
-    returns is of all images.
+    """Measure image files, with a progress bar. Several processes share the batches; what the first one returns
+    is of all images.
 
     :param threads: that decode images; None: one beside a network on the CPU, else up to eight.
     :raises UserError: an image that cannot be read, has another size, or whose features are not finite.
@@ -138,11 +138,10 @@ def measure_folder(
     meter = Meter(extractor, batch_size, keep_features)
     indices = every_nth_batch(range(len(folder.files)), meter.batch_size)
     own = replace(folder, files=[folder.files[index] for index in indices])
-    quiet = None if distributed.is_main() else True
-    with tqdm(total=len(own.files), desc=folder.source, unit="img", disable=quiet) as progress:
+    with progress(doing=folder.source, total=len(own.files), unit="img", quiet=not distributed.is_main()) as bar:
         for path, image in zip(own.files, own.pixels(threads), strict=True):
             meter.add(torch.from_numpy(image).permute(2, 0, 1)[None], [path])
-            progress.update()
+            bar.update()
     statistics, features = meter.finish()
     if parts := distributed.gather((indices, statistics, features)):
         statistics = joined([part[1] for part in parts])

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from util.checkpoints import load_network, save_tensors, tensors_of
 from util.errors import UserError
 from util.files import check_writable
+from util.progress import progress
 
 _VERSION = 1  # of network and training: other ones do not share cached weights
 
@@ -89,7 +89,7 @@ def _train(network: Segmenter, pictures: Tensor, labels: Tensor, epochs: int, ba
     steps = epochs * -(-len(pictures) // batch_size)
     optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=3e-3, total_steps=steps)
-    with tqdm(total=steps, desc="training the segmentation network", unit="step", disable=None) as progress:
+    with progress(total=steps, doing="training the segmentation network", unit="step") as bar:
         for _ in range(epochs):
             for part in torch.randperm(len(pictures)).split(batch_size):
                 scores, _ = network(pictures[part])
@@ -98,7 +98,7 @@ def _train(network: Segmenter, pictures: Tensor, labels: Tensor, epochs: int, ba
                 loss.backward()
                 optimizer.step()
                 schedule.step()
-                progress.update()
+                bar.update()
 
 
 @torch.no_grad()

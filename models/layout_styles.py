@@ -7,6 +7,7 @@ import io
 import os
 import zipfile
 from dataclasses import dataclass, fields
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -106,9 +107,13 @@ class LayoutStyles:
 
     def write(self, path: str) -> None:
         """Write a NumPy archive, as a whole."""
+        with atomic_path(path) as temporary, open(temporary, "wb") as file:
+            self.write_to(file)
+
+    def write_to(self, file: BinaryIO) -> None:
+        """Write a NumPy archive."""
         arrays = {field.name: getattr(self, field.name) for field in fields(self)}
-        with atomic_path(path) as temporary:
-            np.savez(temporary, **{name: array for name, array in arrays.items() if array is not None})
+        np.savez(file, **{name: array for name, array in arrays.items() if array is not None})
 
     @classmethod
     def read(cls, path: str, z_dim: int, noise_nc: int) -> "LayoutStyles":

@@ -160,7 +160,8 @@ class Architecture(Group):
         add("--use_vae", action="store_true", help="use the (instance) encoder")
         add("--no_instance", action="store_true", help="no instance edge channel in the semantic input")
         add("--label_nc", type=integer(1, 2**16), default=182, help="number of classes, without don't care")
-        add("--contain_dontcare_label", action="store_true", help="value 255 of a label map is one more class")
+        add("--contain_dontcare_label", action="store_true",
+            help="value 255 (--dont_care_id) of a label map is one more class")
         add("--crop_size", type=_PIXELS, default=512, help="pixels: width of the network's images")
         add("--aspect_ratio", type=number(0.001, below=1000), default=1.0, help="width / height of the images")
         add("--netG", default="spade", choices=["spade"], help=COMPATIBILITY + ": SPADE's generator")
@@ -206,6 +207,15 @@ class Data(Group):
         add("--instance_dir", help="custom: folder of instance maps that belong to --label_dir")
         add("--label_colors", default=None, metavar="FILE",
             help="text table of label maps that are drawn in colours: lines `r g b id [name]`")
+        add("--label_map", default=None, metavar="FILE",
+            help="text table of ids of label maps that become others: lines `OLD NEW [name]`; NEW may be drop (don't "
+                 "care) or same, and OLD * for all other ids")
+        add("--dont_care_id", type=integer(-2**31), default=None, metavar="ID",
+            help="the value of label maps that means don't care, such as 65535 or -1; default: 255")
+        add("--orientation", default="auto", choices=["auto", "apply", "ignore"],
+            help="orientation tags (EXIF) of photos and maps: apply turns the pixels, ignore leaves them as they lie, "
+                 "auto does what makes the sizes of a sample fit. Where both fit, auto turns with --dataset_mode "
+                 "custom, and leaves the pixels of the other data sets, whose maps were drawn on them")
         add("--preprocess_mode", default="scale_width_and_crop", choices=PREPROCESS_MODES,
             help="how images are brought to size")
         add("--load_size", type=_PIXELS, default=1024, help="pixels: size that images are scaled to")
@@ -220,6 +230,9 @@ class Data(Group):
             if getattr(opt, name) and opt.dataset_mode != "custom":
                 raise UserError(f"--{name}: only --dataset_mode custom reads single folders; give --dataroot, or "
                                 "--dataset_mode custom")
+        if opt.dont_care_id is not None and not opt.contain_dontcare_label:
+            raise UserError(f"--dont_care_id {opt.dont_care_id}: don't care is a class with --contain_dontcare_label "
+                            "alone; give that, too")
 
 
 class Loading(Group):

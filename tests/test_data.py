@@ -156,7 +156,7 @@ def test_label_type_holds_all_classes(tmp_path, label_nc, dtype):
     label = np.full((32, 64), 255, np.uint16)
     label[0, 0] = label_nc - 1
     write(path, label)
-    sample = create_dataset(options("coco", tmp_path, label_nc=label_nc, **WHOLE))[0]
+    sample = create_dataset(options("coco", tmp_path, label_nc=label_nc, dont_care_id=255, **WHOLE))[0]
     assert sample["label"].dtype == dtype
     assert sample["label"].max() == label_nc
     assert sample["label"][0, 0, 0] == (label_nc if label_nc - 1 == 255 else label_nc - 1)

@@ -127,6 +127,24 @@ def test_what_test_refuses_is_named(args):
         TestOptions().parse([*CPU, *args])
 
 
+@pytest.mark.parametrize(("args", "near"), [
+    (["--batchsize", "4"], "--batchSize"), (["--batch_size=4"], "--batchSize"), (["--no_vgg"], "--no_vgg_loss"),
+    (["--gpu", "0"], "--gpu_ids"), (["--labelnc", "9", "--ngff", "8"], "--label_nc"), (["--colour", "9"], ""),
+    (["9"], ""),
+], ids=" ".join)
+def test_misspelled_options_get_a_suggestion(args, near):
+    with pytest.raises(UserError) as error:
+        TrainOptions().parse([*CPU, *args])
+    said = str(error.value).split(" (see ")[0]
+    assert said == f"unrecognized arguments: {' '.join(args)}" + (f"; near it: {near}" if near else "")
+
+
+def test_suggestions_name_no_option_that_does_nothing():
+    with pytest.raises(UserError, match=r"unrecognized arguments: --normD x; near it: --norm_\w") as error:
+        TestOptions().parse([*CPU, "--normD", "x"])
+    assert "--norm_D" not in str(error.value)
+
+
 # ---- every option has a consumer
 
 COMMANDS = {"train": "TrainOptions", "test": "TestOptions", "gallery": "GalleryOptions",

@@ -2,8 +2,6 @@
 import sys
 from collections.abc import Callable
 
-from tqdm import tqdm
-
 from metrics.distances import fid
 from metrics.extractors import KINDS, feature_dims, load_extractor
 from metrics.protocol import Meter, Protocol, check_comparable
@@ -16,6 +14,7 @@ from options.options import Options
 from util import distributed
 from util.errors import UserError
 from util.images import to_uint8
+from util.progress import progress
 
 NOISE_SEED = 0  # every evaluation gives every layout the same styles
 
@@ -57,7 +56,7 @@ class Evaluator:
         batches = self.loader.numbered()
         rounds = distributed.largest(len(self.loader))  # the last one may have no batch for some
         try:
-            for _ in tqdm(range(rounds), desc="evaluating", unit="batch", disable=not distributed.is_main()):
+            for _ in progress(range(rounds), doing="evaluating", unit="batch", quiet=not distributed.is_main()):
                 if batch := next(batches, None):
                     _, data = batch
                     layout = synthesizer.prepare(data)

@@ -1,16 +1,15 @@
 """A training run from where it stands to its last epoch, or until a signal asks it to stop."""
 import itertools
 import os
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from data import EpochDataLoader
+from data.kinds import save_class_names
 from options.options import Options
 from trainers import run_state
 from trainers.evaluation import Evaluator
@@ -19,6 +18,7 @@ from trainers.visualizer import Visualizer
 from util import distributed
 from util.errors import Interrupted, UserError
 from util.files import write_atomically
+from util.progress import progress
 from util.signals import StopRequest
 
 _CHECK_STEPS = 100  # steps after which losses are looked at, if they are neither printed nor saved before
@@ -76,6 +76,7 @@ class Run:
                 trainer.average.estimate()  # a file that it cannot use is found now, not by the first save
             self.visualizer = Visualizer(opt, trainer.epoch, trainer.epoch_iter, self.step, self.images_per_epoch)
             opt.save()
+            save_class_names(opt)
         try:
             for epoch in range(trainer.epoch, self.last_epoch + 1):
                 self.train_epoch()
@@ -131,9 +132,8 @@ class Run:
         if done >= self.images_per_epoch:  # the run was stopped between the last step and the epoch's end
             return
         self.loader.set_epoch(self.trainer.epoch - 1, done)
-        with tqdm(total=self.images_per_epoch, initial=done, desc=f"epoch {self.trainer.epoch}", unit="img",
-                  mininterval=0.1 if sys.stderr.isatty() else 30,  # seconds: logs are kept for weeks
-                  disable=not distributed.is_main()) as bar:
+        with progress(doing=f"epoch {self.trainer.epoch} of {self.last_epoch}", total=self.images_per_epoch,
+                      initial=done, unit="img", quiet=not distributed.is_main()) as bar:
             parts = zip(*[iter(self.loader)] * self.opt.accumulate, strict=True)
             for i in itertools.count(done // self.opt.batchSize):
                 try:
@@ -145,6 +145,8 @@ class Run:
                 if data is None:
                     return
                 yield i, data
+                if self.visualizer and (left := self.visualizer.time_left(self.step)):
+                    bar.set_postfix_str(f"{left} left in all", refresh=False)
                 bar.update(self.opt.batchSize)
 
     def evaluate(self) -> None:

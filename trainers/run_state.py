@@ -239,7 +239,7 @@ def prune(folder: str, keep: int) -> None:
 def set_aside(folder: str) -> str | None:
     """Move the files of an earlier run out of the way of a new one; where they are now, if there were any."""
     names = [name for name in _listed(folder)
-             if re.fullmatch(r"\w+_(state|net_\w+)\.pth|(loss_log|fid|iter|opt)\.txt|web|logs", name)]
+             if re.fullmatch(r"\w+_(state|net_\w+)\.pth|(loss_log|fid|iter|opt|class_names)\.txt|web|logs", name)]
     if not any(name.endswith(".pth") for name in names):
         return None
     number = next(n for n in range(1, 10**6) if not os.path.exists(os.path.join(folder, f"earlier_{n}")))

@@ -140,11 +140,18 @@ class Visualizer:
         if finished:
             return f"All {epochs} epochs are done ({now})."
         text = f"Epoch {epoch} of {epochs}, image {images} of {self.images_per_epoch}"
-        done, seconds = self._step - self._step_before, time.monotonic() - self._started
-        if done > 0:
-            left = (epochs * self.images_per_epoch - self._step) * seconds / done
-            text += f": {done / seconds:.3g} images/s, about {duration(left)} left"
+        if left := self.time_left(self._step):
+            pace = (self._step - self._step_before) / (time.monotonic() - self._started)
+            text += f": {pace:.3g} images/s, about {left} left"
         return f"{text} ({now})."
+
+    def time_left(self, step: int) -> str:
+        """How long a run that stands at ``step`` will take, at the pace that it had since it was started, in words;
+        "" if that is not known yet."""
+        if step <= self._step_before:
+            return ""
+        seconds = (time.monotonic() - self._started) / (step - self._step_before)
+        return duration(((self.opt.niter + self.opt.niter_decay) * self.images_per_epoch - step) * seconds)
 
     def _logged_fids(self, name: str) -> list[tuple[float, float]]:
         """(epoch, FID) of ``fid.txt``, of earlier parts of the run too; of an epoch that was repeated, the last."""

@@ -1,6 +1,9 @@
 """Argument parsing whose errors are UserErrors, and types of numbers that name their range."""
 import argparse
+import difflib
 import math
+import os
+import re
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -9,7 +12,8 @@ from util.errors import UserError
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """argparse, with errors as :class:`~util.errors.UserError`; options cannot be abbreviated.
+    """argparse, with errors as :class:`~util.errors.UserError`; options cannot be abbreviated, and ``~/`` at the
+    beginning of a value is the user's folder.
 
     ``source`` may name the file that the arguments come from.
     """
@@ -23,7 +27,30 @@ class ArgumentParser(argparse.ArgumentParser):
         args = sys.argv[1:] if args is None else args
         if bad := next((arg for arg in args if "\0" in arg), None):  # no path has them: the system would refuse it
             self.error(f"{bad!r}: has a NUL byte; mend it")
+        # the shell does this at the beginning of a word alone, not in --option=~/folder
+        args = [arg if not (match := re.fullmatch(r"(--\w+=)?(~(?:/.*)?)", arg, re.DOTALL)) else
+                (match[1] or "") + os.path.expanduser(match[2]) for arg in args]
         return super().parse_known_args(args, namespace)
+
+    def parse_args(self, args=None, namespace=None):
+        found, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            wrong = next((arg for arg in unknown if arg.startswith("-")), "")
+            near = self._near(wrong.split("=")[0])
+            self.error(f"unrecognized arguments: {' '.join(unknown)}" + (f"; near it: {near}" if near else ""))
+        return found
+
+    def _near(self, option: str) -> str:
+        """The options that are spelled like one that does not exist; those that only the help leaves out are not
+        named."""
+        def plain(name: str) -> str:
+            return name.replace("-", "").replace("_", "").casefold()
+
+        known = {plain(name): name for action in self._actions if action.help != argparse.SUPPRESS
+                 for name in action.option_strings if name.startswith("--")}
+        word = plain(option)
+        near = difflib.get_close_matches(word, known, 3, 0.7) or [name for name in known if word and word in name][:3]
+        return ", ".join(map(known.get, near))
 
     def error(self, message: str) -> NoReturn:
         if self.source:

@@ -12,12 +12,15 @@ import signal
 import sys
 from collections.abc import Callable
 
+from util import progress
+
 # what PyTorch says of a full disk or shared memory; of processes and threads; of a device that fails
 _DISK = "No space left|unable to (open|write|mmap|resize)|inline_container|PytorchStreamWriter|file write failed"
 _MEMORY = "out of memory|not enough memory|[Uu]nable to allocate|[Cc](an't|annot) allocate memory|ALLOC_FAILED"
 _PROCESSES = "can't start new thread|Too many open files|ancdata|Resource temporarily unavailable"
 _DEVICE = "CUDA error: .*(busy|unavailable|ECC|launch timed out|launch failure|no CUDA-capable)|CUDA driver"
 _first_to_fail: Callable[[], bool] | None = None  # see let_report
+_said: set[str] = set()  # see say_once
 
 
 class UserError(Exception):
@@ -37,6 +40,13 @@ class Interrupted(Exception):
     def __init__(self, signum: int, message: str):
         super().__init__(message)
         self.signum = signum
+
+
+def say_once(what: str, line: str) -> None:
+    """Print ``line`` unless this process has done so for ``what``: for what holds for many files."""
+    if what not in _said:
+        _said.add(what)
+        print(f"note: {printable(line)}", flush=True)
 
 
 def printable(text: str) -> str:
@@ -62,6 +72,7 @@ def command(main: Callable[[], None]) -> Callable[[], None]:
                 setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 (until the end)
             if hasattr(stream := getattr(sys, name), "reconfigure"):  # names that are not UTF-8 come with escapes
                 stream.reconfigure(errors="backslashreplace")
+        progress.begin()
         try:
             main()
             sys.stdout.flush()

@@ -17,6 +17,7 @@ from typing import TypeVar
 from tqdm import tqdm
 
 from util.errors import UserError
+from util.progress import progress
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -38,13 +39,13 @@ def run_parallel(work: Callable[[Item], Result], items: Sequence[Item], workers:
     on these signals are ignored. Workers whose parent was killed finish what they have begun, and end.
 
     :param work: a function of a module, or a :func:`functools.partial` of one.
-    :param what: shown beside the progress bar, which appears on terminals only.
+    :param what: shown beside the progress bar.
     :raises UserError: that of the first item, in their order, that fails; or a process was killed.
     :raises KeyboardInterrupt: on Ctrl-C.
     :raises SystemExit: on SIGTERM, after a line on stderr; with the status that shells give to it, 143.
     """
     workers = min(workers, len(items))
-    show = functools.partial(tqdm, total=len(items), desc=what, unit=unit, disable=None)
+    show = functools.partial(progress, total=len(items), doing=what, unit=unit)
     with _interruptible(alone=workers <= 1) as check:
         if workers > 1:
             return _share_out(work, items, workers, show, check)

@@ -37,9 +37,17 @@ class VGG19(nn.Module):
         self.requires_grad_(False)
         self.eval()
 
+    @classmethod
+    def find(cls, weights: str | None = None) -> str:
+        """The file of the weights.
+
+        :raises UserError: it is not there.
+        """
+        return find_weights(weights, "VGG19", cls.url, "name its place with --vgg_weights FILE, or train with "
+                            "--perceptual lite0 or --no_vgg_loss, which is not the published loss")
+
     def _read(self, weights: str | None) -> dict[str, Tensor]:
-        path = find_weights(weights, "VGG19", self.url,
-                            "name its place with --vgg_weights FILE, or train with --no_vgg_loss")
+        path = self.find(weights)
         try:
             state = load_tensors(path)
             state = {key.removeprefix("features."): value for key, value in state.items()}
