@@ -25,7 +25,7 @@ FACE := --dataset_mode celeba --dataroot $(FACES)/data --checkpoints_dir $(FACES
 FACE_TRAINING := $(TRAINING) --load_size 136 --lambda_kld 0.02 --ema 2000 $(EPOCHS)
 
 # `make demo` opens a model in the browser; ARGS="--name EXP" another one than that which ships
-.PHONY: quickstart photos faces demo test lint clean
+.PHONY: quickstart photos faces demo test test-fast lint clean
 
 quickstart: $(VENV)/.installed-lite
 	$(BIN)/python quickstart.py --out $(OUT)
@@ -52,8 +52,14 @@ faces: $(VENV)/.installed-lite
 demo: $(VENV)/.installed-demo
 	$(BIN)/python demo.py $(ARGS)
 
+# on all cores; a worker takes over what another has not begun, so that tests of a file mostly share its fixtures
+PARALLEL := -n auto --dist worksteal
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
+
+# the mathematics and the options, in about a minute; not what decides
+test-fast: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest $(PARALLEL) $(addprefix tests/test_,networks.py losses.py options.py data.py)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -36,7 +36,7 @@ def work(opt: Options) -> None:
     """What each process does."""
     print(opt.changes())
     seed_everything(opt.seed)
-    use_device(opt.device, opt.tf32, opt.deterministic)
+    use_device(opt.device, opt.tf32, opt.deterministic, search=opt.seed is None)
     opt = opt.replace(impl=backend.use(opt.impl, opt.device))
     keep_freed_memory()
     limit_memory(opt.device)

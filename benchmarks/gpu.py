@@ -1,4 +1,4 @@
-"""Speed, launches, waits and memory on a CUDA device, after a check that the numbers there are right.
+"""Speed, launches, waits and memory on a CUDA device, and whether what it computes is right.
 
     python -m benchmarks.gpu --check                            # is all right? A line for everything, and a status
     python -m benchmarks.gpu                                    # ADE20K's published size, 20 instances
@@ -6,8 +6,9 @@
     python -m benchmarks.gpu --device cpu --ngf 8 --crop_size 64 --batch 1     # tries the program where there is no GPU
 
 ``--check`` compares every operation with its plain form, losses and gradients of a step in every precision with float64
-on the CPU, graphs with steps as they are, and a run that goes on with one that was not interrupted. Without it, losses
-and gradients are compared and printed, and then every row is measured: images
+on the CPU, graphs with steps as they are, and a run that goes on with one that was not interrupted.
+
+Without it, every row is measured: images
 per second of this project, of the plain formulas (``tests/reference.py``) and of the bare convolutions of the same
 networks (dense, channels-last, nothing else), in one process and in turns; how many kernels are launched; how often the
 host waits for the device; and the most memory allocated by a run, and reserved, which graphs keep too. Plain formulas
@@ -64,8 +65,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--dataset_mode", default="ade20k", choices=DATASETS, help="whose published size")
     parser.add_argument("--batch", type=integer(1), nargs="+", default=[1, 8, 32], help="pictures (default 1 8 32)")
     parser.add_argument("--precision", nargs="+", default=PRECISIONS, choices=PRECISIONS, help="default: all")
-    parser.add_argument("--what", nargs="*", default=CASES, choices=CASES,
-                        help="what to measure (default: all); nothing after it: only the errors are printed")
+    parser.add_argument("--what", nargs="+", default=CASES, choices=CASES, help="what to measure (default: all)")
     parser.add_argument("--encoder", nargs="+", default=["on"], choices=("on", "off"),
                         help="with (--use_vae) or without, or both in turn (default: on)")
     parser.add_argument("--norm_mode", default="inade", choices=("inade", "spade"), help="default inade")
@@ -97,13 +97,10 @@ def main() -> None:
         failed = check_all(args)
         print(f"{failed} checks failed" if failed else "all is right")
         sys.exit(1 if failed else 0)
-    errors = [row for precision in ("float64", *args.precision) for row in check(args, precision)]
-    if args.cuda_graphs:
-        print(f"graphs against steps as they are, relative error of losses: {apart(*check_graphs(args)):.0e}")
     rows = [row for encoder in args.encoder for precision in args.precision for size in args.batch
             for row in measure(args, precision, size, encoder == "on")]
     if args.json:
-        write_atomically(args.json, json.dumps({"about": about, "errors": errors, "rows": rows}, indent=1) + "\n")
+        write_atomically(args.json, json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
 
 
 def options(args: argparse.Namespace, size: int, precision: str = "float32", encoder: bool = True,
@@ -159,11 +156,11 @@ def check_operations(args: argparse.Namespace) -> Iterator[Check]:
 
 def check_steps(args: argparse.Namespace) -> Iterator[Check]:
     for precision in ("float64", *args.precision):
-        rows = functools.cache(functools.partial(check, args, precision, quiet=True))
+        errors = functools.cache(functools.partial(errors_of_steps, args, precision))
         for n, side in enumerate(("generator", "discriminator")):
-            for kind, limit in zip(("losses", "gradients"), LIMITS[precision], strict=True):
-                yield (f"{kind} of the {side}'s step, {precision}",
-                       lambda rows=rows, n=n, kind=kind: max(rows()[n][kind].values()), limit)
+            for kind, limit in enumerate(LIMITS[precision]):
+                yield (f"{('losses', 'gradients')[kind]} of the {side}'s step, {precision}",
+                       lambda errors=errors, n=n, kind=kind: errors()[n][kind], limit)
 
 
 def check_runs(args: argparse.Namespace) -> Iterator[Check]:
@@ -195,8 +192,9 @@ def check_resume(args: argparse.Namespace) -> tuple[dict[str, float], dict[str, 
         return tuple({name: loss.item() for name, loss in one.get_latest_losses().items()} for one in (*found, trainer))
 
 
-def check(args: argparse.Namespace, precision: str, quiet: bool = False) -> list[dict[str, Any]]:
-    """Losses and gradients of one step of each side, in width 16 at 64x64 pixels, against float64 on the CPU."""
+def errors_of_steps(args: argparse.Namespace, precision: str) -> list[tuple[float, float]]:
+    """The largest relative errors of losses and of gradients, of one step of each side, in width 16 at 64x64 pixels,
+    against float64 on the CPU."""
     opt = options(args, 2, **SMALL).replace(cuda_graphs=False)
     exact = trainer_of(opt.replace(device=torch.device("cpu"), gpu_ids="-1"))
     exact.model.double()
@@ -219,15 +217,8 @@ def check(args: argparse.Namespace, precision: str, quiet: bool = False) -> list
             trainer.model.mode.prior = lambda *_, drawn=drawn: drawn
             found.append(one_step(trainer, precision, side, {**data, "image": data["image"].to(dtype)}))
         (losses64, gradients64), (losses, gradients) = found
-        row = {"precision": precision, "side": side,
-               "losses": {name: abs(losses[name] - value) / max(abs(value), 0.1) for name, value in losses64.items()},
-               "gradients": {name: float((gradients[name] - value).norm() / value.norm())
-                             for name, value in gradients64.items()}}
-        errors = row["losses"] | {f"gradient of net{label}": error for label, error in row["gradients"].items()}
-        if not quiet:
-            print(f"{precision:<9} {side} step, relative errors: "
-                  + ", ".join(f"{name} {error:.0e}" for name, error in errors.items()), flush=True)
-        rows.append(row)
+        rows.append((apart(losses, losses64), max(float((gradients[name] - value).norm() / value.norm())
+                                                  for name, value in gradients64.items())))
     return rows
 
 
@@ -279,8 +270,6 @@ def one_step(trainer: Pix2PixTrainer, precision: str, side: str,
 
 def measure(args: argparse.Namespace, precision: str, size: int, encoder: bool) -> list[dict[str, Any]]:
     rows = []
-    if not args.what:
-        return rows
     opt = options(args, size, precision, encoder)
     data = batch(opt, size, args.instances)
     with float32_products(tf32=precision != "float32"):

@@ -12,6 +12,7 @@ from typing import BinaryIO
 import numpy as np
 import torch
 
+from data.instance_maps import class_counts
 from models.networks.layout import Layout
 from models.networks.styles import InstancePosterior, Styles
 from util.errors import UserError
@@ -48,8 +49,7 @@ class LayoutStyles:
     def of(cls, layout: Layout, row: int = 0, **styles: np.ndarray | None) -> "LayoutStyles":
         """Those of one sample of a batch."""
         label, instance = (ids[row].cpu().numpy() for ids in (layout.label, layout.instance))
-        count, classes = layout.num_instances, layout.num_classes
-        table = np.bincount((instance * classes + label).ravel(), minlength=count * classes).reshape(count, classes)
+        table = class_counts(label, instance, (layout.num_instances, layout.num_classes))
         sizes = table.sum(1)
         digest = hashlib.blake2b(digest_size=16)
         for part in (np.array(label.shape), label, instance):

@@ -41,7 +41,8 @@ def test_training_leaves_what_users_look_for(trained):
     assert len(re.findall(r"^\(epoch: \d, iters: \d, time: [\d.]+\) KLD: \S+ GAN: \S+ GAN_Feat: \S+ D_Fake: \S+ "
                           r"D_real: \S+$", log, re.MULTILINE)) == 6
     assert (folder / "iter.txt").read_text() == "3\n0\n"
-    assert re.search(r"^ +crop_size: 32 +\t\[default: 256\]$", (folder / "opt.txt").read_text(), re.MULTILINE)
+    for line in (r"crop_size: 32 +\t\[default: 256\]", r"impl: fast +\t\[default: None\]"):
+        assert re.search(rf"^ +{line}$", (folder / "opt.txt").read_text(), re.MULTILINE)
     page = (folder / "web" / "index.html").read_text()
     pictures = re.findall(r'<img[^>]*src="([^"]+)"', page)
     assert len(pictures) == 18
@@ -53,6 +54,22 @@ def test_training_leaves_what_users_look_for(trained):
         [float(value) for _, value in last], rel=1e-2, abs=1e-3)
     assert "All 2 epochs are done" in page and "data-refresh" not in page
     assert list((folder / "logs").iterdir())
+
+
+def test_the_form_of_operations_is_chosen_by_a_word(world, trained, tmp_path, run):
+    """A run goes on in another form, and says in which."""
+    args = ["train.py", *TRAIN, "--dataroot", world, "--name", "exp", "--checkpoints_dir", tmp_path, "--use_vae",
+            "--no_html", "--print_freq", 2]
+    succeed(run(*args, "--niter", 1, "--impl", "plain"))
+    assert "impl: plain" in (tmp_path / "exp" / "opt.txt").read_text()
+    assert "operations: fast" in succeed(run(*args, "--niter", 2, "--continue_train", "--dry_run")).stdout
+    succeed(run(*args, "--niter", 2, "--continue_train"))
+    plain, fast = logged_losses(tmp_path / "exp"), logged_losses(trained / "exp")
+    assert len(plain) == len(fast) == 6
+    for ours, theirs in zip(plain, fast, strict=True):
+        assert ours == pytest.approx(theirs, abs=0.02)
+    process = run(*args, "--impl", "triton")
+    assert process.returncode == 2 and "--impl triton: no fused kernels work on the device cpu" in process.stderr
 
 
 def test_resuming_continues_as_if_never_stopped(world, trained, tmp_path, run):

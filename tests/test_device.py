@@ -18,6 +18,7 @@ from torch.utils._pytree import tree_leaves
 from data import create_dataloader
 from models.batches import Batch, BatchMaker, load_batches, num_instances
 from models.networks.layout import Layout, Needs, Part
+from models.ops import backend
 from models.pix2pix_model import Pix2PixModel
 from models.synthesis import Synthesizer
 from options import TestOptions, TrainOptions
@@ -26,6 +27,7 @@ from tests.fill import fill_
 from tests.worlds import CLASSES, SIZE, TRAIN, draw_world
 from trainers.pix2pix_trainer import Pix2PixTrainer
 from trainers.run import Run
+from util.device import use_device
 
 META = torch.device("meta")
 # 2.4 cannot, 2.11 can; those between were not tried
@@ -135,6 +137,7 @@ def test_pictures_obey_the_rules_of_cuda(mode, amp, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_: True)
     monkeypatch.setattr(Tensor, "pin_memory", lambda tensor: tensor)
     monkeypatch.setattr(torch.nn.Module, "to", lambda module, *_, **__: module)  # cannot exchange simulated parameters
+    monkeypatch.setattr(backend, "working_kernels", lambda device: frozenset())  # nothing can be tried out
     opt = options(*MODES[mode], device=torch.device("cuda", 0)).replace(isTrain=False)
     data = BatchMaker.of(opt).tabulated(data_of(opt.crop_size))
     with FakeTensorMode(allow_non_fake_inputs=True), torch.autocast("cuda", amp, enabled=amp is not None):
@@ -263,6 +266,18 @@ def test_the_loader_makes_the_tables(workers, tmp_path):
         check_tables(finished["layout"].unpack(), layout_of(data), finished["layout"].numbers)
     plain.close()
     ready.close()
+
+
+@pytest.mark.parametrize(("search", "deterministic"), [(False, False), (True, False), (True, True)])
+def test_cudnn_searches_where_shapes_repeat_and_rounding_may_differ(search, deterministic, monkeypatch):
+    for thing, name in ((torch.cuda, "set_device"), (torch, "use_deterministic_algorithms")):
+        monkeypatch.setattr(thing, name, lambda *_, **__: None)
+    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
+    for name in ("benchmark", "deterministic"):
+        monkeypatch.setattr(torch.backends.cudnn, name, not search)
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
+    use_device(torch.device("cuda", 0), deterministic=deterministic, search=search)
+    assert torch.backends.cudnn.benchmark == (search and not deterministic)
 
 
 def test_a_gpu_gets_workers_unless_the_user_speaks(monkeypatch):

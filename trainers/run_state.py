@@ -8,7 +8,7 @@ import contextlib
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -114,21 +114,14 @@ def _is_state(state: Any) -> bool:
             and all(isinstance(state.get(name, ...), kind) for name, kind in _PARTS.items())
             and isinstance(state.get("average"), dict | None)
             and not any(isinstance(value, Tensor) for value in state["options"].values())
-            and _are_losses(state["losses"])
-            and _is_scaler(state["scaler"])
+            and _all(state["losses"], lambda value: isinstance(value, Tensor) and value.numel() == 1)
+            and _all(state["scaler"], lambda value: isinstance(value, int | float))
             and state["epoch"] >= 1 and state["epoch_iter"] >= 0 and state["data_seed"] >= 0)
 
 
-def _are_losses(saved: dict) -> bool:
-    """Numbers by name, of either side; older states have no sides."""
-    return all(_are_losses(value) if isinstance(value, dict) else isinstance(value, Tensor) and value.numel() == 1
-               for value in saved.values())
-
-
-def _is_scaler(saved: dict) -> bool:
-    """The numbers of gradient scalers, by name."""
-    return all(isinstance(value, int | float) or (isinstance(value, dict) and _is_scaler(value))
-               for value in saved.values())
+def _all(saved: dict, right: Callable[[Any], bool]) -> bool:
+    """Whether all values are right, here or by name in a dictionary for each side (older states have no sides)."""
+    return all(_all(value, right) if isinstance(value, dict) else right(value) for value in saved.values())
 
 
 def newest_whole(folder: str) -> tuple[str, dict[str, Any]] | None:

@@ -27,12 +27,15 @@ def find_device(option: str, text: str) -> torch.device:
     return torch.device("cuda", ids[number])
 
 
-def use_device(device: torch.device, tf32: str | None = None, deterministic: bool = False) -> None:
+def use_device(device: torch.device, tf32: str | None = None, deterministic: bool = False,
+               search: bool = False) -> None:
     """Let this process compute on a device, and on no other: without this, CUDA also takes memory of device 0.
 
     :param tf32: ``--tf32``: whether products of float32 numbers are those of TF32, which has 10 binary digits; None
         leaves PyTorch's choice, which is: in convolutions, and not in products of matrices.
     :param deterministic: ``--deterministic``: what sums in any order is replaced where PyTorch can, else it warns.
+    :param search: let cuDNN try which of its algorithms is quickest for a shape, which pays where shapes repeat; not
+        if ``deterministic``, since it may choose another one every time.
     """
     if device.type != "cuda":
         return
@@ -41,6 +44,7 @@ def use_device(device: torch.device, tf32: str | None = None, deterministic: boo
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.utils.deterministic.fill_uninitialized_memory = False  # nothing reads it
         torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = search and not deterministic
     if tf32 is not None:
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32 == "on"
     torch.cuda.set_device(device)

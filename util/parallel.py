@@ -102,7 +102,11 @@ def _interruptible(alone: bool) -> Iterator[Callable[[], None]]:
 
 def _share_out(work: Callable[[Item], Result], items: Sequence[Item], workers: int, show: Callable[[], tqdm],
                check: Callable[[], None]) -> list[Result]:
-    """The results of all items; each worker is given the next item when it has finished one."""
+    """The results of all items; each worker is given the next item when it has finished one.
+
+    ``concurrent.futures.ProcessPoolExecutor`` would not do: before Python 3.14 it cannot kill workers that take too
+    long, Ctrl-C reaches its workers too, and they wait forever for a parent that was killed.
+    """
     pool: dict[Connection, multiprocessing.Process] = {}
     numbers = iter(range(len(items)))
     underway: dict[Connection, int] = {}

@@ -57,7 +57,7 @@ class INADE(nn.Module):
         out   = scale * batchnorm(x) + shift
 
     Scale and shift are the same all over a region (one class in one instance), so they are computed once per region
-    and spread over the pixels.
+    and spread over the pixels: :mod:`models.ops.plain` has both.
     """
 
     def __init__(self, channels: int, num_classes: int, noise_nc: int):

@@ -1,7 +1,6 @@
-"""The fast algebra: the published formulas with less work. Read :mod:`models.ops.regions` first, then ``modulation``.
+"""The method's operations. Read :mod:`models.ops.plain` first: what the paper says, in plain PyTorch.
 
-Every file opens with the identity that it uses and the slow line that it equals; ``tests/reference.py`` has the slow
-lines, and ``tests/test_networks.py`` holds both against each other in float64. What each brings: docs/performance.md.
-
-On CUDA some of them are fused kernels: ``kernels`` has these, ``backend`` decides.
+Every other file opens with the identity by which it computes the same with less work; ``regions`` and ``modulation``
+come first. On CUDA some operations are fused kernels: ``kernels`` has these, ``backend`` chooses the form, ``proof``
+compares them. What each brings: docs/performance.md.
 """

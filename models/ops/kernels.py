@@ -1,6 +1,5 @@
-"""Fused kernels for CUDA, in Triton. What they compute, and the plain PyTorch forms that they replace, is described
-where they are called: :mod:`models.ops.modulation`, :mod:`models.ops.instance_convolution`,
-:mod:`models.networks.normalization` and :mod:`models.networks.spectral`.
+"""Fused kernels for CUDA, in Triton. What they compute is :mod:`models.ops.plain`, where names are the same; their
+tables are [T, 2, c], and images [B, h, w, c].
 
 All is memory-bound, so a kernel reads and writes every large tensor once. Such tensors are rows of pixels [N, c], in
 float32 or half; tables are [T, c], and what is computed has their precision (float32; float64 in tests). A program
@@ -156,13 +155,9 @@ def _sum_pieces(pieces, first_piece, out, columns, ROWS: tl.constexpr, COLS: tl.
 
 def modulate(x: Tensor, table: Tensor, mean: Tensor, var: Tensor, eps: float, region: Tensor, slope: float,
              dtype: torch.dtype) -> Tensor:
-    """lrelu(scale[t] * (x - mean) / sqrt(var + eps) + shift[t]) for all pixels, t their region.
+    """Of the given dtype.
 
-    :param x: [B, h, w, c].
-    :param table: [T, 2, c], scale and shift.
-    :param mean: [c], as ``var``.
     :param region: [B, h, w], or [B, 2h, 2w]: then x is upsampled.
-    :return: [B, h, w, c] or [B, 2h, 2w, c] of the given dtype.
     """
     channels, width = x.shape[-1], region.shape[-1]
     out = torch.empty(*region.shape, channels, dtype=dtype, device=x.device)
@@ -284,14 +279,7 @@ def _class_sums(grad, styles, label, gain, grad_weight, grad_bias, segments, cha
 
 
 def region_table(styles: Tensor, weight: Tensor, bias: Tensor, label: Tensor, gain: Tensor | None) -> Tensor:
-    """gain * (weight[y] * styles[t] + bias[y]) for all regions t, y their class.
-
-    :param styles: [T, 2, c].
-    :param weight: [C, c, 2], as ``bias``.
-    :param label: [T], the regions' classes.
-    :param gain: []; None: 1.
-    :return: [T, 2, c].
-    """
+    """The table [T, 2, c]."""
     segments, _, channels = styles.shape
     table = torch.empty_like(styles)
     columns = _columns(channels, COLUMNS)
@@ -427,10 +415,7 @@ def _instance_norm_grad(grad, out, rstd, sums, grad_x, rows, pixels, channels,
 
 
 def instance_norm(x: Tensor, eps: float, slope: float) -> tuple[Tensor, Tensor]:
-    """lrelu((x - mean) * rstd), mean and rstd of each channel of each sample; and rstd [B, c].
-
-    :param x: [B, h, w, c]; the result has its shape and dtype.
-    """
+    """The result, of the shape and dtype of x, and rstd [B, c]."""
     batch, height, width, channels = x.shape
     pixels, dtype = height * width, torch.promote_types(x.dtype, torch.float32)
     pieces, columns = triton.cdiv(pixels, PIECE), _columns(channels, COLUMNS // 2)
@@ -479,7 +464,6 @@ def _gain_grad(grad, gain, u, v, grad_weight, rows, columns, ROWS: tl.constexpr,
 
 
 def gain_grad(grad: Tensor, gain: Tensor, u: Tensor, v: Tensor) -> Tensor:
-    """-grad * gain^2 * u v' [n, m], for ``u`` [n] and ``v`` [m]."""
     out = torch.empty(len(u), len(v), dtype=u.dtype, device=u.device)
     rows, columns = _tile(len(u), len(v), TILE)
     _launch(_gain_grad, (triton.cdiv(len(u), rows), triton.cdiv(len(v), columns)),
@@ -588,11 +572,7 @@ def _patch_sums_grad(grad, index, grad_x, pixels, channels, height, width, ROWS:
 
 
 def patches(x: Tensor, index: Tensor, stride: int, dtype: torch.dtype) -> Tensor:
-    """[B, h, w, c] -> [N', 9c] of the given dtype: the 3x3 pixels around every centre, 0 where they lie in another
-    instance or beyond the image.
-
-    :param index: [B, h, w], the number of every pixel's instance.
-    """
+    """[N', 9c] of the given dtype."""
     batch, height, width, channels = x.shape
     centres = batch * triton.cdiv(height, stride) * triton.cdiv(width, stride)
     out = torch.empty(centres, 9 * channels, dtype=dtype, device=x.device)
@@ -614,10 +594,7 @@ def patches_grad(grad: Tensor, index: Tensor, stride: int, dtype: torch.dtype) -
 
 
 def patch_sums(rows: Tensor, index: Tensor, segments: SegmentSums) -> Tensor:
-    """[N, c] -> [T, 9, c]: the sums of :func:`patches` (stride 1) over the centres of each region.
-
-    :param segments: the regions' pixels.
-    """
+    """[T, 9, c], over the regions' pixels that ``segments`` has."""
     channels, pieces = rows.shape[1], len(segments.piece_segment)
     dtype = torch.promote_types(rows.dtype, torch.float32)
     sums = torch.empty(pieces, 9, channels, dtype=dtype, device=rows.device)
@@ -666,10 +643,3 @@ def _launch(kernel, grid: tuple[int, int], *args, **constants) -> None:
     assert all(tensor.is_contiguous() for tensor in tensors)
     with torch.cuda.device_of(tensors[0]):
         kernel[grid](*args, **constants)
-
-
-def try_out(device: torch.device) -> None:
-    """:raises Exception: of many kinds, if kernels cannot be compiled or started here."""
-    one = torch.ones(1, 1, device=device)
-    pieces = torch.arange(2, dtype=torch.int32, device=device)
-    _launch(_sum_pieces, (1, 1), one, pieces, torch.empty_like(one), 1, ROWS=1, COLS=1)
