@@ -54,7 +54,8 @@ class Experiment(Group):
         add("--name", default="label2coco", help="name of the experiment: a folder under --checkpoints_dir")
         add("--checkpoints_dir", default="./checkpoints", help="folder of all experiments")
         add("--load_from_opt_file", action="store_true",
-            help="take options from checkpoints_dir/name/opt.txt unless they are given here")
+            help="take options from checkpoints_dir/name/opt.txt unless they are given here; what it says of networks "
+                 "and layouts, commands that load them take without being asked")
         add("--model", default="pix2pix", choices=["pix2pix"], help=COMPATIBILITY)
 
     @staticmethod
@@ -292,7 +293,8 @@ class Schedule(Group):
         add("--which_epoch", default="latest", help="what to go on from: a number, latest or best")
         add("--init_from", default=None, metavar="FOLDER",
             help="start from the latest networks in this folder of another run: every tensor whose name and shape "
-                 "agree is taken, the others are new, such as fc at another size")
+                 "agree is taken, what belongs to a class by the name of the class; the others are new, such as fc at "
+                 "another size")
         add("--niter", type=integer(0), default=50, help="epochs at the full learning rate")
         add("--niter_decay", type=integer(0), default=0, help="further epochs, in which the learning rate falls to 0")
         add("--lr", type=number(0, exclusive=True), default=0.0002, help="learning rate of Adam")
