@@ -84,7 +84,7 @@ def serve(opt: Options) -> None:
     print(f"open {page.launch(opt.host, opt.port)} in a browser; Ctrl-C ends the demo", flush=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     while True:
-        signal.pause()
+        time.sleep(3600)  # a signal ends it
 
 
 def check_port(host: str, port: int) -> None:

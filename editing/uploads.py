@@ -41,13 +41,14 @@ def take_upload(content: bytes, name: str, kind: str, reader: SampleReader) -> U
         raise UserError(f"{name}: no upload is called {kind[:MOST_LETTERS]}")
     if len(content) > MOST_BYTES:
         raise UserError(f"{name}: more than {MOST_BYTES >> 20} MB; make it smaller")
-    with tempfile.NamedTemporaryFile() as file:  # for as long as it is read
-        file.write(content)
-        file.flush()
+    with tempfile.TemporaryDirectory() as folder:  # for as long as it is read
+        path = os.path.join(folder, "upload")
+        with open(path, "wb") as file:
+            file.write(content)
         try:
-            image = turned(read_image(file.name, MOST_PIXELS))
+            image = turned(read_image(path, MOST_PIXELS))
         except UserError as error:
-            raise UserError(str(error).replace(file.name, name)) from error
+            raise UserError(str(error).replace(path, name)) from error
     if kind == "photo":
         pixels = to_rgb(image, name)
     else:
