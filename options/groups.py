@@ -71,8 +71,8 @@ class Device(Group):
     def add(add: Callable, is_train: bool) -> None:
         add("--gpu_ids", default="0",
             help="CUDA device to use, e.g. 0; -1 uses the CPU, mps the GPU of an Apple machine (untried). Several, "
-                 "e.g. 0,1,2: train.py, test.py and diversity_score.py run a process on each. Under torchrun, 0 means a "
-                 "device for each process")
+                 "e.g. 0,1,2: train.py, test.py and diversity_score.py run a process on each. Under torchrun, 0 means "
+                 "a device for each process")
         add("--use_amp", action="store_true", help="mixed precision: convolutions in half precision")
         add("--amp_dtype", default=None, choices=["bfloat16", "float16"],
             help="half precision of --use_amp; float16 goes with gradient scaling, and is for CUDA only. Default: "
