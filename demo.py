@@ -51,8 +51,7 @@ class DemoOptions(NetworkOptions):
     def parse(self, args: Sequence[str] | None = None) -> Options:
         """As every command; but what the checkpoint's ``opt.txt`` says, if it has one, need not be given."""
         args = list(sys.argv[1:] if args is None else args)
-        known = self.parser_for(args).parse_known_args(args)[0]
-        saved = os.path.isfile(os.path.join(known.checkpoints_dir, known.name, "opt.txt"))
+        saved = os.path.isfile(self.opt_file(args))
         return super().parse([*args, "--load_from_opt_file"] if saved else args)
 
     def finish(self, opt: Options, given: set[str]) -> None:

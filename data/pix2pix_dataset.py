@@ -29,7 +29,7 @@ class Pix2pixDataset(Dataset):
         # crop and flip of a sample depend on this, the epoch and the index only, whichever process loads it
         self.seed = secrets.randbits(63) if opt.seed is None else opt.seed % 2**63
         self.reader = SampleReader(opt)
-        if not opt.isTrain and "name" in opt:  # a command with networks
+        if "use_ema" in opt and not opt.isTrain:  # a command that loads networks, which training is not
             check_class_names(opt)
         self.files = find_files(opt)[:opt.max_dataset_size]
         photos = "with photos" if self.files[0].photo else "no photos"

@@ -1,5 +1,6 @@
 """The model: generator, encoder, discriminators and losses behind what trainers and testers call."""
 import contextlib
+import functools
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -7,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from data.kinds import class_names, saved_class_names
 from models.batches import Batch, BatchMaker
+from models.class_match import ClassMatch, class_count
 from models.networks import build_discriminator, build_generator
 from models.networks.efficientnet_lite import Lite0Features, Lite0Loss
 from models.networks.layout import WHOLE, Part
@@ -18,7 +21,15 @@ from models.networks.vgg import VGGLoss
 from models.norm_modes import norm_mode
 from models.ops import backend
 from options.options import Options
-from util.checkpoints import load_agreeing, load_state_dict, network_path, read_networks, save_tensors, tensors_of
+from util.checkpoints import (
+    load_agreeing,
+    load_state_dict,
+    network_path,
+    read_networks,
+    read_state,
+    save_tensors,
+    tensors_of,
+)
 from util.errors import UserError
 
 ALL, EVERY_SECOND = slice(None), slice(None, None, 2)  # samples of a batch
@@ -157,25 +168,29 @@ class Pix2PixModel(nn.Module):
         for label, network in self.networks().items():
             save_tensors(tensors_of(network), network_path(self.opt.folder, label, epoch))
 
-    def load(self, epoch: str | int, averaged: bool = False) -> None:
+    def load(self, epoch: str | int, averaged: bool = False, without: str = "") -> None:
         """Read ``<epoch>_net_*.pth``, or the averages ``<epoch>_net_*_ema.pth`` (of G and E).
 
+        :param without: the label of a network that stays as it is.
         :raises UserError: a file is missing, damaged, or belongs to another architecture.
         """
         networks = self.networks()
         names = {label: self.mode.encoder_files if network is self.netE else (label,)
-                 for label, network in networks.items()}
+                 for label, network in networks.items() if label != without}
         for label, (path, tensors) in read_networks(self.opt.folder, epoch, names, averaged).items():
             load_state_dict(networks[label], tensors, path)
 
-
     def init_from(self, folder: str) -> list[str]:
         """Take from the newest networks of another run every tensor whose name and shape agree: to go on at another
-        size, or on other data. What has no counterpart there keeps its initial weights.
+        size, or on other data. What has no counterpart there keeps its initial weights. Where both runs have names of
+        classes, what belongs to a class goes to the one of that name.
 
-        :return: a line for each network: what was taken, and what is new.
+        :return: a table of what was taken and what is new, in lines.
         :raises UserError: there is no generator, or a file is damaged.
         """
+        state = read_state(network_path(folder, "G", "latest"))
+        match = ClassMatch.of(saved_class_names(folder), class_names(self.opt), class_count(state),
+                              self.opt.num_classes)
         lines = []
         for label, network in self.networks().items():
             names = self.mode.encoder_files if network is self.netE else (label,)
@@ -184,11 +199,15 @@ class Pix2PixModel(nn.Module):
             if label != "G" and not os.path.exists(path):
                 lines.append(f"net{label}: new ({path} is not there)")
                 continue
-            new, count = load_agreeing(network, path), len(network.state_dict())
+            aligned: list[str] = []
+            new = load_agreeing(network, state if label == "G" else read_state(path), path,
+                                functools.partial(match.align, aligned=aligned))
+            count = len(network.state_dict())
             more = f", and {len(new) - 6} more" if len(new) > 6 else ""
             lines.append(f"net{label}: {count - len(new)} of {count} tensors from {path}"
+                         + (f", {len(aligned)} of them class by class" if aligned else "")
                          + (f"; new: {', '.join(new[:6])}{more}" if new else ""))
-        return lines
+        return [*lines, *match.lines()]
 
 
 def _lite0_features(opt: Options) -> Lite0Features | None:

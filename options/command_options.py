@@ -2,7 +2,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, ClassVar
 
 from options.dataset_defaults import DATASET_DEFAULTS, dataset_defaults
@@ -67,7 +67,7 @@ class CommandOptions:
         if "--load_from_opt_file" in args:
             args = self._saved_arguments(args) + args
         parser = self.parser_for(args)
-        given = _given_names(parser, args)
+        given = given_names(parser, args)
         opt = parser.parse_args(args, Options())
         opt.isTrain = self.is_train
         if self.one_process and (processes := distributed.launched() or opt.num_processes) > 1:
@@ -79,15 +79,22 @@ class CommandOptions:
         opt.needs_photos = opt.isTrain or (opt.use_vae and self.reads_photos(opt))
         return opt.freeze({action.dest: action.default for action in parser._actions})
 
-    def _saved_arguments(self, args: list[str]) -> list[str]:
+    def opt_file(self, args: Sequence[str]) -> str:
+        """Where the ``opt.txt`` of the run that ``args`` name lies."""
+        known = self.parser_for(args).parse_known_args(args)[0]
+        return os.path.join(known.checkpoints_dir, known.name, "opt.txt")
+
+    def _saved_arguments(self, args: list[str], names: Collection[str] | None = None) -> list[str]:
         """Arguments for what a run's ``opt.txt`` says: of the networks all, of the rest what differs from its default.
 
         The file is text, and nothing in it runs.
+
+        :param names: of the options to be taken, besides --dataset_mode; None takes all that another command may take.
         """
-        known = self.parser_for(args).parse_known_args(args)[0]
-        path = os.path.join(known.checkpoints_dir, known.name, "opt.txt")
+        path = self.opt_file(args)
         lines = read_text(path, "--load_from_opt_file", "check --name").splitlines()
-        architecture, known = _names([Architecture]), _names(self.groups) - _NOT_FROM_FILE - self.not_from_file
+        architecture, known = names_of([Architecture]), names_of(self.groups) - _NOT_FROM_FILE - self.not_from_file
+        known = known if names is None else known.intersection(names)
         values, mode = {}, []
         for line in lines:
             name, _, rest = line.strip().partition(": ")
@@ -110,13 +117,15 @@ class CommandOptions:
         return arguments
 
 
-def _names(groups: Sequence[type[Group]]) -> set[str]:
+def names_of(groups: Sequence[type[Group]]) -> set[str]:
+    """The names of the options of some groups."""
     parser = argparse.ArgumentParser(add_help=False)
     for group in groups:
         group.add(parser.add_argument, is_train=True)
     return {action.dest for action in parser._actions}
 
 
-def _given_names(parser: argparse.ArgumentParser, args: Sequence[str]) -> set[str]:
+def given_names(parser: argparse.ArgumentParser, args: Sequence[str]) -> set[str]:
+    """The names of the options that ``args`` give."""
     options = {arg.split("=", 1)[0] for arg in args if arg.startswith("--")}
     return {action.dest for action in parser._actions if options & set(action.option_strings)}

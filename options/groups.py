@@ -54,7 +54,8 @@ class Experiment(Group):
         add("--name", default="label2coco", help="name of the experiment: a folder under --checkpoints_dir")
         add("--checkpoints_dir", default="./checkpoints", help="folder of all experiments")
         add("--load_from_opt_file", action="store_true",
-            help="take options from checkpoints_dir/name/opt.txt unless they are given here")
+            help="take options from checkpoints_dir/name/opt.txt unless they are given here; what it says of networks "
+                 "and layouts, commands that load them take without being asked")
         add("--model", default="pix2pix", choices=["pix2pix"], help=COMPATIBILITY)
 
     @staticmethod
@@ -69,8 +70,9 @@ class Device(Group):
     @staticmethod
     def add(add: Callable, is_train: bool) -> None:
         add("--gpu_ids", default="0",
-            help="CUDA device to use, e.g. 0; -1 uses the CPU. Several, e.g. 0,1,2: train.py, test.py and "
-                 "diversity_score.py run a process on each. Under torchrun, 0 means a device for each process")
+            help="CUDA device to use, e.g. 0; -1 uses the CPU, mps the GPU of an Apple machine (untried). Several, "
+                 "e.g. 0,1,2: train.py, test.py and diversity_score.py run a process on each. Under torchrun, 0 means "
+                 "a device for each process")
         add("--use_amp", action="store_true", help="mixed precision: convolutions in half precision")
         add("--amp_dtype", default=None, choices=["bfloat16", "float16"],
             help="half precision of --use_amp; float16 goes with gradient scaling, and is for CUDA only. Default: "
@@ -295,7 +297,8 @@ class Schedule(Group):
         add("--which_epoch", default="latest", help="what to go on from: a number, latest or best")
         add("--init_from", default=None, metavar="FOLDER",
             help="start from the latest networks in this folder of another run: every tensor whose name and shape "
-                 "agree is taken, the others are new, such as fc at another size")
+                 "agree is taken, what belongs to a class by the name of the class; the others are new, such as fc at "
+                 "another size")
         add("--niter", type=integer(0), default=50, help="epochs at the full learning rate")
         add("--niter_decay", type=integer(0), default=0, help="further epochs, in which the learning rate falls to 0")
         add("--lr", type=number(0, exclusive=True), default=0.0002, help="learning rate of Adam")

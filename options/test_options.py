@@ -1,16 +1,29 @@
 """Options of ``test.py``, and of commands that look at trained networks."""
 import argparse
 import math
+import os
+import sys
+from collections.abc import Sequence
 
-from options.command_options import CommandOptions
+from options.command_options import CommandOptions, given_names, names_of
 from options.groups import Architecture, Data, Device, Display, Experiment, Loading, Published, Recording
 from options.options import Options
+from util import distributed
 from util.arguments import count, integer, number
 from util.errors import UserError
 
+# of the options of networks, those that do not decide what a checkpoint fits
+_NO_MATTER = frozenset({"netG", "nef", "output_nc", "init_type", "init_variance"})
+# of the options of data, those that say what layouts are
+_LAYOUTS = frozenset({"preprocess_mode", "label_colors", "label_map", "dont_care_id", "orientation"})
+
 
 class NetworkOptions(CommandOptions):
-    """Trained networks on a device, and layouts to try them on."""
+    """Trained networks on a device, and layouts to try them on.
+
+    Where the run's ``opt.txt`` is there, networks are built and layouts are read as it says, also without
+    --load_from_opt_file. That takes the other options of the file, too.
+    """
 
     groups = (Experiment, Device, Recording, Architecture, Data)
     defaults = {"phase": "test"}  # noqa: RUF012 (read only)
@@ -19,6 +32,44 @@ class NetworkOptions(CommandOptions):
     def add_options(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--which_epoch", default="latest", help="networks to load: a number, latest or best")
         parser.add_argument("--use_ema", action="store_true", help="load the averaged networks of train.py --ema")
+
+    def parse(self, args: Sequence[str] | None = None) -> Options:
+        args = sys.argv[1:] if args is None else list(args)
+        return super().parse(args if "--load_from_opt_file" in args else [*self._networks_as_saved(args), *args])
+
+    def _networks_as_saved(self, args: list[str]) -> list[str]:
+        """Arguments for what the run's ``opt.txt`` says of networks and layouts; none where it cannot be used.
+
+        :raises UserError: ``args`` contradict it.
+        """
+        path = self.opt_file(args)
+        if not os.path.isfile(path):
+            return []
+        names = names_of([Architecture]) - _NO_MATTER
+        try:
+            saved = self._saved_arguments(args, names | _LAYOUTS)
+        except UserError as error:
+            print(f"{error}. The file is not used")
+            return []
+        parser = self.parser_for(args)
+        theirs, ours = (self.parser_for(words).parse_known_args(words)[0] for words in (saved, args))
+        if theirs.norm_mode == "inade":
+            names -= {"use_vae"}  # whether the encoder is used, not what a checkpoint fits
+        elif not theirs.use_vae:
+            names -= {"crop_size", "aspect_ratio"}  # such networks take any size
+        given = given_names(parser, args)
+        if other := sorted(name for name in names & given if getattr(theirs, name) != getattr(ours, name)):
+            name = other[0]
+            raise UserError(f"--{name} {getattr(ours, name)}: the networks have --{name} {getattr(theirs, name)}, as "
+                            f"{path} says; leave the option out, or mend --name")
+        names |= _LAYOUTS if "dataset_mode" not in given or theirs.dataset_mode == ours.dataset_mode else set()
+        taken = {name for name in names - given if getattr(theirs, name) != getattr(ours, name)}
+        if "dataset_mode" not in given:
+            taken |= {"dataset_mode"} if theirs.dataset_mode != ours.dataset_mode else set()
+        if taken and distributed.number() == 0:
+            print(f"as {path} says: " + ", ".join(f"--{name} {getattr(theirs, name)}" for name in sorted(taken)))
+        switch = {option: action.dest for action in parser._actions for option in action.option_strings}
+        return [word for word in saved if switch[word.partition("=")[0]] in names | {"dataset_mode"}]
 
     def finish(self, opt: Options, given: set[str]) -> None:
         if "load_size" not in given:  # so that nothing is cropped, see options/dataset_defaults.py

@@ -3,6 +3,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import sys
 
 import numpy as np
@@ -212,6 +213,7 @@ def wrong_uses(world, trained, tmp_path):
     torn = tmp_path / "torn"
     torn.mkdir()
     (torn / "latest_net_G.pth").write_bytes(b"PK\x03\x04 torn")
+    shutil.copytree(trained / "exp", trained / "bare", ignore=shutil.ignore_patterns("opt.txt"))
     ade = tmp_path / "ade"
     for folder, suffix in (("images/training", "jpg"), ("annotations/training", "png")):
         (ade / folder).mkdir(parents=True)
@@ -231,8 +233,9 @@ def wrong_uses(world, trained, tmp_path):
         "missing checkpoint": ([*test, "--name", "nobody"], "nobody"),
         "torn checkpoint": (["test.py", *NETWORK, "--dataroot", world, "--checkpoints_dir", tmp_path, "--name", "torn"],
                             "latest_net_G.pth"),
-        "other width": ([*test, "--name", "exp", "--ngf", 8], r"conv_0.*--ngf"),
-        "other classes": ([*test, "--name", "exp", "--label_nc", 9], r"--label_nc"),
+        "other width": ([*test, "--name", "exp", "--ngf", 8], "--ngf 8: the networks have --ngf 4"),
+        "other width, without opt.txt": ([*test, "--name", "bare", "--ngf", 8], r"conv_0.*--ngf"),
+        "other classes": ([*test, "--name", "exp", "--label_nc", 9], "--label_nc 9: the networks have --label_nc 5"),
         "other mode": ([*test, "--name", "exp", "--norm_mode", "spade"], r"--norm_mode"),
         "several GPUs": ([*train, "--dataroot", world, "--gpu_ids", "0,1,2"], "--batchSize 2: must be a multiple of 3"),
         "batch too large": ([*train, "--dataroot", world, "--batchSize", 7], "--batchSize"),

@@ -483,3 +483,27 @@ def test_layouts_that_are_squashed(tmp_path, capsys):
         assert create_dataset(opt)[0]
         line = "64x48 becomes 64x128 with --preprocess_mode fixed: 2.7 times as high"
         assert (line in capsys.readouterr().out) is said
+
+
+def test_other_classes_do_not_hinder_training_or_checks(tmp_path, monkeypatch, check):  # noqa: F811
+    """What an earlier run left in the folder is no matter of a new one, nor of its evaluation."""
+    build(tmp_path, "custom", "val")
+    build(tmp_path, "custom")
+    (tmp_path / "classes.txt").write_text("0 0 0 0 sky\n1 1 1 1 tree\n")
+    (tmp_path / "exp").mkdir()
+    (tmp_path / "exp" / "class_names.txt").write_text("0 skin\n1 hair\n")
+    where = ["--checkpoints_dir", tmp_path, "--name", "exp"]
+    assert check("custom", *where)[0] == 0
+    opt = TrainOptions().parse([str(arg) for arg in ("--dataset_mode", "custom", "--dataroot", tmp_path, "--gpu_ids",
+                                                     "-1", *where)])
+    assert len(create_dataset(opt.for_evaluation()).files) == 3
+
+
+def test_uploads_are_turned(tmp_path):
+    from editing.uploads import take_upload
+    pixels = np.random.default_rng(0).integers(0, 255, (32, 32, 3), np.uint8)
+    tagged(tmp_path / "a.png", pixels, 6)
+    reader = SampleReader(options("custom", tmp_path, **WHOLE))
+    upload = take_upload((tmp_path / "a.png").read_bytes(), "a.png", "photo", reader)
+    assert np.array_equal(upload.pixels, np.rot90(pixels, -1))
+    assert "a.png" in refusal(lambda: take_upload(b"text", "a.png", "photo", reader))

@@ -225,14 +225,17 @@ class Pix2PixTrainer:
                 raise UserError(f"--continue_train --which_epoch {epoch}: {path} is not there; name a checkpoint of "
                                 f"{self.opt.folder}, or leave out --which_epoch")
             return f"--continue_train: nothing was saved in {self.opt.folder} yet; starting"
-        self.model.load(epoch)
+        discriminators = network_path(self.opt.folder, "D", epoch)
+        without = "" if os.path.exists(discriminators) else "D"
+        self.model.load(epoch, without=without)
         self.goes_on = True
         if self.average:
             self.average.restart()
         if epoch.isdecimal():
             self.epoch = int(epoch) + 1
         self.update_learning_rate(self.epoch - 1)
-        return f"{path} not found: continuing from the networks alone at epoch {self.epoch}, with new optimisers"
+        new = f" and new discriminators, since {discriminators} is not there" if without else ""
+        return f"{path} not found: continuing from the networks alone at epoch {self.epoch}, with new optimisers{new}"
 
 
 def _state_of(optimizer: torch.optim.Optimizer) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import contextlib
 import os
 import re
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -30,6 +30,9 @@ _HINTS = (
     ("weight_orig", "--ngf, --norm_G"),
     ("", "--ngf"),
 )
+# what frameworks put before the keys of a network alone, and the networks that one file may hold
+_PREFIXES = frozenset({"module", "_orig_mod", "generator", "model", "net"})
+_NETWORKS = frozenset({"netG", "netD", "netE", "netIE"})
 
 
 def network_path(folder: str, label: str, epoch: str | int, averaged: bool = False) -> str:
@@ -64,7 +67,7 @@ def load_tensors(path: str) -> Any:
     """
     if not os.path.exists(path):
         raise UserError(f"{path}: no such checkpoint; check --checkpoints_dir, --name and --which_epoch, or train "
-                        "first")
+                        f"first{_others(path)}")
     try:
         if not os.path.isfile(path):
             raise UserError(f"{path}: not a regular file; name a checkpoint")
@@ -78,6 +81,16 @@ def load_tensors(path: str) -> Any:
     except Exception as error:
         raise UserError(f"{path}: not a readable checkpoint of tensors ({type(error).__name__}); save or download it "
                         "again") from error
+
+
+def _others(path: str) -> str:
+    """Which epochs there are of the network whose file ``path`` is not there, in words."""
+    ending = re.search(r"_net_\w+\.pth$", path)
+    folder = os.path.dirname(path)
+    names = os.listdir(folder) if ending and os.path.isdir(folder) else []
+    epochs = [name.removesuffix(ending[0]) for name in names if name.endswith(ending[0])]
+    epochs.sort(key=lambda epoch: (not epoch.isdecimal(), int(epoch) if epoch.isdecimal() else 0, epoch))
+    return f" (of this network there are the epochs {', '.join(epochs)})" if epochs else ""
 
 
 def _check_plain(content: Any, path: str) -> None:
@@ -177,23 +190,66 @@ def load_network(network: nn.Module, path: str) -> None:
 
 
 def _plain_state(state: Any, path: str) -> dict[str, Tensor]:
-    """The state dict that ``path`` holds, without the ``module.`` prefix that published files may carry.
+    """The state dict that ``path`` holds, without what other tools wrap it in: a dict around it, and prefixes of its
+    keys. A line says so, unless it is ``module.``, which published files may carry.
 
     :raises UserError: it is none.
     """
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    label = re.search(r"_net_([A-Z]+)(_ema)?\.pth$", path)
+    own = {f"net{label[1]}", f"net{label[1][-1]}"} if label else set()  # the encoder IE may be called netE, too
+    stripped = []
+    while isinstance(state, Mapping) and not _is_state_dict(state):
+        inner = [key for key, value in state.items() if isinstance(value, Mapping) and value]
+        chosen = inner if len(inner) == 1 else [key for key in inner if key in own]
+        if len(chosen) != 1:
+            break
+        stripped.append(f"a dict around its part {chosen[0]}")
+        state = state[chosen[0]]
+    if not _is_state_dict(state):
         raise UserError(f"{path}: not a state dict of tensors; name a file written by train.py")
-    return {str(key).removeprefix("module."): value for key, value in state.items()}
+    state = {str(key): value for key, value in state.items()}
+    while True:
+        first = {key.partition(".")[0] for key in state}
+        found = first & (_PREFIXES | own) if len(first) == 1 else first & own if first <= _NETWORKS else set()
+        if len(found) != 1 or not all("." in key for key in state):
+            break
+        prefix = f"{found.pop()}."
+        state = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+        if prefix != "module.":
+            stripped.append(f"the prefix {prefix}")
+    if stripped:
+        print(f"{path}: left out {' and '.join(stripped)}")
+    return state
 
 
-def load_agreeing(network: nn.Module, path: str) -> list[str]:
-    """Load every tensor of ``path`` that has the name and the shape of one of ``network``'s; the others stay as they
+def _is_state_dict(value: Any) -> bool:
+    return isinstance(value, Mapping) and len(value) > 0 and all(isinstance(part, Tensor) for part in value.values())
+
+
+def read_state(path: str) -> dict[str, Tensor]:
+    """The state dict of one network in a file.
+
+    :raises UserError: the file is missing, damaged or none of a network.
+    """
+    return _plain_state(load_tensors(path), path)
+
+
+def load_agreeing(network: nn.Module, state: Mapping[str, Tensor], path: str,
+                  align: Callable[[str, Tensor, Tensor], Tensor | None]) -> list[str]:
+    """Load every tensor of ``state`` that has the name and the shape of one of ``network``'s; the others stay as they
     are. Returns the names of those.
 
-    :raises UserError: the file is missing, damaged or none of a network, or has values that are not finite.
+    :param align: of a name, the tensor found and the network's own, makes what to load instead, of the own one's shape;
+        None where the shape decides.
+    :raises UserError: there are values that are not finite.
     """
-    state, expected = _plain_state(load_tensors(path), path), network.state_dict()
-    taken = {key: state[key] for key, value in expected.items() if key in state and state[key].shape == value.shape}
+    expected, taken = network.state_dict(), {}
+    for key, value in expected.items():
+        if key in state:
+            found = align(key, state[key], value)
+            found = state[key] if found is None else found
+            if found.shape == value.shape:
+                taken[key] = found
     check_finite(taken, path)
     network.load_state_dict({**expected, **taken})
     return [key for key in expected if key not in taken and not key.endswith("num_batches_tracked")]

@@ -8,10 +8,16 @@ from util.errors import UserError
 
 
 def find_device(option: str, text: str) -> torch.device:
-    """The device of this process among those that the ``text`` of ``option`` (``--gpu_ids``, ``--gpu``) names.
+    """The device of this process among those that the ``text`` of ``option`` (``--gpu_ids``, ``--gpu``) names; "mps" is
+    the GPU of an Apple machine, on which nothing here was tried.
 
     :raises UserError: no such device.
     """
+    if text == "mps":
+        if not torch.backends.mps.is_available():
+            raise UserError(f"{option} mps: this machine has no GPU of Apple that PyTorch can use; use {option} -1 for "
+                            "the CPU")
+        return torch.device("mps")
     ids = device_ids(option, text)
     number = distributed.local_rank()
     if len(ids) == 1 and ids[0] == 0:  # under torchrun: as many as there are processes
@@ -51,10 +57,13 @@ def use_device(device: torch.device, tf32: str | None = None, deterministic: boo
 
 
 def device_ids(option: str, text: str) -> list[int]:
-    """The numbers of the CUDA devices that a text names, a process for each; -1, or nothing at all, is the CPU.
+    """The numbers of the CUDA devices that a text names, a process for each. -1 is the CPU, also for no text at all,
+    and stands for "mps", which is one device.
 
     :raises UserError: not such numbers.
     """
+    if text == "mps":
+        return [-1]
     try:
         ids = [max(int(part), -1) for part in text.split(",") if part.strip()] or [-1]
     except ValueError as error:

@@ -85,7 +85,7 @@ def _is_special(path: str) -> bool:
 def regular(path: str, flags: int) -> int:
     """An ``opener`` for :func:`open` that takes regular files alone: a pipe would be waited for, and a device may have
     no end."""
-    handle = os.open(path, flags | os.O_NONBLOCK)
+    handle = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # Windows has neither it nor such pipes
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
         raise OSError(errno.EINVAL, "not a regular file", path)
@@ -93,7 +93,9 @@ def regular(path: str, flags: int) -> int:
 
 
 def fsync(path: str) -> None:
-    """Wait until the disk has a file, or the names in a folder."""
+    """Wait until the disk has a file, or the names in a folder (which Windows does not let one ask for)."""
+    if os.name == "nt":
+        return
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

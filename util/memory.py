@@ -2,9 +2,10 @@
 import contextlib
 import ctypes
 import os
-import resource
 
 import torch
+
+from util.errors import say_once
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
 
@@ -16,6 +17,12 @@ def limit_memory(device: torch.device) -> None:
     With a GPU nothing is limited: its driver reserves more than it uses, and reports itself what it cannot have.
     """
     if device.type != "cpu":
+        return
+    try:
+        import resource
+    except ImportError:  # Windows
+        say_once("limits", "this system has no limits of memory that are known here; if there is too little, it "
+                           "decides which process ends")
         return
     with contextlib.suppress(OSError, ValueError):
         limit = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

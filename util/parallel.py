@@ -68,13 +68,14 @@ def _interruptible(alone: bool) -> Iterator[Callable[[], None]]:
     :param alone: the work is done in this process. If nobody asks for ``GRACE`` seconds, the exception comes by itself.
     """
     caught: list[int] = []
+    has_timer = hasattr(signal, "setitimer")  # not on Windows: there, what takes long is waited for
 
     def check(*_: object) -> None:
         if caught:
             raise KeyboardInterrupt
 
     def note(number: int, frame: object) -> None:
-        if alone and not caught:
+        if alone and not caught and has_timer:
             signal.setitimer(signal.ITIMER_REAL, GRACE)
         caught.append(number)
 
@@ -82,7 +83,7 @@ def _interruptible(alone: bool) -> Iterator[Callable[[], None]]:
     if threading.current_thread() is threading.main_thread():  # no other thread can set handlers
         noted = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN]
     handlers = {number: signal.signal(number, note) for number in noted}
-    if noted and alone:
+    if noted and alone and has_timer:
         handlers[signal.SIGALRM] = signal.signal(signal.SIGALRM, check)
     try:
         yield check
@@ -94,7 +95,7 @@ def _interruptible(alone: bool) -> Iterator[Callable[[], None]]:
         print("interrupted", file=sys.stderr, flush=True)
         raise SystemExit(128 + signal.SIGTERM) from None
     finally:
-        if caught and alone:
+        if caught and alone and has_timer:
             signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in handlers.items():
             signal.signal(number, handler)

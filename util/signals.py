@@ -1,6 +1,5 @@
 """Signals that ask a run to stop, and the lock that keeps two runs out of one folder."""
 import contextlib
-import fcntl
 import os
 import signal
 import time
@@ -10,8 +9,14 @@ from types import FrameType
 from util import distributed
 from util.errors import UserError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 _SAME_SIGNAL = 5.0  # seconds in which torchrun passes a signal on
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # USR1: Slurm's warning before a time limit
+STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1")  # USR1: Slurm's warning before
+                     if hasattr(signal, name))  # a time limit
 
 
 class StopRequest:
@@ -61,7 +66,7 @@ def exclusive(folder: str) -> Iterator[None]:
     path = os.path.join(folder, ".lock")
     try:
         os.makedirs(folder, exist_ok=True)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)  # commands that are started do not get it
     except OSError as error:
         raise UserError(f"{folder}: cannot be written to ({error.strerror}); check --checkpoints_dir and its "
                         "permissions") from error
@@ -71,15 +76,19 @@ def exclusive(folder: str) -> Iterator[None]:
         while held:
             os.close(held.pop())
 
-    os.register_at_fork(after_in_child=let_go)
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=let_go)
     try:
         try:
+            if fcntl is None:
+                raise OSError("no locks")
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UserError(f"{folder}: another run is training here; wait for its end, or give another --name"
                             ) from error
-        except OSError:  # a file system without locks
-            print(f"{folder}: its file system has no locks; make sure that no other run trains here")
+        except OSError:
+            print(f"{folder}: its file system has no locks, or the system none that are known here; make sure that no "
+                  "other run trains here")
         yield
     finally:
         held.clear()  # the number may become that of another file

@@ -1,0 +1,91 @@
+"""Where the system lacks what Linux has: commands still import and work; data-loading processes that are not forked."""
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from models.pix2pix_model import Pix2PixModel
+from options import TestOptions
+from tests.conftest import ROOT
+from tests.worlds import TRAIN, assert_equal_networks, draw_world, networks
+from util.device import device_ids, find_device
+from util.errors import UserError
+
+COMMANDS = ["train", "test", "fid_score", "diversity_score", "segmentation_score", "gallery", "make_instances",
+            "check_data", "quickstart", "demo"]
+# what Windows does not have, taken away before anything of the project is imported
+BARE = """
+import os, signal, sys
+import torch, torch.utils.data, multiprocessing, subprocess, tempfile, asyncio  # the libraries' own use is their matter
+for name in ("fcntl", "resource", "pwd", "grp", "termios"):
+    sys.modules[name] = None
+for module, names in ((signal, ("SIGUSR1", "SIGALRM", "setitimer", "pause")),
+                      (os, ("register_at_fork", "O_NONBLOCK", "O_CLOEXEC", "sysconf", "sched_getaffinity"))):
+    for name in names:
+        delattr(module, name)
+sys.path.insert(0, %r)
+""" % str(ROOT)  # noqa: UP031 (the text has braces)
+
+
+def bare(code, *args):
+    done = subprocess.run([sys.executable, "-c", BARE + code, *map(str, args)], capture_output=True, text=True,
+                          timeout=250, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.stdout
+
+
+def test_every_command_imports():
+    assert set(COMMANDS) == {path.stem for path in ROOT.glob("*.py")}
+    found = bare(f"import importlib\nfor name in {COMMANDS!r}:\n    importlib.import_module(name)\nprint('all')")
+    assert found.strip().endswith("all")
+
+
+def train(run, root, name, *args):
+    words = ["train", *TRAIN, "--dataroot", root, "--checkpoints_dir", root, "--name", name, "--niter", 1, "--use_vae",
+             "--no_html", *args]
+    return run("import sys, train\nif __name__ == '__main__':\n    train.main()", *words[1:])
+
+
+def test_a_run_without_locks_limits_and_signals_is_the_same(tmp_path):
+    root = draw_world(tmp_path, train=4)
+    said = train(bare, root, "bare", "--nThreads", 0)
+    assert "has no locks, or the system none" in said and "no limits of memory" in said
+    # the same on Linux as it is, with loading processes that are started anew instead of forked
+    code = "import multiprocessing, sys\nsys.argv[0] = 'train.py'\nimport train\nif __name__ == '__main__':\n" \
+           "    multiprocessing.set_start_method('spawn')\n    train.main()\n"
+    (tmp_path / "spawned.py").write_text(code)
+    done = subprocess.run([sys.executable, tmp_path / "spawned.py", *map(str, [
+        *TRAIN, "--dataroot", root, "--checkpoints_dir", root, "--name", "spawned", "--niter", 1, "--use_vae",
+        "--no_html", "--nThreads", 2])], capture_output=True, text=True, timeout=250, check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert done.returncode == 0, done.stderr
+    assert_equal_networks(networks(root / "bare"), networks(root / "spawned"))
+
+
+def test_parallel_work_in_processes_that_are_not_forked(tmp_path):
+    root = draw_world(tmp_path, train=4)
+    for folder in ("train_inst", "val_inst"):
+        for path in (root / folder).iterdir():
+            path.unlink()
+    (tmp_path / "spawned.py").write_text(
+        BARE.replace("for name in", "multiprocessing.set_start_method('spawn', force=True)\nfor name in", 1)
+        + "import make_instances\nif __name__ == '__main__':\n    make_instances.main()\n")
+    done = subprocess.run([sys.executable, tmp_path / "spawned.py", "--path", str(root), "--dataset", "custom",
+                           "--workers", "2"], capture_output=True, text=True, timeout=250, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(list((root / "train_inst").iterdir())) == 4
+
+
+def test_apple_devices(monkeypatch):
+    assert device_ids("--gpu_ids", "mps") == [-1]
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(UserError, match=r"--gpu_ids mps: this machine has no GPU of Apple"):
+        find_device("--gpu_ids", "mps")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    opt = TestOptions().parse(["--gpu_ids", "mps", "--dataset_mode", "custom", "--ngf", "4"])
+    assert opt.device == torch.device("mps") and opt.num_processes == 1
+    # no kernels are asked for where there is no CUDA: the networks are built as for the CPU
+    assert Pix2PixModel(opt.replace(device=torch.device("cpu"))).netG
