@@ -20,6 +20,7 @@ from data.image_files import Source
 from data.instance_maps import Recipe, check_targets, make_instance_map
 from util.arguments import ArgumentParser, integer
 from util.errors import UserError, command
+from util.files import exclusive
 from util.parallel import available_cores, run_parallel
 
 
@@ -77,6 +78,12 @@ def find_jobs(args: argparse.Namespace) -> list[InstanceJob]:
 def main() -> None:
     args = parse()
     jobs = find_jobs(args)
+    with exclusive(args.instance_dir or args.path):
+        make_maps(args, jobs)
+
+
+def make_maps(args: argparse.Namespace, jobs: list[InstanceJob]) -> None:
+    """Make the maps that are not up to date."""
     remove_leftovers({os.path.dirname(path) for job in jobs for path in (job.instance, job.label) if path})
     make = functools.partial(
         make_instance_map,

@@ -15,10 +15,10 @@ from trainers.run import Run
 from util import distributed
 from util.device import use_device
 from util.errors import command
-from util.files import remove_leftovers
+from util.files import exclusive, remove_leftovers
 from util.memory import keep_freed_memory, limit_memory
 from util.seed import seed_everything
-from util.signals import StopRequest, exclusive
+from util.signals import StopRequest
 
 
 @command
@@ -43,7 +43,8 @@ def work(opt: Options) -> None:
     if opt.dry_run:
         print(summary(opt, Pix2PixTrainer(opt), loader))
         return
-    with exclusive(opt.folder) if distributed.is_main() else contextlib.nullcontext(), StopRequest() as stop:
+    alone = exclusive(opt.folder, remedy="give another --name") if distributed.is_main() else contextlib.nullcontext()
+    with alone, StopRequest() as stop:
         if distributed.is_main():
             remove_leftovers(os.path.join(opt.folder, part) for part in ("", "web", os.path.join("web", "images")))
         if distributed.restarts() and goes_on(opt):

@@ -159,7 +159,7 @@ class Architecture(Group):
         add("--label_nc", type=integer(1, 2**16), default=182, help="number of classes, without don't care")
         add("--contain_dontcare_label", action="store_true", help="value 255 of a label map is one more class")
         add("--crop_size", type=_PIXELS, default=512, help="pixels: width of the network's images")
-        add("--aspect_ratio", type=number(0, exclusive=True), default=1.0, help="width / height of the images")
+        add("--aspect_ratio", type=number(0.001, 1000), default=1.0, help="width / height of the images")
         add("--netG", default="spade", choices=["spade"], help=COMPATIBILITY + ": SPADE's generator")
         add("--nef", type=int, default=16, help=COMPATIBILITY + ": the encoder's width is --ngf")
         add("--output_nc", type=int, default=3, choices=[3], help=COMPATIBILITY + ": images are RGB")

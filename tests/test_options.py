@@ -100,7 +100,8 @@ def test_networks_refuse_what_they_cannot_be(args):
 @pytest.mark.parametrize("args", [
     ["--dataset_mode"], ["--dataset_mode", "ade"], ["--phase", "foo"], ["--ngf", "wide"], ["--no_such_option"],
     ["--batchSize", "0"], ["--lr", "nan"], ["--lr", "-1"], ["--lr", "inf"], ["--beta1", "1.5"], ["--seed", "-4"],
-    ["--init_variance", "-1"], ["--aspect_ratio", "0"], ["--crop_size", "1000000000000000000"],
+    ["--init_variance", "-1"], ["--aspect_ratio", "0"], ["--aspect_ratio", "1e-320"],
+    ["--crop_size", "1000000000000000000"],
     ["--label_nc", "1000000000"], ["--lambda_feat", "nan"], ["--nThreads", "-1"],
 ], ids=" ".join)
 def test_what_argparse_refuses_is_named(args):

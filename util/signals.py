@@ -1,14 +1,11 @@
 """Signals that ask a run to stop, and the lock that keeps two runs out of one folder."""
 import contextlib
-import fcntl
 import os
 import signal
 import time
-from collections.abc import Iterator
 from types import FrameType
 
 from util import distributed
-from util.errors import UserError
 
 _SAME_SIGNAL = 5.0  # seconds in which torchrun passes a signal on
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # USR1: Slurm's warning before a time limit
@@ -50,37 +47,3 @@ def leave_signals_to_the_parent() -> None:
     """In a process that helps another one: the other decides when to stop."""
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-
-
-@contextlib.contextmanager
-def exclusive(folder: str) -> Iterator[None]:
-    """Hold the lock of ``folder``, which is made. The system lets go of it however this process ends.
-
-    :raises UserError: another process holds it.
-    """
-    path = os.path.join(folder, ".lock")
-    try:
-        os.makedirs(folder, exist_ok=True)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be written to ({error.strerror}); check --checkpoints_dir and its "
-                        "permissions") from error
-    held = [handle]
-
-    def let_go() -> None:  # a process that is forked meanwhile must not hold the lock when this one is gone
-        while held:
-            os.close(held.pop())
-
-    os.register_at_fork(after_in_child=let_go)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(f"{folder}: another run is training here; wait for its end, or give another --name"
-                            ) from error
-        except OSError:  # a file system without locks
-            print(f"{folder}: its file system has no locks; make sure that no other run trains here")
-        yield
-    finally:
-        held.clear()  # the number may become that of another file
-        os.close(handle)
