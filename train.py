@@ -25,7 +25,7 @@ from util.signals import StopRequest
 def main() -> None:
     opt = TrainOptions().parse()
     distributed.launch(opt.num_processes)
-    with distributed.processes(opt.device):
+    with distributed.processes(opt.device, opt.wait_minutes):
         work(opt)
 
 

@@ -333,11 +333,12 @@ def test_coco_stuff(coco, tmp_path, call):
     *((lambda root, file, value=value: file.write_text(file.read_text().replace(
         '"segmentation": [[', f'"segmentation": [[{value}, {value}, ')), ["000000000009.jpg", "cannot be drawn"])
       for value in ("Infinity", "NaN", f"1{'0' * 400}", "1e300")),
-    *((lambda root, file, value=value: file.write_text(file.read_text().replace('"area": ', f'"area": {value}, "x": ')),
-       ["instances_train2017.json", "not COCO's instances"]) for value in ('0, "category_id": Infinity', f"1{'0' * 400}")),
+    *((lambda root, file, value=value: file.write_text(file.read_text().replace(
+        '"area": ', f'"area": {value}, "x": ')), ["instances_train2017.json", "not COCO's instances"])
+      for value in ('0, "category_id": Infinity', f"1{'0' * 400}")),
     (lambda root, file: file.write_text(re.sub(
-        r'"segmentation": \[\[.*?\]\]', '"segmentation": {"size": [32, 32], "counts": [' + f"1{'0' * 30}, -1{'0' * 30}, "
-        "1024]}", file.read_text(), count=1)), ["000000000009.jpg", "cannot be drawn"]),
+        r'"segmentation": \[\[.*?\]\]', '"segmentation": {"size": [32, 32], "counts": ['
+        f"1{'0' * 30}, -1{'0' * 30}, 1024]}}", file.read_text(), count=1)), ["000000000009.jpg", "cannot be drawn"]),
     (lambda root, file: file.write_text(file.read_text().replace("000000000025", "000000000026")),
      ["000000000025.png", "no picture"]),
     (lambda root, file: write(root / "train_label/000000000009.png", np.zeros((16, 32), np.uint8)),

@@ -1,7 +1,8 @@
-"""Signals that ask a run to stop, and the lock that keeps two runs out of one folder."""
+"""Signals that ask a run to stop."""
 import contextlib
 import os
 import signal
+import threading
 import time
 from types import FrameType
 
@@ -23,14 +24,36 @@ class StopRequest:
         self.signum: int | None = None
         self._at = 0.0
         self._before: dict[int, object] = {}
+        self._wakeup = -1
 
     def __enter__(self) -> "StopRequest":
-        self._before = {number: signal.signal(number, self._handle) for number in STOP_SIGNALS}
+        handle = self._handle
+        if distributed.world_size() > 1:  # Python's handlers do not run while this process waits for the others
+            self._listen()
+            handle = _nothing
+        self._before = {number: signal.signal(number, handle) for number in STOP_SIGNALS}
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if self._wakeup >= 0:
+            signal.set_wakeup_fd(-1)
+            os.close(self._wakeup)  # which ends the thread
+
+    def _listen(self) -> None:
+        """Let a thread handle signals, whose numbers the system's own handler writes to a pipe."""
+        reader, self._wakeup = os.pipe()
+        os.set_blocking(self._wakeup, False)
+        signal.set_wakeup_fd(self._wakeup, warn_on_full_buffer=False)
+
+        def listen() -> None:
+            with os.fdopen(reader, "rb", buffering=0) as numbers:
+                while number := numbers.read(1):
+                    if number[0] in STOP_SIGNALS:
+                        self._handle(number[0], None)
+
+        threading.Thread(target=listen, daemon=True).start()
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         if self.signum is not None:
@@ -41,6 +64,10 @@ class StopRequest:
         if distributed.is_main():
             with contextlib.suppress(OSError):  # a run whose terminal is gone still saves
                 os.write(2, b"\nstopping after this step; a second signal stops at once\n")
+
+
+def _nothing(signum: int, frame: FrameType | None) -> None:
+    pass
 
 
 def leave_signals_to_the_parent() -> None:
