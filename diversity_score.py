@@ -83,7 +83,7 @@ class DiversityOptions(NetworkOptions):
 def main() -> None:
     opt = DiversityOptions().parse()
     distributed.launch(opt.num_processes)
-    with distributed.processes(opt.device, opt.wait_minutes):
+    with distributed.processes(opt.device):
         work(opt)
 
 

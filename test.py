@@ -30,15 +30,15 @@ from util.signals import StopRequest
 
 # options that make no difference to what is in the files
 _NEUTRAL = frozenset({"batchSize", "nThreads", "gpu_ids", "how_many", "max_dataset_size", "results_dir", "no_html",
-                      "display_winsize", "wait_minutes", "cache_filelist_read", "cache_filelist_write",
-                      "load_from_opt_file", "seed", "device"})
+                      "display_winsize", "cache_filelist_read", "cache_filelist_write", "load_from_opt_file", "seed",
+                      "device"})
 
 
 @command
 def main() -> None:
     opt = TestOptions().parse()
     distributed.launch(opt.num_processes)
-    with distributed.processes(opt.device, opt.wait_minutes):
+    with distributed.processes(opt.device):
         work(opt)
 
 

@@ -78,8 +78,6 @@ class Device(Group):
         add("--tf32", default=None, choices=["on", "off"],
             help="whether CUDA may round float32 numbers to TF32 where it multiplies them. Default: as PyTorch does, "
                  "in convolutions, but not in products of matrices")
-        add("--wait_minutes", type=integer(1, 10**6), default=distributed.WAIT_MINUTES,
-            help="minutes that one of several processes waits for the others before it gives up")
         add("--seed", type=integer(0, 2**63 - 1), default=None, help="seed of all random draws; makes a run repeatable")
         add("--deterministic", action="store_true",
             help="on CUDA, with --seed: also sum in the same order every time, where PyTorch can, which is slower")
@@ -276,6 +274,8 @@ class Schedule(Group):
 
     @staticmethod
     def add(add: Callable, is_train: bool) -> None:
+        add("--wait_minutes", type=integer(1, 10**6), default=distributed.WAIT_MINUTES,
+            help="minutes that one of several processes waits for the others before it gives up")
         add("--continue_train", action="store_true",
             help="go on with the run of this name, or start it if nothing was saved yet; may be given again and again")
         add("--which_epoch", default="latest", help="what to go on from: a number, latest or best")
