@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from torch.utils.data import Dataset
 
 from data import class_colors, class_names, create_dataset
 from data.image_files import stem
@@ -27,7 +28,7 @@ from options.groups import Display
 from options.test_options import NetworkOptions
 from util.arguments import integer
 from util.errors import UserError, command
-from util.files import write_atomically
+from util.files import exclusive, write_atomically
 from util.html import Page, Picture, Regions
 from util.images import save_image, to_pictures
 from util.progress import progress
@@ -61,6 +62,11 @@ def main() -> None:
     seed_everything(opt.seed)
     dataset = create_dataset(opt)
     synthesizer = Synthesizer.from_options(opt)
+    with exclusive(opt.gallery_dir, remedy="give another --gallery_dir"):
+        make(opt, dataset, synthesizer)
+
+
+def make(opt: Options, dataset: Dataset, synthesizer: Synthesizer) -> None:
     gallery = Gallery(synthesizer)
     shown = [(stem(path), batch) for path, batch in synthesizer.layouts(dataset, opt.layouts)]
     for name, batch in progress(shown, doing="samples", unit="layout"):

@@ -22,6 +22,7 @@ from data.label_colors import read_label_colors
 from data.label_map import read_label_map
 from util.arguments import ArgumentParser, integer
 from util.errors import UserError, command
+from util.files import exclusive
 from util.parallel import available_cores, run_parallel
 
 
@@ -88,6 +89,12 @@ def main() -> None:
     tables = Tables(args.label_colors and read_label_colors(args.label_colors),
                     args.label_map and read_label_map(args.label_map), args.dont_care_id)
     jobs = find_jobs(args)
+    with exclusive(args.instance_dir or args.path):
+        make_maps(args, jobs, tables)
+
+
+def make_maps(args: argparse.Namespace, jobs: list[InstanceJob], tables: Tables) -> None:
+    """Make the maps that are not up to date."""
     remove_leftovers({os.path.dirname(path) for job in jobs for path in (job.instance, job.label) if path})
     make = functools.partial(
         make_instance_map,

@@ -53,9 +53,9 @@ class SegmentationOptions(CommandOptions):
         add("--synthesized", metavar="DIR", default=None,
             help="folder of pictures as test.py writes them, .../images/synthesized_image")
         add("--segmenter", default="lite0",
-            help="network that looks at the pictures: a TorchScript file, transformers:MODEL, smp:MODEL (a name or "
-                 "folder, where that package is installed), or lite0, which is trained on the data set's training "
-                 "split. TorchScript files are programs: take them from those you trust")
+            help="network that looks at the pictures: a TorchScript file, transformers:MODEL, smp:MODEL (a folder, or "
+                 "NAME@REVISION, where that package is installed), or lite0, which is trained on the data set's "
+                 "training split. TorchScript files are programs: take them from those you trust")
         add("--predictions", nargs=2, metavar=("SYNTHESIZED", "REAL"), default=None,
             help="folders of maps that another program has found in synthesized and in real pictures, instead of "
                  "--synthesized and --segmenter")
@@ -91,6 +91,8 @@ class SegmentationOptions(CommandOptions):
         for path in (opt.json, opt.confusion):
             if path:
                 check_writable(path)
+        if opt.confusion and not opt.confusion.lower().endswith(".png"):
+            raise UserError(f"--confusion {opt.confusion}: is a picture; give a name that ends in .png")
 
 
 @command

@@ -1,4 +1,5 @@
 """Synthesize images for layouts: ``python test.py --name EXP --dataset_mode cityscapes --dataroot DATA``."""
+import contextlib
 import os
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ from models.synthesis import Synthesizer
 from options import Options, TestOptions
 from util import distributed
 from util.errors import Interrupted, UserError, command
+from util.files import exclusive
 from util.html import Page, Picture, Regions
 from util.images import save_animation, save_image
 from util.parallel import available_cores, run_ahead
@@ -52,7 +54,15 @@ def work(opt: Options) -> None:
     synthesizer = Synthesizer.from_options(opt)
     control = StyleControl(synthesizer)
     control.check_layouts(layouts)
-    results, dataset.files = prepare(opt, files, dataset)
+    folder = os.path.join(opt.results_dir, opt.name, f"{opt.phase}_{epoch_of(opt)}")
+    with exclusive(folder, remedy="give another --results_dir") if distributed.is_main() else contextlib.nullcontext():
+        make(opt, folder, files, names, dataset, synthesizer, control)
+
+
+def make(opt: Options, folder: str, files: "Files", names: list[str], dataset: Pix2pixDataset, synthesizer: Synthesizer,
+         control: StyleControl) -> None:
+    """Write what is not there yet."""
+    results, dataset.files = prepare(opt, folder, files, dataset)
     seed_everything(results.seed)
     varied = Drawing(synthesizer, control, files, results).run(dataset, len(names))
     if parts := distributed.gather(varied):  # all are done
@@ -110,15 +120,14 @@ class Files:
         return [*self.pictures(name).values(), *([self.styles(name)] if self.opt.save_styles else [])]
 
 
-def prepare(opt: Options, files: Files, dataset: Pix2pixDataset) -> tuple[Results, list]:
+def prepare(opt: Options, folder: str, files: Files, dataset: Pix2pixDataset) -> tuple[Results, list]:
     """The folder of results, and the files of the layouts that are left to do. One process looks for all."""
     if distributed.is_main():
         settings = {name: value if isinstance(value, int | float | str | None) else str(value)
                     for name, value in sorted(vars(opt).items()) if not name.startswith("_") and name not in _NEUTRAL}
         networks = (entry.path for entry in os.scandir(opt.folder) if entry.name.startswith(f"{opt.which_epoch}_"))
         settings["files"] = stamps([*sorted(networks), *source_files(opt)])
-        results = Results(os.path.join(opt.results_dir, opt.name, f"{opt.phase}_{epoch_of(opt)}"), settings, opt.seed,
-                          files.names(dataset), files.all)
+        results = Results(folder, settings, opt.seed, files.names(dataset), files.all)
         results.remove_leftovers(files.all("any"))
         left = [sample for sample in dataset.files
                 if not results.are_made(files.all(stem(sample.photo or sample.label)), filter(None, sample))]

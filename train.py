@@ -16,10 +16,10 @@ from trainers.run import Run
 from util import distributed
 from util.device import use_device
 from util.errors import command
-from util.files import remove_leftovers
+from util.files import exclusive, remove_leftovers
 from util.memory import keep_freed_memory, limit_memory
 from util.seed import seed_everything
-from util.signals import StopRequest, exclusive
+from util.signals import StopRequest
 
 _DRY_RUN_READS = 200  # label maps, which takes a few seconds
 
@@ -28,7 +28,7 @@ _DRY_RUN_READS = 200  # label maps, which takes a few seconds
 def main() -> None:
     opt = TrainOptions().parse()
     distributed.launch(opt.num_processes)
-    with distributed.processes(opt.device):
+    with distributed.processes(opt.device, opt.wait_minutes):
         work(opt)
 
 
@@ -48,7 +48,8 @@ def work(opt: Options) -> None:
         found = loader.dataset.check_labels(_DRY_RUN_READS)
         print(summary(opt, Pix2PixTrainer(opt), loader), found, "dry run: nothing was trained or written", sep="\n")
         return
-    with exclusive(opt.folder) if distributed.is_main() else contextlib.nullcontext(), StopRequest() as stop:
+    alone = exclusive(opt.folder, remedy="give another --name") if distributed.is_main() else contextlib.nullcontext()
+    with alone, StopRequest() as stop:
         if distributed.is_main():
             remove_leftovers(os.path.join(opt.folder, part) for part in ("", "web", os.path.join("web", "images")))
         if distributed.restarts() and goes_on(opt):

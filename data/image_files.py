@@ -18,6 +18,7 @@ IMAGE_SUFFIXES = frozenset({".bmp", ".jfif", ".jpeg", ".jpg", ".pbm", ".pgm", ".
                             ".webp"})
 UNREAD_SUFFIXES = frozenset({".avif", ".exr", ".gif", ".heic", ".heif", ".jp2", ".jxl", ".npy", ".svg", ".tga"})
 _FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # whatever a file's suffix: no other decoder runs
+MOST_PIXELS = 2**26  # of an image that is made of another one
 _LOSSY = ("JPEG", "MPO")  # MPO: a JPEG file of several pictures
 Image.MAX_IMAGE_PIXELS = None  # a data set is no attack, and remote sensing has more; uploads have a limit of their own
 ORIENTATION = 0x0112  # tag of EXIF and TIFF
@@ -111,6 +112,8 @@ def read_image(path: str, most_pixels: float = math.inf, content: bytes | None =
                 tag = image.getexif().get(ORIENTATION)
             image.info |= {_TAG: tag, _STORED: stored, _DEEP: deep}
             return image
+    except MemoryError:  # of the machine, not the file
+        raise
     except Exception as error:  # decoders fail in many ways, which all mean that the file cannot be used
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         reason = "not an image" if isinstance(error, UnidentifiedImageError) else reason
@@ -132,6 +135,19 @@ def turned(image: Image.Image) -> Image.Image:
     upright.info = {**image.info, _TAG: None}
     upright.format = image.format
     return upright
+
+
+def check_size(width: float, height: float, name: str, how: str) -> tuple[int, int]:
+    """The size, in whole pixels, to which an image is to be brought; it is checked before that costs memory.
+
+    :param name: what to call the image in errors, and ``how``, what asks for this size.
+    :raises UserError: it has no pixels, or more than ``MOST_PIXELS``.
+    """
+    size = round(width), round(height)
+    if min(size) < 1 or size[0] * size[1] > MOST_PIXELS:
+        raise UserError(f"{name}: would be {size[0]}x{size[1]} with {how}, which is nothing, or more than "
+                        f"{MOST_PIXELS >> 20} million pixels; crop it to another shape, or remove it")
+    return size
 
 
 def read_photo(path: str) -> Image.Image:

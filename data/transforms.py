@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from data.image_files import check_size
 from options.options import UPSAMPLINGS, Options
 from util.errors import UserError
 
@@ -103,10 +104,10 @@ def choose_geometry(size: Size, opt: Options, random: np.random.Generator | None
 
     :param random: chooses crop and flip (unless --no_flip). None crops the centre and never flips.
     :param name: what to call the label map in errors.
-    :raises UserError: the image is smaller than the crop.
+    :raises UserError: the image is smaller than the crop, or far too large when it is scaled.
     """
     mode = opt.preprocess_mode
-    scaled = SCALED_SIZE[mode](*size, opt)
+    scaled = check_size(*SCALED_SIZE[mode](*size, opt), name, f"--preprocess_mode {mode}")
     cropped = (opt.crop_size, opt.crop_size) if mode.endswith("crop") else scaled
     room = (scaled[0] - cropped[0], scaled[1] - cropped[1])
     if min(room) < 0:

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from data.derived_files import write_ids
-from util.files import write_atomically
+from util.files import exclusive, write_atomically
 from util.palette import label_palette
 
 Point = tuple[float, float]
@@ -60,9 +60,10 @@ class Canvas:
 
 def write_examples(out: str, drawings: Sequence[Callable[[], Canvas]], classes: Sequence[str]) -> None:
     """``val_label/NAME.png`` of every drawing, and ``classes.txt``, in the folder ``out``."""
-    for drawing in drawings:
-        write_ids(drawing().label, os.path.join(out, "val_label", f"{drawing.__name__}.png"), "")
-    colors = label_palette(len(classes)).tolist()
-    lines = (f"{red} {green} {blue} {k} {classes[k]}\n" for k, (red, green, blue) in enumerate(colors))
-    write_atomically(os.path.join(out, "classes.txt"), "".join(lines))
+    with exclusive(out):
+        for drawing in drawings:
+            write_ids(drawing().label, os.path.join(out, "val_label", f"{drawing.__name__}.png"), "")
+        colors = label_palette(len(classes)).tolist()
+        lines = (f"{red} {green} {blue} {k} {classes[k]}\n" for k, (red, green, blue) in enumerate(colors))
+        write_atomically(os.path.join(out, "classes.txt"), "".join(lines))
     print(f"{len(drawings)} layouts drawn in {out}")

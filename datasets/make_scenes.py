@@ -33,7 +33,7 @@ from datasets.example_world.classes import CLASSES
 from datasets.example_world.rendering import COLUMNS, draw_scene
 from util.arguments import ArgumentParser
 from util.errors import UserError, command
-from util.files import atomic_path, write_atomically
+from util.files import atomic_path, exclusive, write_atomically
 from util.parallel import available_cores, run_parallel
 
 SPLITS = ("train", "val")
@@ -101,10 +101,11 @@ def parse() -> argparse.Namespace:
 @command
 def main() -> None:
     args = parse()
-    for split, count in zip(SPLITS, (args.num, args.num_val), strict=True):
-        make_split(args.out, split, count, args.size, args.seed, args.workers)
-    lines = (" ".join(map(str, (*c.color, k, c.name))) for k, c in enumerate(CLASSES))
-    write_atomically(os.path.join(args.out, "classes.txt"), "\n".join(lines) + "\n")
+    with exclusive(args.out):
+        for split, count in zip(SPLITS, (args.num, args.num_val), strict=True):
+            make_split(args.out, split, count, args.size, args.seed, args.workers)
+        lines = (" ".join(map(str, (*c.color, k, c.name))) for k, c in enumerate(CLASSES))
+        write_atomically(os.path.join(args.out, "classes.txt"), "\n".join(lines) + "\n")
     print(f"{args.num} + {args.num_val} scenes of {len(CLASSES)} classes drawn in {args.out}")
 
 

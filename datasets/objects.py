@@ -11,6 +11,7 @@ from data.dataset_kind import InstanceJob
 from data.derived_files import remove_leftovers
 from data.instance_maps import InstanceRecipe, make_instance_map
 from util.arguments import ArgumentParser, integer
+from util.files import exclusive
 from util.parallel import available_cores, run_parallel
 
 FIRST_OBJECT = 2**8  # ids below it are classes
@@ -35,8 +36,10 @@ def make_maps(args: argparse.Namespace, work: Sequence[tuple[InstanceJob, Instan
 
     :raises UserError: a file cannot be read or written, or was made by another tool.
     """
-    remove_leftovers({os.path.dirname(job.instance) for job, _ in work})
-    made = run_parallel(functools.partial(_make, overwrite=args.overwrite), work, args.workers, "instance maps", "map")
+    with exclusive(args.path):
+        remove_leftovers({os.path.dirname(job.instance) for job, _ in work})
+        made = run_parallel(functools.partial(_make, overwrite=args.overwrite), work, args.workers, "instance maps",
+                            "map")
     print(f"{len(work)} instance maps under {args.path}: {sum(made)} made, {len(work) - sum(made)} up to date")
 
 

@@ -51,6 +51,8 @@ def make_data_set(args: argparse.Namespace, samples: Sequence[Sample], read: Cal
     :param classes: colour and name of the classes 0, 1, 2, ..., for ``classes.txt``.
     :raises UserError: the folder is there already, a file cannot be read or written, or an id is that of no class.
     """
+    if len(classes) > 2**16:
+        raise UserError(f"--path {args.path}: {len(classes)} classes, but label maps have at most {2**16}")
     with new_folder(args.out) as folder:
         make = functools.partial(_make, read=read, num_classes=len(classes), folder=folder)
         sizes = run_parallel(make, samples, args.workers, "photos", "photo")
@@ -74,7 +76,8 @@ def _make(sample: Sample, read: Callable[[Sample], Pair], num_classes: int, fold
     if label.max() >= num_classes:
         raise UserError(f"{sample.annotation}: has the class {label.max()}, but the last one is {num_classes - 1}; get "
                         "the file again")
-    for kind, image, suffix in (("img", photo, "jpg"), ("label", Image.fromarray(label.astype(np.uint8)), "png")):
+    dtype = np.uint8 if num_classes <= 2**8 else np.uint16
+    for kind, image, suffix in (("img", photo, "jpg"), ("label", Image.fromarray(label.astype(dtype)), "png")):
         path = os.path.join(folder, f"{sample.split}_{kind}", f"{sample.name}.{suffix}")
         with atomic_path(path) as temporary:
             image.save(temporary, quality=JPEG_QUALITY)  # PNG has no use for the quality

@@ -19,7 +19,7 @@ import os
 import numpy as np
 from PIL import Image
 
-from data.image_files import Source, read_ids, read_photo, stem
+from data.image_files import Source, check_size, read_ids, read_photo, stem
 from datasets.preparation import Pair, Sample, check_pair, make_data_set, options
 from util.arguments import integer
 from util.errors import UserError, command
@@ -70,7 +70,7 @@ def read(sample: Sample, height: int | None) -> Pair:
     frame, label = read_photo(sample.photo), read_ids(sample.annotation)
     check_pair(sample, frame, label)
     if height:
-        size = round(height * frame.width / frame.height), height
+        size = check_size(height * frame.width / frame.height, height, sample.photo, f"--height {height}")
         frame = frame.resize(size, Image.Resampling.LANCZOS)
         label = np.asarray(Image.fromarray(label).resize(size, Image.Resampling.NEAREST))
     return frame, label

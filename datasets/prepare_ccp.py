@@ -61,8 +61,12 @@ def read_matrix(path: str, name: str) -> np.ndarray:
 
 
 def read_classes(path: str) -> list[str]:
-    """Names of the classes 0, 1, 2, ..."""
-    names = [str(np.ravel(cell)[0]) for cell in read_matrix(path, "label_list").flat]
+    """Names of the classes 0, 1, 2, ... :raises UserError: there are none, or one is empty."""
+    cells = read_matrix(path, "label_list")
+    names = [" ".join(map(str, np.ravel(cell)[:1])) for cell in cells.flat] if isinstance(cells, np.ndarray) else []
+    names = [" ".join(name.split()) for name in names]  # each is one line of classes.txt
+    if not names or not all(names):
+        raise UserError(f"{path}: label_list is no list of names, or a class has none; get the file again")
     return ["background", *names[1:]]  # where the file says null
 
 

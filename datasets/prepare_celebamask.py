@@ -35,10 +35,10 @@ import numpy as np
 from PIL import Image
 
 from data.derived_files import make_note, read_note, remove_leftovers, write_ids
-from data.image_files import Source, read_ids, read_image, read_photo, stem
+from data.image_files import Source, check_size, read_ids, read_image, read_photo, stem
 from util.arguments import ArgumentParser, integer
 from util.errors import UserError, command
-from util.files import atomic_path
+from util.files import atomic_path, exclusive
 from util.parallel import available_cores, run_parallel
 
 PARTS = ("skin", "nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "l_ear", "r_ear", "mouth", "u_lip", "l_lip",
@@ -182,7 +182,8 @@ def prepare(job: Job, size: int | None, overwrite: bool) -> bool:
     if photo.width * label.shape[0] != photo.height * label.shape[1]:
         raise UserError(f"{job.photo}: {photo.width}x{photo.height}, but its masks are {label.shape[1]}x"
                         f"{label.shape[0]}, of another shape; get the file again")
-    _write_photo(photo, job, size)
+    target = size and check_size(size, size * photo.height / photo.width, job.photo, f"--size {size}")
+    _write_photo(photo, job, target)
     write_ids(label, job.label, note)  # the last: it says that all is done
     return True
 
@@ -211,11 +212,10 @@ def draw_label(masks: tuple[tuple[int | None, str], ...]) -> np.ndarray:
     return drawn
 
 
-def _write_photo(photo: Image.Image, job: Job, size: int | None) -> None:
+def _write_photo(photo: Image.Image, job: Job, size: tuple[int, int] | None) -> None:
     with atomic_path(job.image, suffix=".part") as temporary:
         if size:
-            height = round(size * photo.height / photo.width)
-            photo.resize((size, height), Image.Resampling.BICUBIC).save(temporary, "JPEG", quality=95)
+            photo.resize(size, Image.Resampling.BICUBIC).save(temporary, "JPEG", quality=95)
         else:
             with open(job.photo, "rb") as source, open(temporary, "wb") as target:
                 target.write(source.read())
@@ -245,9 +245,10 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     args = parse()
     jobs = find_jobs(args.path, args.out, args.num_test)
-    remove_leftovers({os.path.dirname(path) for job in jobs for path in (job.image, job.label)})
-    made = run_parallel(functools.partial(prepare, size=args.size, overwrite=args.overwrite), jobs, args.workers,
-                        "faces", "face")
+    with exclusive(args.out):
+        remove_leftovers({os.path.dirname(path) for job in jobs for path in (job.image, job.label)})
+        made = run_parallel(functools.partial(prepare, size=args.size, overwrite=args.overwrite), jobs, args.workers,
+                            "faces", "face")
     counts = Counter(job.split for job in jobs)
     by = PARTITION if os.path.exists(os.path.join(args.path, PARTITION)) else f"number, tests from {FIRST_TEST}"
     by = "name" if jobs[0].masks[0][0] is None else by

@@ -56,6 +56,8 @@ def inside(polygon: list[float], shape: tuple[int, int]) -> np.ndarray:
     :raises ValueError: not pairs of numbers.
     """
     x, y = np.array(polygon, dtype=float).reshape(-1, 2).T
+    if not (np.abs([x, y]) < 2**31).all():
+        raise ValueError("a corner at no place of a picture")
     next_x, next_y = np.roll(x, -1), np.roll(y, -1)
     centres = np.arange(shape[0])[:, None] + 0.5
     row, edge = np.nonzero((y <= centres) != (next_y <= centres))
@@ -88,7 +90,7 @@ class Objects(NamedTuple):
         try:
             for number, thing in enumerate(sorted(self.objects, key=lambda thing: -thing.area)):
                 ids[thing.mask(label.shape) & (label == thing.category - 1)] = FIRST_OBJECT + number
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise UserError(f"{self.name}: its objects cannot be drawn ({error}); get the annotations again") from error
         give_rest_to_nearest(ids, label, {thing.category - 1 for thing in self.objects})
         return renumber(ids)
@@ -109,7 +111,7 @@ def read_objects(path: str) -> dict[str, Objects]:
         return {stem(image["file_name"]): Objects(image["file_name"], (int(image["height"]), int(image["width"])),
                                                   tuple(objects[image["id"]]))
                 for image in content["images"]}
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise UserError(f"{path}: not COCO's instances ({type(error).__name__}: {error}); unpack "
                         "annotations_trainval2017.zip again") from error
 

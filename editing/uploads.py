@@ -48,6 +48,11 @@ def take_upload(content: bytes, name: str, kind: str, reader: SampleReader) -> U
         ids = reader.to_classes(reader.label_ids(image, name), name) if kind == "label" else to_instances(image, name)
         pixels = ids.astype(np.int32)
     geometry = choose_geometry(image.size, reader.opt, None, name)
+    height, width = reader.opt.image_size
+    left, upper, right, lower = geometry.box
+    if (right - left, lower - upper) != (width, height):  # such networks draw one size
+        raise UserError(f"{name}: would be {right - left}x{lower - upper}, but the pictures here are {width}x{height}; "
+                        "crop it to their shape")
     if kind == "photo":
         return Upload(name, image.size, np.asarray(geometry.apply(pixels, Image.Resampling.BICUBIC)))
     pixels = geometry.apply_to_ids(pixels)[0].numpy()

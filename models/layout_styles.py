@@ -19,6 +19,7 @@ from util.errors import UserError
 from util.files import atomic_path, regular
 
 SUFFIX = ".npz"
+_LARGEST, _LARGEST_LOGVAR = 1e6, 80.0  # of numbers in a file: beyond, networks compute no finite pictures
 _MOST_BYTES = 2**30  # of a file's arrays, so that a small file cannot fill the memory
 
 
@@ -160,8 +161,10 @@ class LayoutStyles:
             dtype = {"digest": np.uint8, "classes": np.int64, "sizes": np.int64}.get(name, np.float32)
             if array.dtype != dtype or array.shape != shape:
                 raise ValueError(f"{name} is {array.dtype} {list(array.shape)}, not {np.dtype(dtype)} {list(shape)}")
-            if dtype == np.float32 and not np.isfinite(array).all():
-                raise ValueError(f"{name} is not finite")
+            if dtype == np.float32 and not (np.abs(array) <= _LARGEST).all():
+                raise ValueError(f"{name} is not finite, or far larger than styles are")
+        if self.logvar is not None and (self.logvar > _LARGEST_LOGVAR).any():
+            raise ValueError("logvar is far larger than that of styles")
 
 
 def numpy_styles(styles: Styles, row: int = 0) -> dict[str, np.ndarray]:

@@ -296,7 +296,7 @@ def read_table(path: str, names: Mapping[str, Any], key: Callable[[str], str]) -
     try:
         content = json.loads(read_text(path, "--reference_map", "name a JSON file"))
         table = {key(layout): Pair.read(entry, key) for layout, entry in content.items()}
-    except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, AttributeError, KeyError, OverflowError, RecursionError) as error:
         raise UserError(f'--reference_map {path}: is not of the form {{"layout": "source"}} or {{"layout": {{"source": '
                         f'"name", "instances": {{"3": 7}}}}}} ({type(error).__name__}: {error}); mend it') from error
     for layout, pair in table.items():

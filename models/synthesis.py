@@ -230,8 +230,15 @@ class Synthesizer:
         return self._synthesized([batch], *styles.tensors())
 
     def pictures(self, batch: Batch, styles: Styles | None = None) -> np.ndarray:
-        """Pictures [B, H, W, 3] of RGB bytes, as test.py writes them."""
-        return to_pictures(self.images(batch, styles))
+        """Pictures [B, H, W, 3] of RGB bytes, as test.py writes them.
+
+        :raises UserError: the networks compute no numbers (NaN).
+        """
+        images = self.images(batch, styles)
+        if not images.isfinite().all():
+            raise UserError("the networks compute no numbers (NaN) for these styles; check --style_file, or take "
+                            "another checkpoint")
+        return to_pictures(images)
 
     def _synthesized(self, batches: Sequence[Batch], *tensors: Tensor) -> Tensor:
         with self._settings():

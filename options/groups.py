@@ -292,6 +292,8 @@ class Schedule(Group):
 
     @staticmethod
     def add(add: Callable, is_train: bool) -> None:
+        add("--wait_minutes", type=integer(1, 10**6), default=distributed.WAIT_MINUTES,
+            help="minutes that one of several processes waits for the others before it gives up")
         add("--continue_train", action="store_true",
             help="go on with the run of this name, or start it if nothing was saved yet; may be given again and again")
         add("--which_epoch", default="latest", help="what to go on from: a number, latest or best")

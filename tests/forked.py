@@ -35,6 +35,7 @@ def become(args: list[str], cwd: str, env: dict[str, str], output: list[str], ti
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)
+    sys.path[1:1] = filter(None, env.get("PYTHONPATH", "").split(os.pathsep))
     if args[0] == "-m":
         sys.argv, sys.path[0] = args[1:], cwd
         runpy.run_module(args[1], run_name="__main__", alter_sys=True)

@@ -594,6 +594,15 @@ def test_images_smaller_than_the_crop(tmp_path, mode):
     assert str(path) in line and "64x64" in line and "--preprocess_mode resize_and_crop" in line
 
 
+@pytest.mark.parametrize(("mode", "size"), [("scale_width", (1, 100000)), ("scale_shortside", (100000, 1)),
+                                            ("none", (10000, 10000)), ("scale_width_and_crop", (1, 100000))])
+def test_no_picture_becomes_huge(tmp_path, mode, size):
+    """468 bytes of 1x100,000 pixels would be brought to 26 million rows; it is known before that is done."""
+    opt = options("coco", tmp_path, preprocess_mode=mode, crop_size=256, load_size=1024)
+    line = refusal(lambda: choose_geometry(size, opt, None, "x.png"))
+    assert line.startswith("x.png: would be") and "67" not in line and mode in line and "million" in line
+
+
 @pytest.mark.parametrize("mode", DATASETS)
 def test_missing_folders(tmp_path, mode):
     line = refusal(lambda: create_dataset(options(mode, tmp_path / "nowhere")))

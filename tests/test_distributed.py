@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -162,6 +163,54 @@ def test_a_signal_saves_and_ends_all(world, tmp_path, undisturbed):
     assert int((tmp_path / "exp" / "iter.txt").read_text().split()[0]) < 6
     assert finish(torchrun(*args, "--continue_train", "--save_latest_freq", 4)).returncode == 0
     assert_equal_networks(networks(tmp_path / "exp"), networks(undisturbed))
+
+
+def test_a_signal_comes_through_to_who_waits(world, tmp_path):
+    """A process is frozen: the other one waits for it, and a second signal ends that all the same."""
+    process = torchrun(*train(world, tmp_path, "--niter", 1000, "--save_latest_freq", 4))
+    until_epoch(process, tmp_path / "exp", 1)
+    waiting, frozen = worker(process, 0), worker(process, 1)
+    os.kill(frozen, signal.SIGSTOP)
+    try:
+        time.sleep(1)
+        os.kill(waiting, signal.SIGTERM)
+        time.sleep(6)  # what torchrun passes on comes sooner
+        os.kill(waiting, 0)
+        os.kill(waiting, signal.SIGTERM)
+        end = time.monotonic() + 5
+        while time.monotonic() < end and Path(f"/proc/{waiting}").exists():
+            time.sleep(0.1)
+        assert not Path(f"/proc/{waiting}").exists()
+    finally:
+        os.kill(frozen, signal.SIGKILL)
+        finish(process)
+    assert "stopping after this step" in process.stderr_text
+
+
+def test_a_frozen_process_is_not_waited_for_longer_than_asked(world, tmp_path, monkeypatch):
+    (tmp_path / "waiting.py").write_text(WAITING)
+    start = time.monotonic()
+    process = finish(torchrun(tmp_path / "waiting.py"))
+    assert time.monotonic() - start < 50 and "lost contact with the other processes" in process.stderr_text
+
+
+WAITING = """
+import time, torch
+from datetime import timedelta
+from util import distributed
+from util.errors import command
+
+distributed.timedelta = lambda minutes=0, seconds=0: timedelta(seconds=minutes * 2 + seconds)
+
+@command
+def main():
+    with distributed.processes(torch.device("cpu"), 1):
+        if distributed.rank():
+            time.sleep(15)
+        distributed.wait()
+
+main()
+"""
 
 
 def test_any_number_of_processes_goes_on(world, tmp_path, undisturbed, run):

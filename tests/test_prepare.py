@@ -1,5 +1,6 @@
 """Data sets made ready: Clothing Co-Parsing, CamVid, COCO's objects. Raw samples have the formats of the originals."""
 import json
+import re
 import shlex
 import shutil
 import signal
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from scipy.io import savemat
+from scipy.sparse import csr_matrix
 
 from data import create_dataset
 from datasets import prepare_ade20k, prepare_aligned, prepare_camvid, prepare_ccp, prepare_coco_stuff
@@ -61,9 +63,14 @@ def write_ccp(root: Path, number: int, label: np.ndarray) -> None:
     Image.fromarray(pixels).save(root / f"photos/{number:04}.jpg", quality=95)
     (root / "annotations/pixel-level").mkdir(parents=True, exist_ok=True)
     savemat(root / f"annotations/pixel-level/{number:04}.mat", {"groundtruth": label})
-    cells = np.empty((1, 59), object)
-    cells[0] = NAMES
-    savemat(root / "label_list.mat", {"label_list": cells})
+    savemat(root / "label_list.mat", {"label_list": names_of(NAMES)})
+
+
+def names_of(names: list[str]) -> np.ndarray:
+    """As MATLAB's cells are read."""
+    cells = np.empty((1, len(names)), object)
+    cells[0] = names
+    return cells
 
 
 def person(height: int = 200, width: int = 140, left: int = 50) -> np.ndarray:
@@ -194,6 +201,8 @@ def spoil_ccp(path: str, content: bytes | None) -> Callable[[Path], None]:
     (lambda root: savemat(root / "annotations/pixel-level/0002.mat", {"tags": 1}), ["0002.mat", "groundtruth"]),
     (lambda root: savemat(root / "annotations/pixel-level/0002.mat", {"groundtruth": person() + 0.5}), ["0002.mat"]),
     (lambda root: write_ccp(root, 2, person() + np.uint8(30)), ["0002.mat", "class 71", "58"]),
+    (lambda root: savemat(root / "label_list.mat", {"label_list": names_of(["null", ""])}), ["label_list.mat", "none"]),
+    (lambda root: savemat(root / "label_list.mat", {"label_list": csr_matrix(np.eye(3))}), ["label_list.mat", "none"]),
     (lambda root: Image.new("RGB", (32, 24)).save(root / "photos/0002.jpg"), ["0002.jpg", "32x24", "140x200"]),
     (lambda root: (root / "annotations").rename(root / "labels"), ["--path", "pixel-level"]),
 ])
@@ -202,6 +211,40 @@ def test_wrong_clones_of_ccp(ccp, tmp_path, spoil, named, refused):
     line = refused(prepare_ccp, "--path", ccp, "--out", tmp_path / "out")
     assert all(word in line for word in named), line
     assert [path.name for path in tmp_path.iterdir()] == [ccp.name]  # nothing half-made is left
+
+
+def test_many_classes_with_strange_names(ccp, tmp_path, call):
+    """Each is a line of classes.txt; ids above 255 are kept."""
+    names = [*NAMES, *(f"more\n9 9 9 {k} {k}" for k in range(59, 320))]
+    savemat(ccp / "label_list.mat", {"label_list": names_of(names)})
+    label = person().astype(np.uint16)
+    write_ccp(ccp, 2, person())
+    savemat(ccp / "annotations/pixel-level/0002.mat", {"groundtruth": np.where(label > 0, 299, 0).astype(np.uint16)})
+    savemat(ccp / "label_list.mat", {"label_list": names_of(names)})
+    call(prepare_ccp, "--path", ccp, "--out", tmp_path / "out", "--height", 32)
+    lines = (tmp_path / "out/classes.txt").read_text().splitlines()
+    assert len(lines) == 320 and lines[299].endswith(" 299 more 9 9 9 299 299")
+    assert np.unique(np.asarray(Image.open(tmp_path / "out/train_label/0002.png"))).tolist() == [0, 299]
+
+
+@pytest.mark.parametrize("size", [(1, 1000), (2000, 2), (20000, 1)])
+def test_thin_pictures(camvid, tmp_path, size, refused):
+    """A side becomes 0, or the other one more than memory holds."""
+    for folder, mode in (("train", "RGB"), ("trainannot", "L")):
+        Image.new(mode, size).save(camvid / f"CamVid/{folder}/0001TP_1.png")
+    height = 16 if size[0] == 1 else 4096
+    line = refused(prepare_camvid, "--path", camvid, "--out", tmp_path / "out", "--height", height)
+    assert "0001TP_1.png: would be" in line and "crop it" in line
+
+
+def test_memory_that_runs_out(monkeypatch, camvid, tmp_path, refused):
+    def fail(*_):
+        raise MemoryError("Unable to allocate 9 GiB")
+
+    monkeypatch.setattr(prepare_camvid, "check_pair", fail)
+    for workers in (1, 2):
+        line = refused(prepare_camvid, "--path", camvid, "--out", tmp_path / "out", "--workers", workers)
+        assert "9 GiB" in line and "--workers" in line and "--batchSize" not in line
 
 
 def test_wrong_use_gets_one_line(ccp, camvid, tmp_path, refused):
@@ -304,6 +347,15 @@ def test_coco_stuff(coco, tmp_path, call):
     (lambda root, file: file.write_text("[]"), ["instances_train2017.json", "not COCO's instances"]),
     (lambda root, file: file.write_text(file.read_text().replace('"segmentation": [[', '"segmentation": [["a", ')),
      ["000000000009.jpg", "cannot be drawn"]),
+    *((lambda root, file, value=value: file.write_text(file.read_text().replace(
+        '"segmentation": [[', f'"segmentation": [[{value}, {value}, ')), ["000000000009.jpg", "cannot be drawn"])
+      for value in ("Infinity", "NaN", f"1{'0' * 400}", "1e300")),
+    *((lambda root, file, value=value: file.write_text(file.read_text().replace(
+        '"area": ', f'"area": {value}, "x": ')), ["instances_train2017.json", "not COCO's instances"])
+      for value in ('0, "category_id": Infinity', f"1{'0' * 400}")),
+    (lambda root, file: file.write_text(re.sub(
+        r'"segmentation": \[\[.*?\]\]', '"segmentation": {"size": [32, 32], "counts": ['
+        f"1{'0' * 30}, -1{'0' * 30}, 1024]}}", file.read_text(), count=1)), ["000000000009.jpg", "cannot be drawn"]),
     (lambda root, file: file.write_text(file.read_text().replace("000000000025", "000000000026")),
      ["000000000025.png", "no picture"]),
     (lambda root, file: write(root / "train_label/000000000009.png", np.zeros((16, 32), np.uint8)),

@@ -209,6 +209,13 @@ def test_ready_made_maps_are_taken_as_they_are(ready, monkeypatch, capsys):
     assert "train/labels/face10.png: belongs to test" in refused(monkeypatch, capsys, ready, "--num_test", 2)
 
 
+@pytest.mark.parametrize("size", [(1, 20000), (1000, 1)])
+def test_thin_photos(ready, monkeypatch, capsys, size):
+    Image.new("RGB", size).save(ready / "images/face03.jpg")
+    Image.new("L", size).save(ready / "masks/face03.png")
+    assert "face03.jpg: would be" in refused(monkeypatch, capsys, ready, "--size", 4096 if size[0] == 1 else 16)
+
+
 @pytest.mark.parametrize(("spoil", "options", "named"), [
     (lambda root: (root / "masks/face03.png").unlink(), [], ["face03.jpg", "no partner"]),
     (lambda root: Image.new("L", (32, 32), 19).save(root / "masks/face03.png"), [], ["face03.png", "the id 19"]),

@@ -23,7 +23,7 @@ from trainers import pix2pix_trainer, run_state
 from trainers.pix2pix_trainer import Pix2PixTrainer
 from util.checkpoints import load_tensors, save_tensors
 from util.errors import UserError
-from util.signals import exclusive
+from util.files import exclusive
 
 NETWORK = ["--dataset_mode", "custom", "--label_nc", CLASSES, "--load_size", SIZE, "--crop_size", SIZE, "--ngf", 2,
            "--noise_nc", 4, "--z_dim", 8, "--gpu_ids", "-1", "--use_vae", "--seed", 3]
@@ -342,7 +342,7 @@ def test_two_runs_in_one_folder(world, copied):
     before = {path: path.read_bytes() for path in copied.glob("*.pth")}
     with exclusive(str(copied)):
         process = run_command(*args, "--niter", 3)
-    assert process.returncode == 2 and "another run" in process.stderr
+    assert process.returncode == 2 and "another command" in process.stderr
     assert {path: path.read_bytes() for path in copied.glob("*.pth")} == before
 
 

@@ -135,6 +135,20 @@ def test_ids_of_predictions():
 # ---- the command
 
 
+class Broken(nn.Module):
+    """Gives what is no map of classes."""
+
+    def __init__(self, kind: str):
+        super().__init__()
+        self.kind = kind
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        scores = torch.ones(pictures.shape[0], 4, pictures.shape[2], pictures.shape[3])
+        if self.kind == "empty":
+            return scores[:, :, :0, :0]
+        return scores[:0] if self.kind == "nothing" else scores * float("nan")
+
+
 class Nearest(nn.Module):
     """Scores of the colours, at half the size."""
 
@@ -256,6 +270,10 @@ def test_refusals(world, score):
         world, *fakes, "--segmenter", world / "three.pt"))
     torch.jit.script(nn.Flatten()).save(str(world / "flat.pt"))
     assert "[1, 3072]" in score(*arguments(world, *fakes, "--segmenter", world / "flat.pt"))
+    for kind, expected in (("empty", "[1, 4, 0, 0]"), ("nothing", "[0, 4, 32, 32]"), ("nan", "no numbers")):
+        torch.jit.script(Broken(kind)).save(str(world / f"{kind}.pt"))
+        assert expected in score(*arguments(world, *fakes, "--segmenter", world / f"{kind}.pt"))
+    assert "--confusion x.txt" in score(*arguments(world, *fakes, "--confusion", "x.txt"))
     torch.jit.script(nn.Conv2d(3, 4, 64)).save(str(world / "large.pt"))
     assert "fails on a picture of 32x32" in score(*arguments(world, *fakes, "--segmenter", world / "large.pt"))
     assert "--ignore_ids 7" in score(*arguments(world, *fakes, "--ignore_ids", 7))
@@ -283,8 +301,8 @@ def test_networks_of_packages(monkeypatch):
         return {"pixel_values": torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2) / 255}
 
     def loader(value):
-        def load(name):
-            if name != "model":
+        def load(name, revision):
+            if (name, revision) != ("model", "c0ffee"):
                 raise OSError(f"{name} is not a local folder\nand no model either")
             return value
         return SimpleNamespace(from_pretrained=load)
@@ -294,12 +312,14 @@ def test_networks_of_packages(monkeypatch):
     monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", loader(Nearest()))
     label = torch.arange(4).repeat_interleave(8).expand(16, 32)
     picture = torch.from_numpy(COLORS)[label].permute(2, 0, 1)[None]
-    for name in ("transformers:model", "smp:model"):
+    for name in ("transformers:model@c0ffee", "smp:model@c0ffee"):
         opt = parsed(*DATA, "--segmenter", name, "--segmenter_mean", 0, 0, 0, "--segmenter_std", 1, 1, 1)
         found = load_segmenter(opt, LabelSpace.of(opt))(picture)
         assert found.shape == (1, 16, 32) and (found[0] == label).float().mean() > 0.9
         other = opt.replace(segmenter=name.replace("model", "other"))
         assert "no model either" in refusal(lambda opt=other: load_segmenter(opt, LabelSpace.of(opt)))
+        newest = opt.replace(segmenter=name.partition("@")[0])
+        assert "@REVISION" in refusal(lambda opt=newest: load_segmenter(opt, LabelSpace.of(opt)))
     for module in ("transformers", "segmentation_models_pytorch"):
         monkeypatch.setitem(sys.modules, module, None)
     for kind, package in (("transformers", "transformers"), ("smp", "segmentation-models-pytorch")):

@@ -300,6 +300,7 @@ def test_a_table_says_who_takes_from_whom(control, world, tmp_path):
     for content, expected in (
         ('{"p0": "p9"}', "p9"), ("[1]", "not of the form"), ('{"p0": 3}', "not of the form"), ("{", "not of the form"),
         ('{"p0": {"source": "p1", "instances": {"a": 1}}}', "not of the form"),
+        ('{"p0": {"source": "p1", "instances": {"1": 1e999}}}', "not of the form"),
         ('{"p0": {"source": "p1", "instances": 0}}', "not of the form"),
         ('{"p0": {"source": "p1", "colour": 1}}', "unknown key colour"),
     ):
@@ -347,6 +348,8 @@ def test_bad_files_of_styles(tmp_path, control):
     for change, expected in (
         ({"noise": np.array([Evil()], dtype=object)}, "pickle"), ({"z": None}, "come together"),
         ({"noise": arrays["noise"][:, :1]}, "noise is"), ({"noise": arrays["noise"] * np.nan}, "not finite"),
+        ({"noise": arrays["noise"] + np.float32(3e38)}, "far larger"),
+        ({"mu": arrays["noise"][0], "logvar": arrays["noise"][0] + np.float32(1e4)}, "logvar is far larger"),
         ({"sizes": arrays["sizes"].astype(float)}, "sizes is float64"), ({"colour": np.ones(3)}, "colour"),
         ({"z": arrays["z"][:, :9]}, "--z_dim"), ({"z": None, "noise": None}, "neither"), ({"classes": None}, "classes"),
     ):

@@ -47,7 +47,7 @@ MAY_CHANGE = frozenset({
     "keep_last", "no_html", "tf_log", "dry_run", "results_dir", "vgg_weights", "display_winsize", "train_eval",
     "eval_epoch_freq", "inception_weights", *FID_OPTIONS, "model", "netG", "nef", "output_nc", "netD_subarch",
     "optimizer", "checkpoint_activations", "init_type", "init_variance", "amp_dtype", "impl", "tf32", "deterministic",
-    "cuda_graphs",
+    "cuda_graphs", "wait_minutes",
 })
 
 

@@ -32,8 +32,7 @@ from util.errors import UserError, let_report
 Value = TypeVar("Value")
 
 BUCKET = 25 * 2**20  # bytes that go in one message: large enough to fill a network, small beside the networks
-# the longest that a process may be on its own, e.g. the first one when it saves; a process that died is noticed at once
-_TIMEOUT = timedelta(hours=1)
+WAIT_MINUTES = 60  # for other processes, e.g. the first one when it saves; one that died is noticed at once
 
 _store: dist.Store | None = None
 _alone = False
@@ -126,10 +125,11 @@ def launch(count: int) -> None:
 
 
 @contextlib.contextmanager
-def processes(device: torch.device) -> Iterator[None]:
+def processes(device: torch.device, minutes: int = WAIT_MINUTES) -> Iterator[None]:
     """Join the other processes for this block; all but the first are silent in it, except for errors.
 
     :param device: of this process.
+    :param minutes: the longest that this one waits for the others.
     :raises UserError: they do not find each other.
     """
     global _store
@@ -139,9 +139,10 @@ def processes(device: torch.device) -> Iterator[None]:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     with _exchange():
-        _store, number, count = _meet(_TIMEOUT)
+        timeout = timedelta(minutes=minutes)
+        _store, number, count = _meet(timeout)
         dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", store=_store, rank=number,
-                                world_size=count, timeout=_TIMEOUT)
+                                world_size=count, timeout=timeout)
     if device.type == "cpu":  # NCCL might wait for what the others never finish
         atexit.register(_leave)
     with contextlib.redirect_stdout(sys.stdout if number == 0 else None):

@@ -9,7 +9,13 @@ from collections.abc import Iterable, Iterator
 
 from util.errors import UserError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 _TEMPORARY = ".writing-"  # how names of temporary files begin
+_LOCK = ".lock"
 
 
 @contextlib.contextmanager
@@ -52,25 +58,85 @@ def new_folder(path: str) -> Iterator[str]:
     """Yield a temporary folder beside ``path`` that gets this name when the block ends without an error, and is removed
     if it does not. What a run that was killed has left is removed by the next one.
 
-    :raises UserError: there is something at ``path`` already, or the folder cannot be made.
+    :raises UserError: there is something at ``path`` already, another command is making it, or it cannot be made.
     """
     path = os.path.abspath(path)
     temporary = os.path.join(os.path.dirname(path), _TEMPORARY + os.path.basename(path))
-    if os.path.lexists(path):
-        raise UserError(f"{path}: is there already; remove it, or choose another folder")
-    try:
-        shutil.rmtree(temporary, ignore_errors=True)
-        os.makedirs(temporary)
-    except OSError as error:
-        raise _cannot_write(path, error) from error
-    try:
-        yield temporary
+    _refuse_existing(path)
+    with exclusive(temporary, path):
+        _refuse_existing(path)  # another command may just have made it
         try:
-            os.rename(temporary, path)
+            for entry in os.scandir(temporary):
+                if entry.name != _LOCK:
+                    shutil.rmtree(entry.path) if entry.is_dir(follow_symlinks=False) else os.remove(entry.path)
         except OSError as error:
             raise _cannot_write(path, error) from error
+        try:
+            yield temporary
+            try:
+                os.remove(os.path.join(temporary, _LOCK))
+                os.rename(temporary, path)
+            except OSError as error:
+                raise _cannot_write(path, error) from error
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _refuse_existing(path: str) -> None:
+    if os.path.lexists(path):
+        raise UserError(f"{path}: is there already; remove it, or choose another folder")
+
+
+@contextlib.contextmanager
+def exclusive(folder: str, name: str = "", remedy: str = "give another folder") -> Iterator[None]:
+    """Hold the lock of ``folder``, which is made. The system lets go of it however this process ends.
+
+    :param name: what to call the folder in messages, and ``remedy``, what else to do than to wait.
+    :raises UserError: another command holds it, or the folder cannot be written to.
+    """
+    name, path = name or folder, os.path.join(folder, _LOCK)
+    try:
+        os.makedirs(folder, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)  # which commands that are started do not get
+    except OSError as error:
+        raise UserError(f"{name}: cannot be written to ({error.strerror}); check the folder and its permissions"
+                        ) from error
+    held = [handle]
+
+    def let_go() -> None:  # a process that is forked meanwhile must not hold the lock when this one is gone
+        while held:
+            os.close(held.pop())
+
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=let_go)
+    try:
+        try:
+            if fcntl is None:
+                raise OSError("no locks")
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise _taken(name, remedy) from error
+        except OSError:
+            print(f"{name}: its file system has no locks, or the system none that are known here; make sure that "
+                  "nothing else writes there")
+        try:
+            is_ours = os.path.samestat(os.fstat(handle), os.stat(path))
+        except OSError:
+            is_ours = False
+        if not is_ours:  # another command ended, and removed the file, after it was opened here
+            raise _taken(name, remedy)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                os.remove(path)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        held.clear()  # the number may become that of another file
+        os.close(handle)
+
+
+def _taken(name: str, remedy: str) -> UserError:
+    return UserError(f"{name}: another command is writing there; wait for its end, or {remedy}")
 
 
 def _cannot_write(path: str, error: OSError) -> UserError:

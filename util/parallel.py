@@ -52,7 +52,10 @@ def run_parallel(work: Callable[[Item], Result], items: Sequence[Item], workers:
         results = []
         with show() as bar:  # closed before an error is reported
             for item in items:
-                results.append(work(item))
+                try:
+                    results.append(work(item))
+                except MemoryError as error:
+                    raise _no_memory(error) from error
                 bar.update()
                 check()
         return results
@@ -198,5 +201,12 @@ def _attempt(work: Callable[[Item], Result], item: Item) -> tuple[Result | None,
         return work(item), None
     except UserError as error:
         return None, error
+    except MemoryError as error:
+        return None, _no_memory(error)
     except Exception:  # a defect: other exceptions may not be fit to be sent
         return None, RuntimeError(f"in a worker:\n{traceback.format_exc()}")
+
+
+def _no_memory(error: MemoryError) -> UserError:
+    return UserError(f"out of memory ({str(error)[:160] or 'MemoryError'}); give fewer --workers, or leave out the "
+                     "largest pictures")
