@@ -3,9 +3,9 @@
     python check_data.py --dataset_mode cityscapes --dataroot DATA
 
 takes the options of train.py. Both splits are read unless --phase chooses one. The exit status is 0 if training would
-run on these data with these options (with --phase test: if testing would), and 2 if not. With --train_eval the test split
-counts too. What else training reads, such as weights of VGG19, is named where this machine lacks it, but need not be
-here.
+run on these data with these options (with --phase test: if testing would), and 2 if not. With --train_eval the test
+split counts too. What else training reads, such as weights of VGG19, is named where this machine lacks it, but need not
+be here.
 """
 import argparse
 import json
