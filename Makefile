@@ -1,4 +1,6 @@
-# `make quickstart`, `make photos`, `make faces` and `make test` set up .venv by themselves.
+# `make quickstart`, `make photos`, `make faces` and `make test` set up .venv by themselves. VENV=PATH names a virtual
+# environment to use instead; PYTHON=PATH a Python to make it with, which lends it the PyTorch that it has (that of a
+# virtual environment cannot: there, VENV it is).
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -64,15 +66,24 @@ test-fast: $(VENV)/.installed-dev
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 
-$(VENV)/bin/python:
-	$(PYTHON) -m venv $(VENV)
+LENT = import sys, importlib.util as i; lends = sys.prefix == sys.base_prefix and i.find_spec("torchvision"); \
+	print("--system-site-packages" if lends and i.find_spec("torch") else "")
 
-$(VENV)/.installed: requirements.txt | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --upgrade -r requirements.txt
+$(VENV)/.made:
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { test -e $(VENV) && old=1; \
+		$(PYTHON) -m venv $$($(PYTHON) -c '$(LENT)') $(VENV) || { test "$$old" || rm -rf $(VENV); \
+		echo "error: $(PYTHON) made no virtual environment; on Debian and Ubuntu: apt-get install python3-venv" >&2; \
+		exit 1; }; }
+	@touch $@
+
+$(VENV)/.installed: requirements.txt | $(VENV)/.made
+	@$(BIN)/python -c "import torch, torchvision" 2>/dev/null || echo "PyTorch for CUDA takes more than 5 GB. Without a" \
+		"GPU, stop here, and take the small build for CPUs first: see Install in README.md"
+	$(BIN)/python -m pip install -r requirements.txt
 	touch $@
 
 $(VENV)/.installed-%: requirements-%.txt $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --upgrade -r $<
+	$(BIN)/python -m pip install -r $<
 	touch $@
 
 $(VENV)/.installed-dev: requirements-lite.txt requirements-demo.txt

@@ -98,7 +98,7 @@ class Gallery:
         if self.synthesizer.model.netE is not None:
             pictures["reconstruction"] = self.synthesizer.pictures(batch, self.synthesizer.mean_styles(batch))[0]
         if batch.image is not None and not self.opt.without_photos:
-            pictures["real"] = to_pictures(batch.image)[0]
+            pictures["real photo"] = to_pictures(batch.image)[0]
         self._add_row(name, name, pictures, batch)
 
     def add_single_instance(self, name: str, batch: Batch) -> None:
@@ -113,7 +113,7 @@ class Gallery:
         styles, drawn = self.synthesizer.draw_styles(batch), []
         for n in range(self.opt.samples):
             drawn.append(self.synthesizer.pictures(batch, styles)[0])
-            pictures[f"style {n + 1}"] = drawn[-1]
+            pictures[f"sample {n + 1}"] = drawn[-1]
             styles = styles.exchange(self.synthesizer.draw_styles(batch), [chosen])
         change = np.abs(drawn[-1].astype(int) - drawn[0]).mean(2)
         pictures["change, first to last"] = (255 * change / max(change.max(), 1)).astype(np.uint8)
@@ -126,6 +126,11 @@ class Gallery:
 
         :returns: the page's path.
         """
+        opt = self.opt
+        averaged = ", averaged (--use_ema)" if opt.use_ema else ""
+        self.page.add_text(f"Networks: {opt.which_epoch}{averaged}, of {opt.folder}. Layouts: of "
+                           f"{opt.label_dir or opt.dataroot}, {opt.phase} split. Styles: of the prior; "
+                           f"seed {opt.seed}.")
         self.page.add_text("Measured: " + describe(figures))
         save_image(contact_sheet(self._rows), os.path.join(self.opt.gallery_dir, "gallery.png"))
         write_atomically(os.path.join(self.opt.gallery_dir, "figures.json"), json.dumps(figures, indent=1) + "\n")

@@ -21,7 +21,7 @@ from util import distributed
 from util.errors import Interrupted, UserError, command
 from util.files import exclusive
 from util.html import Page, Picture, Regions
-from util.images import save_animation, save_image
+from util.images import save_animation, save_image, to_pictures
 from util.parallel import available_cores, run_ahead
 from util.progress import progress
 from util.results import Results, stamps
@@ -70,7 +70,7 @@ def make(opt: Options, folder: str, files: "Files", names: list[str], dataset: P
             print(f"--vary: {sum(parts)} of the {len(dataset.files)} layouts drawn have such {opt.vary[0]}")
         where = results.folder
         if not opt.no_html:
-            where = show(opt, files, names, results)
+            where = show(opt, files, names, results, control)
         print(f"{len(names)} layouts: {where}")
 
 
@@ -86,8 +86,27 @@ def epoch_of(opt: Options) -> str:
     return f"{opt.which_epoch}_ema" if opt.use_ema else opt.which_epoch
 
 
+def heading(opt: Options, count: int, seed: int) -> list[str]:
+    """What the pictures were made with, in words."""
+    source = {"reference": opt.reference, "style_file": opt.style_file and [opt.style_file]}
+    given = [f"--{name} {' '.join(paths)}" for name, paths in source.items() if paths]
+    styles = "each layout's own photo (--styles encoder)" if opt.styles == "encoder" else "the prior"
+    if given:
+        styles = f"{given[0]}; where an instance has no partner there, of {styles}"
+    if opt.reference_map:
+        styles += f"; who takes from whom: --reference_map {opt.reference_map}"
+    kind, words = opt.vary
+    vary = f", which differ in {kind}{':' * bool(words)}{','.join(words)} alone" if kind != "all" else ""
+    return [f"Networks: {opt.which_epoch}{', averaged (--use_ema)' if opt.use_ema else ''}, of {opt.folder}. "
+            f"Layouts: {count}, of {opt.label_dir or opt.dataroot}, {opt.phase} split.",
+            f"Samples of each: {opt.num_samples}{vary}; seed {seed}. Styles: of {styles}"
+            f"{f'; --truncation {opt.truncation:g}' if opt.truncation != 1 else ''}."]
+
+
 class Files:
     """What is written for each layout, below the folder of results."""
+
+    real = "real_image"  # for the page alone
 
     def __init__(self, opt: Options):
         self.opt = opt
@@ -111,7 +130,10 @@ class Files:
 
     def pictures(self, name: str) -> dict[str, str]:
         """Kind -> path, of the pictures of a layout."""
-        return {kind: f"images/{kind}/{name}.{suffix}" for kind, suffix in self.suffixes.items()}
+        return {kind: self.picture(kind, name) for kind in self.suffixes}
+
+    def picture(self, kind: str, name: str) -> str:
+        return f"images/{kind}/{name}.{self.suffixes.get(kind, self.opt.format)}"
 
     def styles(self, name: str) -> str:
         return f"styles/{name}{SUFFIX}"
@@ -210,6 +232,9 @@ class Drawing:
             paths = {kind: self.results.path(name) for kind, name in self.files.pictures(stem(path)).items()}
             label, instance = (drawn.data[kind][row, 0].numpy() for kind in ("label", "instance"))
             save_image(self.colors[label], paths["input_label"], Regions.of(label, instance).text())
+            if "image" in drawn.data and not self.opt.no_html:
+                save_image(to_pictures(drawn.data["image"][row:row + 1])[0],
+                           self.results.path(self.files.picture(self.files.real, stem(path))))
             for kind, pictures in zip(self.files.samples, drawn.pictures, strict=True):
                 save_image(pictures[row], paths[kind])
             if drawn.frames:
@@ -228,19 +253,57 @@ def rows_of(batches) -> Iterator[dict[str, Any]]:
             yield {key: values[row:row + 1] for key, values in data.items()}
 
 
-def show(opt: Options, files: Files, names: list[str], results: Results) -> str:
+def show(opt: Options, files: Files, names: list[str], results: Results, control: StyleControl) -> str:
     """Write the page of all pictures, in the order of the data set; its path."""
     page = Page(f"{opt.name}, {opt.phase} split, epoch {epoch_of(opt)}", opt.display_winsize, class_names(opt),
                 class_colors(opt))
-    page.add_text(f"Layouts: {len(names)}")
+    for text in heading(opt, len(names), results.seed):
+        page.add_text(text)
+    references = References(files, results, control)
     for name in names:
-        pictures = files.pictures(name)
-        page.add_row(name, [Picture(path, kind.replace("_", " "), wide=kind == "interpolation")
-                            for kind, path in pictures.items()],
-                     Regions.parse(read_note(results.path(pictures["input_label"]))))
+        paths = files.pictures(name)
+        layout, *samples = (paths.pop(kind) for kind in ("input_label", *files.samples))
+        row = [Picture(layout, "layout"), *references.among(name, samples)]
+        real = files.picture(files.real, name)
+        if os.path.exists(results.path(real)):
+            row.append(Picture(real, "real photo"))
+        row += [Picture(path, kind, wide=kind == "interpolation") for kind, path in paths.items()]
+        page.add_row(name, row, Regions.parse(read_note(results.path(layout))))
     path = results.path("index.html")
     page.save(path)
     return path
+
+
+class References:
+    """The photos of --reference, as the networks see them, beside what was made with them."""
+
+    kind = "reference_image"
+
+    def __init__(self, files: Files, results: Results, control: StyleControl):
+        self.files, self.results, self.control = files, results, control
+        self._written: set[str] = set()
+
+    def among(self, name: str, samples: list[str]) -> list[Picture]:
+        """The pictures of a row: the samples of a layout, after the reference of them all or each after its own."""
+        pictures = [Picture(path, f"sample {number}") for number, path in enumerate(samples, 1)]
+        sources = self.control.sources
+        if not sources or not sources.photos:
+            return pictures
+        found = [sources.name_for((f"{name}.png", number, self.results.seed)) for number in range(len(samples))]
+        if len(set(found)) == 1:
+            return [*self._reference(found[0]), *pictures]
+        return [shown for source, picture in zip(found, pictures, strict=True)
+                for shown in (*self._reference(source), picture)]
+
+    def _reference(self, name: str | None) -> list[Picture]:
+        if name is None:
+            return []
+        path = self.files.picture(self.kind, name.replace("/", "_"))
+        if name not in self._written:
+            self._written.add(name)
+            photo = self.control.synthesizer.read_files(self.control.sources.photos[name]).image
+            save_image(to_pictures(photo)[0], self.results.path(path))
+        return [Picture(path, f"reference {name}")]
 
 
 if __name__ == "__main__":

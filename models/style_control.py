@@ -166,11 +166,12 @@ class Sources:
     :param names: of the sources.
     :param load: makes the source of a name.
     :param table: as :func:`read_table` returns it; None without.
+    :param photos: name -> files, of those that are photos.
     """
 
     def __init__(self, names: Sequence[str], load: Callable[[str], LayoutStyles], kind: DatasetKind,
-                 table: "Mapping[str, Pair] | None" = None):
-        self.names, self.kind, self.table = sorted(names), kind, table
+                 table: "Mapping[str, Pair] | None" = None, photos: Mapping[str, Files] | None = None):
+        self.names, self.kind, self.table, self.photos = sorted(names), kind, table, photos or {}
         self._known = frozenset(names)
         self._load = functools.lru_cache(maxsize=256)(load)
 
@@ -192,7 +193,7 @@ class Sources:
         else:
             return None
         table = read_table(opt.reference_map, paths, kind.pairing_key) if opt.reference_map else None
-        sources = cls(list(paths), load, kind, table)
+        sources = cls(list(paths), load, kind, table, paths if opt.reference else None)
         if opt.style_file or len(paths) == 1:  # a bad one is found before the work
             for name in sources.names if table is None else {pair.source for pair in table.values()}:
                 samples = sources._load(name).noise
@@ -201,18 +202,22 @@ class Sources:
                                     "for as many, or name with --vary what to draw anew")
         return sources
 
-    def partner(self, layout: LayoutStyles, which: Which) -> tuple[LayoutStyles, dict[int, int]] | None:
-        """The source of a sample of a layout, and which instance takes from which; None if it has no source."""
+    def name_for(self, which: Which) -> str | None:
+        """The name of the source of a sample; None if it has none."""
         path, sample, seed = which
         key = self.kind.pairing_key(path)
-        if self.table is None:
-            number = seed_of(seed, "source", key, sample) % len(self.names)
-            source = self._load(key if key in self._known else self.names[number])
-            return source, layout.partners(source)
-        if key not in self.table:
+        if self.table is not None:
+            return self.table[key].source if key in self.table else None
+        if key in self._known:
+            return key
+        return self.names[seed_of(seed, "source", key, sample) % len(self.names)]
+
+    def partner(self, layout: LayoutStyles, which: Which) -> tuple[LayoutStyles, dict[int, int]] | None:
+        """The source of a sample of a layout, and which instance takes from which; None if it has no source."""
+        if (name := self.name_for(which)) is None:
             return None
-        name, pairs = self.table[key]
-        source = self._load(name)
+        source, key = self._load(name), self.kind.pairing_key(which[0])
+        pairs = self.table and self.table[key].instances
         if pairs is None:
             return source, layout.partners(source)
         for ids, owner, whose in ((pairs, layout, key), (pairs.values(), source, name)):

@@ -1,17 +1,33 @@
 """Web pages: what they contain, and how they behave in a browser."""
 import base64
+import io
 import json
 import re
+import signal
+import time
 import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from data import class_colors, class_names
+from data import class_colors, class_names, create_dataset
 from tests.browser import chromium, resize
-from tests.data_helpers import options
-from tests.worlds import CLASSES, NETWORK, SIZE, build_model, draw_world, succeed
+from tests.data_helpers import build, options
+from tests.processes import end_by, start
+from tests.test_styles import pictures
+from tests.worlds import (
+    CLASSES,
+    NETWORK,
+    SIZE,
+    TRAIN,
+    assert_equal_networks,
+    build_model,
+    draw_world,
+    networks,
+    succeed,
+)
+from trainers.followed import Followed
 from trainers.visualizer import Series, duration
 from util.html import Page, Picture, Regions
 from util.palette import label_palette
@@ -169,8 +185,10 @@ def test_results_page_in_a_browser(tmp_path, run):
         browser.get((tmp_path / "exp" / "test_latest" / "index.html").as_uri())
         rows = select(browser, ".row")
         row = next(row for row in rows if row.find_element("css selector", "h2").text == NASTY)
-        pictures = row.find_elements("css selector", "figure:not(.wide) img")  # layout, samples, animation
-        assert len(rows) == 3 and len(pictures) == 4
+        pictures = row.find_elements("css selector", "figure:not(.wide) img")
+        captions = [caption.text for caption in row.find_elements("css selector", "figcaption")]
+        assert captions == ["layout", "sample 1", "sample 2", "real photo", "interpolation", "animation"]
+        assert len(rows) == 3 and len(pictures) == 5
         for picture in select(browser, ".row img"):
             at(browser, picture, 0.5, 0.5)
             width = wait(browser, "arguments[0].complete && arguments[0].naturalWidth", picture)
@@ -182,12 +200,12 @@ def test_results_page_in_a_browser(tmp_path, run):
         at(browser, pictures[-1], 20.5 / SIZE, 12.5 / SIZE)
         y, x = np.nonzero(instance == chosen)
         box = [x.min(), y.min(), x.max() + 1, y.max() + 1]
-        assert wait(browser, OUTLINES, row) == [box] * 4
+        assert wait(browser, OUTLINES, row) == [box] * 5
         tip = select(browser, ".tip")[0].text
         assert tip == f"{TAGS} {chosen % CLASSES} · instance {chosen}"
         at(browser, select(browser, "h1")[0], 0.5, 0.5)
         assert wait(browser, "document.querySelector('.tip').hidden")
-        assert browser.execute_script(f"return {OUTLINES}", row) == [[0, 0, 0, 0]] * 4
+        assert browser.execute_script(f"return {OUTLINES}", row) == [[0, 0, 0, 0]] * 5
 
         # a class: all of its pixels, in all rows
         entry = select(browser, ".legend li")[1]
@@ -195,8 +213,8 @@ def test_results_page_in_a_browser(tmp_path, run):
         at(browser, entry, 0.5, 0.5)
         y, x = np.nonzero(instance % CLASSES == label)
         box = [x.min(), y.min(), x.max() + 1, y.max() + 1]
-        wait(browser, "document.querySelectorAll('.outline').length === 12")
-        assert browser.execute_script(f"return {OUTLINES}", row) == [box] * 4
+        wait(browser, "document.querySelectorAll('.outline').length === 15")
+        assert browser.execute_script(f"return {OUTLINES}", row) == [box] * 5
 
         # at full size, and on to the next
         pictures[0].click()
@@ -204,7 +222,7 @@ def test_results_page_in_a_browser(tmp_path, run):
         wait(browser, "arguments[0].closest('dialog').open && arguments[0].width === 4 * arguments[0].naturalWidth",
              viewed)
         caption = ".viewer figcaption"
-        assert select(browser, caption)[0].text == f"{NASTY} · input label · {SIZE}×{SIZE}"
+        assert select(browser, caption)[0].text == f"{NASTY} · layout · {SIZE}×{SIZE}"
         at(browser, viewed, 20.5 / SIZE, 12.5 / SIZE)
         assert wait(browser, "document.querySelector('.viewer .outline path')?.getAttribute('d')")
         select(browser, ".viewer .next")[0].click()
@@ -213,6 +231,122 @@ def test_results_page_in_a_browser(tmp_path, run):
         wait(browser, "!document.querySelector('.viewer').open")
 
         assert browser.execute_script("return window.pwned") is None
+
+
+def test_results_say_what_they_were_made_with(tmp_path, run):
+    """The heading, and each reference beside the samples that take styles from it."""
+    world = draw_world(tmp_path / "world")
+    build_model("--checkpoints_dir", tmp_path, "--name", "exp", "--use_vae").save("latest")
+    args = ["test.py", *NETWORK, "--dataroot", world, "--name", "exp", "--checkpoints_dir", tmp_path, "--use_vae",
+            "--num_samples", 2]
+
+    def made(name, *more):
+        succeed(run(*args, "--results_dir", tmp_path / name, *more))
+        folder = tmp_path / name / "exp" / "test_latest"
+        page = (folder / "index.html").read_text()
+        rows = re.findall(r'<section class="row".*?</section>', page)
+        found = [re.findall(r'<img src="([^"]+)" alt="([^"]+)"', row) for row in rows]
+        assert all((folder / path).exists() for row in found for path, _ in row)
+        return folder, re.findall("<p>(.*?)</p>", page)[:2], found
+
+    folder, texts, rows = made("own")
+    assert texts == [
+        f"Networks: latest, of {tmp_path}/exp. Layouts: 3, of {world}, test split.",
+        "Samples of each: 2; seed 3. Styles: of each layout's own photo (--styles encoder)."]
+    for n, row in enumerate(rows):
+        assert [caption for _, caption in row] == ["layout", "sample 1", "sample 2", "real photo"]
+        photo, shown = (np.asarray(Image.open(path)).astype(int) for path in (world / "val_img" / f"p{n}.png",
+                                                                              folder / row[-1][0]))
+        assert np.abs(photo - shown).max() <= 1
+
+    chosen = world / "val_img" / "p1.png"
+    folder, texts, rows = made("one", "--reference", chosen, "--vary", "classes:1,2", "--truncation", 0.5)
+    assert texts[1] == ("Samples of each: 2, which differ in classes:1,2 alone; seed 3. "
+                        f"Styles: of --reference {chosen}; where an instance has no partner there, of the prior; --truncation 0.5.")
+    for row in rows:
+        assert [caption for _, caption in row] == ["layout", "reference p1", "sample 1", "sample 2", "real photo"]
+        shown = np.asarray(Image.open(folder / row[1][0])).astype(int)
+        assert np.abs(np.asarray(Image.open(chosen)).astype(int) - shown).max() <= 1
+
+    for n in range(3):  # of names of their own, so that each sample takes from the one that the seed chooses
+        for kind in ("label", "inst", "img"):
+            place = tmp_path / "others" / f"val_{kind}" / f"q{n}.png"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes((world / f"val_{kind}" / f"p{n}.png").read_bytes())
+    folder, _, rows = made("many", "--reference", tmp_path / "others", "--save_styles")
+    kinds = {tuple(caption.split()[0] for _, caption in row) for row in rows}
+    assert kinds <= {("layout", "reference", "sample", "reference", "sample", "real"),
+                     ("layout", "reference", "sample", "sample", "real")}
+    assert len({path for row in rows for path, caption in row if caption.startswith("reference")}) > 1
+    before = pictures(folder.parent.parent)
+    table = tmp_path / "table.json"
+    table.write_text(json.dumps({name: next(caption.split()[1] for _, caption in row if caption.startswith("reference"))
+                                 for row, name in zip(rows, ("p0", "p1", "p2"), strict=True)}))
+    made("table", "--reference", tmp_path / "others", "--reference_map", table)
+    after = pictures(tmp_path / "table")  # with a table that says the same, the first samples are the same
+    assert all(after[f"synthesized_image/p{n}.png"] == before[f"synthesized_image/p{n}.png"] for n in range(3))
+
+
+def test_training_page_in_a_browser(tmp_path, run):
+    """A slider moves pictures of the same layouts through the epochs; what is drawn for it changes no numbers."""
+    world = draw_world(tmp_path / "world")
+    args = ["train.py", *TRAIN, "--dataroot", world, "--checkpoints_dir", tmp_path, "--use_vae", "--niter", 3]
+    succeed(run(*args, "--name", "exp", "--init_variance", 1, "--lr", 0.02, "--display_freq", 6))
+    succeed(run(*args, "--name", "plain", "--init_variance", 1, "--lr", 0.02, "--no_html"))
+    assert_equal_networks(networks(tmp_path / "exp"), networks(tmp_path / "plain"))
+    folder = tmp_path / "exp" / "web"
+    succeed(run("test.py", *NETWORK, "--dataroot", world, "--name", "exp", "--checkpoints_dir", tmp_path, "--seed", 0,
+                "--phase", "train", "--results_dir", tmp_path))
+    drawn = (tmp_path / "exp" / "train_latest" / "images" / "synthesized_image" / "p2.png").read_bytes()
+    last = folder / "images" / "followed2_epoch003.png"
+    assert np.array_equal(np.asarray(Image.open(last)), np.asarray(Image.open(io.BytesIO(drawn))))
+    with chromium() as browser:
+        browser.get((folder / "index.html").as_uri())
+        moved = select(browser, "img[data-frames]")
+        shown = [re.search(r"followed(\d+)_epoch(\d+)", picture.get_attribute("src")).groups() for picture in moved]
+        assert shown == [("1", "003"), ("2", "003"), ("3", "003")]
+        slider = select(browser, ".slider input")[0]
+        for key, epoch in (("\ue012", 2), ("\ue012", 1), ("\ue012", 1), ("\ue014", 2)):  # left, left, left, right
+            slider.send_keys(key)
+            assert select(browser, ".slider output")[0].text == str(epoch)
+            for number, picture in enumerate(moved, 1):
+                name = f"followed{number}_epoch{epoch:03d}.png"
+                assert picture.get_attribute("src").endswith(name)
+                wait(browser, "arguments[0].complete && arguments[0].naturalWidth", picture)
+                assert (folder / "images" / name).exists()
+        moved[0].click()
+        wait(browser, "arguments[0].src === arguments[1].src", select(browser, ".viewer img")[0], moved[0])
+    epochs = [np.asarray(Image.open(folder / "images" / f"followed1_epoch{epoch:03d}.png")) for epoch in (1, 2, 3)]
+    assert not np.array_equal(epochs[0], epochs[1]) and not np.array_equal(epochs[1], epochs[2])
+
+
+@pytest.mark.parametrize("epochs", [1, 7, 50, 51, 200, 1000])
+def test_followed_layouts_are_drawn_some_fifty_times(tmp_path, epochs):
+    build(tmp_path, "custom")
+    opt = options("custom", tmp_path).replace(niter=epochs)
+    followed = Followed(opt, create_dataset(opt))
+    due = [epoch for epoch in range(1, epochs + 1) if followed.due(epoch)]
+    assert due[0] == 1 and due[-1] == epochs and min(epochs, 25) <= len(due) <= 52
+    assert max(np.diff(due), default=1) <= -(-epochs // 50)
+
+
+def test_training_page_of_a_run_that_was_stopped(tmp_path, run):
+    world = draw_world(tmp_path / "world")
+    args = ["train.py", *TRAIN, "--dataroot", world, "--checkpoints_dir", tmp_path, "--name", "exp", "--niter", 100000]
+    process = start(*args)
+    page = tmp_path / "exp" / "web" / "index.html"
+    end = time.monotonic() + 60
+    while not (tmp_path / "exp" / "loss_log.txt").exists() and time.monotonic() < end:
+        time.sleep(0.1)
+    assert "go on with --continue_train" in end_by(process, signal.SIGTERM, 1, False, np.random.default_rng(0))
+    epoch, image = map(int, (tmp_path / "exp" / "iter.txt").read_text().split())
+    text = page.read_text()
+    assert f"<p>Interrupted by SIGTERM in epoch {epoch} at image {image}; go on with --continue_train (" in text
+    assert " left" not in text
+    process = run(*args[:-2], "--niter", 2, "--name", "broken", "--lr", 1e30)
+    assert process.returncode == 2
+    text = (tmp_path / "broken" / "web" / "index.html").read_text()
+    assert re.search(r"<p>Stopped by an error in epoch \d at image \d+; go on with --continue_train \(", text)
 
 
 def test_paging_laziness_and_sizes_in_a_browser(tmp_path):

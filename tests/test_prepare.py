@@ -114,7 +114,8 @@ def made(target: str, *variables: str) -> list[list[str]]:
     """The arguments of python in each line that ``make`` would run."""
     lines = subprocess.run(["make", "-n", target, "DATA=clone", *variables], cwd=ROOT, text=True, capture_output=True,
                            check=True).stdout.replace("\\\n", " ").splitlines()
-    return [words[1:] for line in lines if (words := shlex.split(line))[0].endswith("/python") and words[2] != "pip"]
+    return [words[1:] for line in lines if (words := shlex.split(line))[0].endswith("/python")
+            and words[2] != "pip" and words[1] != "-c"]
 
 
 def test_make_photos_gives_lines_that_parse(tmp_path, monkeypatch):

@@ -69,7 +69,8 @@ def control(args):
 def pictures(folder, suffix="png"):
     """Path below images/ -> bytes."""
     root = folder / "exp" / "test_latest" / "images"
-    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob(f"*.{suffix}")}
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob(f"*.{suffix}")
+            if path.parent.name not in ("real_image", "reference_image")}
 
 
 # ---- the same pictures however they are made ----

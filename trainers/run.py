@@ -1,6 +1,8 @@
 """A training run from where it stands to its last epoch, or until a signal asks it to stop."""
+import contextlib
 import itertools
 import os
+import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -13,6 +15,7 @@ from data.kinds import save_class_names
 from options.options import Options
 from trainers import run_state
 from trainers.evaluation import Evaluator
+from trainers.followed import Followed
 from trainers.pix2pix_trainer import Pix2PixTrainer
 from trainers.visualizer import Visualizer
 from util import distributed
@@ -77,9 +80,13 @@ class Run:
             self.visualizer = Visualizer(opt, trainer.epoch, trainer.epoch_iter, self.step, self.images_per_epoch)
             opt.save()
             save_class_names(opt)
+        followed = Followed(opt, self.loader.dataset) if self.visualizer and not opt.no_html else None
         try:
             for epoch in range(trainer.epoch, self.last_epoch + 1):
                 self.train_epoch()
+                if followed and followed.due(epoch):
+                    for number, (sample, picture) in enumerate(followed.draw(trainer.model), 1):
+                        self.visualizer.show_followed(number, epoch, sample, picture)
                 due = self.evaluator and (epoch % opt.eval_epoch_freq == 0 or epoch == self.last_epoch)
                 if due:
                     self.evaluate()
@@ -93,6 +100,13 @@ class Run:
                             run_state.prune(opt.folder, opt.keep_last)
             if self.visualizer:
                 self.visualizer.finish()
+        except (Interrupted, UserError) as error:
+            if self.visualizer:
+                interrupted = isinstance(error, Interrupted)
+                why = f"Interrupted by {signal.Signals(error.signum).name}" if interrupted else "Stopped by an error"
+                with contextlib.suppress(UserError):  # it may be that nothing can be written any more
+                    self.visualizer.stop(why, trainer.epoch, trainer.epoch_iter)
+            raise
         finally:
             if self.visualizer:
                 self.visualizer.close()

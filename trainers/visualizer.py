@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from data import class_colors, class_names
@@ -23,7 +24,7 @@ from util.images import save_image, to_pictures
 _ROWS = 50  # newest pictures on the page; older ones stay in the folder
 _POINTS = 200  # most of a curve of losses
 _PAUSE = 10  # seconds between writings of the page, so that they take no time to speak of
-_KINDS = ("input_label", "synthesized_image", "real_image")
+_KINDS = {"input_label": "layout", "synthesized_image": "sample", "real_image": "real photo"}
 
 
 class Visualizer:
@@ -103,47 +104,81 @@ class Visualizer:
             return
         moment = f"epoch{epoch:03d}_iter{images:06d}"
         for kind, picture in pictures.items():
-            comment = Regions.of(label, instance).text() if kind == _KINDS[0] else ""
+            comment = Regions.of(label, instance).text() if kind == "input_label" else ""
             save_image(picture, os.path.join(self._web, "images", f"{moment}_{kind}.png"), comment)
         self._step, self._place = step, (epoch, images)
         self._write_page()
 
+    def show_followed(self, number: int, epoch: int, sample: Mapping[str, Any], picture: np.ndarray) -> None:
+        """Put the picture that a layout has after an epoch on the page, beside those of other epochs.
+
+        :param number: of the layout.
+        :param sample: the layout, as the data set gives it.
+        """
+        if self.opt.no_html:
+            return
+        path = os.path.join(self._web, "images", f"followed{number}_{{}}.png").format
+        label, instance = (sample[kind][0].cpu().numpy() for kind in ("label", "instance"))
+        save_image(self.colors[label], path("input_label"), Regions.of(label, instance).text())
+        save_image(to_pictures(sample["image"][None])[0], path("real_image"))
+        save_image(picture, path(f"epoch{epoch:03d}"))
+
     def finish(self) -> None:
         """The page as it is after the last epoch."""
-        self._write_page(at_once=True, finished=True)
+        epochs = self.opt.niter + self.opt.niter_decay
+        self._write_page(at_once=True, end=f"All {epochs} epochs are done", refresh=0)
 
-    def _write_page(self, at_once: bool = False, finished: bool = False) -> None:
+    def stop(self, why: str, epoch: int, images: int) -> None:
+        """The page of a run that ends before its time, after ``images`` of ``epoch``, until it goes on."""
+        self._write_page(at_once=True, end=f"{why} in epoch {epoch} at image {images}; go on with --continue_train")
+
+    def _write_page(self, at_once: bool = False, end: str = "", refresh: int = 60) -> None:
         if self.opt.no_html or (time.monotonic() < self._page_due and not at_once):
             return
         names = glob.glob("epoch*_*.png", root_dir=os.path.join(self._web, "images"))
         moments = {(int(match[2]), int(match[3])): match[1] for name in names
-                   if (match := re.fullmatch(rf"(epoch(\d+)_iter(\d+))_{_KINDS[0]}\.png", name))}
+                   if (match := re.fullmatch(r"(epoch(\d+)_iter(\d+))_input_label\.png", name))}
         page = Page(f"Training of {self.opt.name}", self.opt.display_winsize, self.names, self.colors,
-                    refresh=0 if finished else 60)
-        page.add_text(self._progress(finished))
+                    refresh=refresh)
+        page.add_text(f"{end or self._progress()} ({time.strftime('%Y-%m-%d %H:%M')}).")
         for name in (self._fid_name, f"averaged {self._fid_name}"):
             if fids := self._logged_fids(name):
                 page.add_curve(f"{name} of the test split", "epoch", fids)
         for name, series in self._losses.items():
             page.add_curve(name, "epoch", series.points(), marked=False)
+        self._add_followed(page)
         for (epoch, images), moment in sorted(moments.items(), reverse=True)[:_ROWS]:
-            regions = Regions.parse(read_note(os.path.join(self._web, "images", f"{moment}_{_KINDS[0]}.png")))
+            regions = Regions.parse(read_note(os.path.join(self._web, "images", f"{moment}_input_label.png")))
             page.add_row(f"epoch {epoch}, image {images}",
-                         [Picture(f"images/{moment}_{kind}.png", kind.replace("_", " ")) for kind in _KINDS], regions)
+                         [Picture(f"images/{moment}_{kind}.png", word) for kind, word in _KINDS.items()], regions)
         page.save(os.path.join(self._web, "index.html"))
         self._page_due = time.monotonic() + _PAUSE
 
-    def _progress(self, finished: bool) -> str:
+    def _add_followed(self, page: Page) -> None:
+        """The layouts of :meth:`show_followed`, with a slider through the epochs."""
+        found: dict[int, dict[int, str]] = {}  # layout -> epoch -> file
+        for name in glob.glob("followed*_epoch*.png", root_dir=os.path.join(self._web, "images")):
+            if match := re.fullmatch(r"followed(\d+)_epoch(\d+)\.png", name):
+                found.setdefault(int(match[1]), {})[int(match[2])] = f"images/{name}"
+        epochs = sorted(set.intersection(*map(set, found.values()))) if found else []
+        if not epochs:
+            return
+        page.add_slider("The same layouts after epoch", [str(epoch) for epoch in epochs])
+        for number, files in sorted(found.items()):
+            layout, real = (f"images/followed{number}_{kind}.png" for kind in ("input_label", "real_image"))
+            page.add_row(f"layout {number}", [
+                Picture(layout, "layout"),
+                Picture(files[epochs[-1]], "sample", frames=[files[epoch] for epoch in epochs]),
+                Picture(real, "real photo")], Regions.parse(read_note(os.path.join(self._web, layout))))
+
+    def _progress(self) -> str:
         """Where the run stands, and how long it will take at the pace that it had since it was started."""
         epochs, (epoch, images) = self.opt.niter + self.opt.niter_decay, self._place
-        now = time.strftime("%Y-%m-%d %H:%M")
-        if finished:
-            return f"All {epochs} epochs are done ({now})."
         text = f"Epoch {epoch} of {epochs}, image {images} of {self.images_per_epoch}"
         if left := self.time_left(self._step):
             pace = (self._step - self._step_before) / (time.monotonic() - self._started)
             text += f": {pace:.3g} images/s, about {left} left"
-        return f"{text} ({now})."
+        return text
 
     def time_left(self, step: int) -> str:
         """How long a run that stands at ``step`` will take, at the pace that it had since it was started, in words;

@@ -30,11 +30,13 @@ class Picture(NamedTuple):
     """A picture on a page: its path relative to the page, and what stands below it.
 
     :param wide: it shows something else than its layout, and is as wide as the row.
+    :param frames: paths of the pictures in its place at all positions of the page's slider; ``path`` is the last.
     """
 
     path: str
     caption: str
     wide: bool = False
+    frames: Sequence[str] = ()
 
 
 class Regions(NamedTuple):
@@ -84,10 +86,19 @@ class Page:
         self.title, self.width, self.names, self.colors, self.refresh = title, width, names or {}, colors, refresh
         self._texts: list[tags.html_tag] = []
         self._curves: list[tags.html_tag] = []
+        self._slider: tags.html_tag | None = None
         self._rows: list[tuple[str, Sequence[Picture], Regions | None]] = []
 
     def add_text(self, text: str) -> None:
         self._texts.append(tags.p(text))
+
+    def add_slider(self, heading: str, positions: Sequence[str]) -> None:
+        """A slider above the rows that moves all pictures with ``frames``; it begins at the last position."""
+        last = len(positions) - 1
+        self._slider = tags.label(
+            tags.span(heading + " ", tags.output(positions[last])),
+            tags.input_(type="range", min="0", max=str(last), value=str(last), autocomplete="off",
+                        data_positions=json.dumps(positions)), cls="slider")
 
     def add_row(self, heading: str, pictures: Sequence[Picture], regions: Regions | None = None) -> None:
         """A row of pictures of one layout, which itself comes first.
@@ -157,6 +168,8 @@ class Page:
             document.add(tags.div(*self._curves, cls="curves"))
         if legend := self._legend(rows):
             document.add(legend)
+        if number == 0 and self._slider:
+            document.add(self._slider)
         if rows:
             columns = max(sum(not picture.wide for picture in pictures) for _, pictures, _ in self._rows)
             document.add(tags.main(*(self._row(*row) for row in rows),
@@ -190,8 +203,9 @@ class Page:
 def _figure(picture: Picture, size: Mapping[str, int]) -> tags.html_tag:
     path = quote(picture.path, errors="surrogateescape")
     shown = {"cls": "wide"} if picture.wide else {}
+    frames = {"data_frames": json.dumps([quote(frame) for frame in picture.frames])} if picture.frames else {}
     return tags.figure(tags.a(tags.img(src=path, alt=picture.caption, loading="lazy", decoding="async",
-                                       **({} if picture.wide else size)), href=path),
+                                       **({} if picture.wide else size), **frames), href=path),
                        tags.figcaption(picture.caption), **shown)
 
 

@@ -1,5 +1,5 @@
 "use strict";
-// Outlines of regions, a viewer of pictures at full size, the list of pages, and refreshing. Without this script a page
+// Outlines of regions, a viewer of pictures at full size, a slider, the list of pages, and refreshing. Without this script a page
 // still shows all pictures, and links lead to them.
 
 // ---- regions ----
@@ -179,8 +179,19 @@ viewer.addEventListener("keydown", (event) => {
 });
 viewer.addEventListener("close", clear);
 
+// ---- the slider ----
+
+const slider = document.querySelector(".slider input");
+slider?.addEventListener("input", () => {
+  document.querySelector(".slider output").textContent = JSON.parse(slider.dataset.positions)[slider.value];
+  for (const picture of document.querySelectorAll("img[data-frames]")) {
+    picture.src = picture.parentElement.href = JSON.parse(picture.dataset.frames)[slider.value];
+  }
+});
+
 const { refresh } = document.documentElement.dataset;
-if (refresh) setInterval(() => viewer.open || location.reload(), 1000 * refresh);
+const busy = () => viewer.open || (slider && slider.value !== slider.max);
+if (refresh) setInterval(() => busy() || location.reload(), 1000 * refresh);
 
 for (const pages of document.querySelectorAll("nav select")) {
   pages.addEventListener("change", () => (location.href = pages.value));

@@ -1,0 +1,78 @@
+"""How the project is installed: the environment that ``make`` sets up, and the package for other programs."""
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+pytestmark = pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+
+
+def make_environment(place: Path, python: Path | str) -> subprocess.CompletedProcess:
+    """Let ``make`` set up a virtual environment, without what is installed there."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    return subprocess.run(["make", f"VENV={place}", f"PYTHON={python}", f"{place}/.made"], cwd=ROOT, env=env, text=True,
+                          capture_output=True)
+
+
+def program(path: Path, *lines: str) -> Path:
+    path.write_text("\n".join(["#!/bin/sh", *lines, ""]))
+    path.chmod(0o755)
+    return path
+
+
+# as Debian's Python without python3-venv: it leaves an environment without pip
+NO_VENV = ('[ "$2" = venv ] || exit 0', 'for place; do :; done', 'mkdir -p "$place/bin"',
+           'printf "#!/bin/sh\\nexit 1\\n" > "$place/bin/python"; chmod +x "$place/bin/python"', "exit 1")
+
+
+def test_an_environment_that_could_not_be_made_is_removed(tmp_path):
+    python = program(tmp_path / "python", *NO_VENV)
+    process = make_environment(tmp_path / "venv", python)
+    assert process.returncode and "apt-get install python3-venv" in process.stderr
+    assert not (tmp_path / "venv").exists()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes").touch()
+    assert make_environment(tmp_path / "mine", python).returncode
+    assert (tmp_path / "mine" / "notes").exists()  # what was there before is the user's
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ensurepip") is None, reason="needs ensurepip, of python3-venv")
+def test_a_broken_environment_is_completed(tmp_path):
+    program(tmp_path / "python", *NO_VENV)
+    subprocess.run([tmp_path / "python", "-m", "venv", tmp_path / "venv"])
+    assert (tmp_path / "venv" / "bin" / "python").exists()
+    (tmp_path / "venv" / "bin" / "python").unlink()
+    base = Path(sys.base_prefix) / "bin" / Path(sys.executable).resolve().name
+    process = make_environment(tmp_path / "venv", base)
+    assert process.returncode == 0, process.stderr
+    found = subprocess.run([tmp_path / "venv" / "bin" / "python", "-m", "pip", "--version"], capture_output=True)
+    assert found.returncode == 0 and str(tmp_path).encode() in found.stdout
+
+
+@pytest.mark.parametrize(("prefixes", "found", "lent"), [
+    (("/usr", "/usr"), ["torch", "torchvision"], True), (("/usr", "/usr"), ["torch"], False),
+    (("/venv", "/usr"), ["torch", "torchvision"], False),
+])
+def test_a_python_lends_the_pytorch_that_it_has(tmp_path, prefixes, found, lent):
+    """The real Python asks itself, with these prefixes and packages."""
+    pretend = ("import sys, importlib.util; sys.prefix, sys.base_prefix = {!r}, {!r};"
+               "importlib.util.find_spec = lambda name: name in {!r}; exec(sys.argv[1])").format(*prefixes, found)
+    (tmp_path / "pretend.py").write_text(pretend)
+    python = program(tmp_path / "python", f'[ "$1" = -c ] && exec {sys.executable} {tmp_path}/pretend.py "$2"',
+                     f'echo "$@" > {tmp_path}/asked')
+    assert make_environment(tmp_path / "venv", python).returncode == 0 or not (tmp_path / "venv").exists()
+    asked = (tmp_path / "asked").read_text().split()
+    assert asked == ["-m", "venv", *(["--system-site-packages"] if lent else []), str(tmp_path / "venv")]
+
+
+def test_an_environment_that_is_there_is_used(tmp_path):
+    (tmp_path / "bin").mkdir()
+    program(tmp_path / "bin" / "python", "exit 0")
+    process = make_environment(tmp_path, "/nowhere/python")
+    assert process.returncode == 0 and not (tmp_path / "pyvenv.cfg").exists()
