@@ -1,32 +1,53 @@
-# `make quickstart`, `make photos` and `make test` set up .venv by themselves.
+# `make quickstart`, `make photos`, `make faces` and `make test` set up .venv by themselves.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= quickstart
 
-# `make photos DATA=clothing-co-parsing` trains on photographs of persons, as docs/data.md says; GPU=0 uses that device
+# `make photos DATA=clothing-co-parsing` and `make faces DATA=CelebAMask-HQ` train on photographs, as docs/data.md says;
+# GPU=0 uses that device
 PHOTOS ?= photos
+FACES ?= faces
 GPU ?= -1
-CCP := --dataset_mode custom --dataroot $(PHOTOS)/ccp --label_nc 59 --no_instance \
-	--name ccp --checkpoints_dir $(PHOTOS)/checkpoints --gpu_ids $(GPU) --seed 0 \
-	--preprocess_mode fixed --crop_size 128 --aspect_ratio 0.5 --ngf 16 --noise_nc 16 --z_dim 64 --use_vae
-CCP_TRAINING := --ndf 16 --batchSize 4 --nThreads 1 --lr 0.001 --niter 12 --niter_decay 10 \
-	--perceptual lite0 --lambda_kld 0.02 --display_freq 900 --print_freq 400 --save_epoch_freq 5
+NETWORK := --gpu_ids $(GPU) --seed 0 --ngf 16 --noise_nc 16 --z_dim 64 --use_vae
+TRAINING := --ndf 16 --batchSize 8 --nThreads 1 --lr 0.001 --perceptual lite0 --netD projected --display_freq 900 \
+	--print_freq 400 --save_epoch_freq 5 --keep_last 2
+CCP := --dataset_mode custom --dataroot $(PHOTOS)/ccp --label_nc 59 --no_instance --checkpoints_dir $(PHOTOS)/checkpoints \
+	--preprocess_mode fixed --aspect_ratio 0.5 $(NETWORK)
+# persons: first small, where pictures are cheap, then at full size from there
+CCP_SMALL := $(CCP) --name ccp64 --crop_size 64
+CCP_LARGE := $(CCP) --name ccp --crop_size 128
+CCP_TRAINING := $(TRAINING) --lambda_kld 0.01 --mix_prior
+# 40 epochs of the 900 photos of the model that ships: of many more photos fewer will do, EPOCHS="--niter 2 --niter_decay 2"
+EPOCHS ?= --niter 22 --niter_decay 18
+FACE := --dataset_mode celeba --dataroot $(FACES)/data --checkpoints_dir $(FACES)/checkpoints --name faces \
+	--crop_size 128 $(NETWORK)
+FACE_TRAINING := $(TRAINING) --load_size 136 --lambda_kld 0.02 --ema 2000 $(EPOCHS)
 
 # `make demo` opens a model in the browser; ARGS="--name EXP" another one than that which ships
-.PHONY: quickstart photos demo test lint clean
+.PHONY: quickstart photos faces demo test lint clean
 
-quickstart: $(VENV)/.installed-lite0
+quickstart: $(VENV)/.installed-lite
 	$(BIN)/python quickstart.py --out $(OUT)
 
-photos: $(VENV)/.installed-lite0 $(PHOTOS)/ccp/classes.txt
-	$(BIN)/python check_data.py $(CCP) $(CCP_TRAINING)
-	$(BIN)/python train.py $(CCP) $(CCP_TRAINING) --continue_train
-	$(BIN)/python gallery.py $(CCP) --gallery_dir $(PHOTOS)/gallery
+photos: $(VENV)/.installed-lite $(PHOTOS)/ccp/classes.txt
+	$(BIN)/python check_data.py $(CCP_LARGE) $(CCP_TRAINING)
+	$(BIN)/python train.py $(CCP_SMALL) $(CCP_TRAINING) --niter 13 --continue_train
+	$(BIN)/python train.py $(CCP_LARGE) $(CCP_TRAINING) --init_from $(PHOTOS)/checkpoints/ccp64 --niter 8 \
+		--niter_decay 8 --continue_train
+	$(BIN)/python gallery.py $(CCP_LARGE) --gallery_dir $(PHOTOS)/gallery
 
 $(PHOTOS)/ccp/classes.txt: | $(VENV)/.installed
 	$(if $(DATA),,$(error give DATA=CLONE, a clone of https://github.com/bearpaw/clothing-co-parsing))
 	$(BIN)/python -m datasets.prepare_ccp --path $(DATA) --out $(PHOTOS)/ccp
+
+faces: $(VENV)/.installed-lite
+	$(if $(DATA)$(wildcard $(FACES)/data/train/labels),,$(error give DATA=FOLDER, CelebAMask-HQ as docs/data.md says))
+	$(if $(DATA),$(BIN)/python -m datasets.prepare_celebamask --path $(DATA) --out $(FACES)/data)
+	$(BIN)/python make_instances.py --dataset celeba --path $(FACES)/data
+	$(BIN)/python check_data.py $(FACE) $(FACE_TRAINING)
+	$(BIN)/python train.py $(FACE) $(FACE_TRAINING) --continue_train
+	$(BIN)/python gallery.py $(FACE) --gallery_dir $(FACES)/gallery
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/python demo.py $(ARGS)
@@ -48,7 +69,7 @@ $(VENV)/.installed-%: requirements-%.txt $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --upgrade -r $<
 	touch $@
 
-$(VENV)/.installed-dev: requirements-lite0.txt requirements-demo.txt
+$(VENV)/.installed-dev: requirements-lite.txt requirements-demo.txt
 
 clean:
 	rm -rf $(OUT)

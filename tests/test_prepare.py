@@ -103,17 +103,34 @@ def test_ccp(ccp, tmp_path, run):
     assert abs(red[label == 0].mean() - red[label == 41].mean()) > 100
 
 
+def made(target: str, *variables: str) -> list[list[str]]:
+    """The arguments of python in each line that ``make`` would run."""
+    lines = subprocess.run(["make", "-n", target, "DATA=clone", *variables], cwd=ROOT, text=True, capture_output=True,
+                           check=True).stdout.replace("\\\n", " ").splitlines()
+    return [words[1:] for line in lines if (words := shlex.split(line))[0].endswith("/python") and words[2] != "pip"]
+
+
 def test_make_photos_gives_lines_that_parse(tmp_path, monkeypatch):
+    """Small networks, and large ones that start from them."""
     monkeypatch.setenv("MAKEFLAGS", "")  # those of the make that runs the tests
-    lines = subprocess.run(["make", "-n", "photos", "DATA=clone", f"PHOTOS={tmp_path}"], cwd=ROOT, text=True,
-                           capture_output=True, check=True).stdout.splitlines()
-    commands = {words[1]: words[2:] for line in lines if (words := shlex.split(line))[0].endswith("/python")}
-    assert commands["-m"][-4:] == ["--path", "clone", "--out", f"{tmp_path}/ccp"]
-    trained = TrainOptions().parse(commands["train.py"])
-    assert (trained.crop_size, trained.aspect_ratio, trained.label_nc) == (128, 0.5, len(NAMES))
-    shown = GalleryOptions().parse(commands["gallery.py"])
-    assert (shown.dataroot, shown.ngf, shown.use_vae) == (trained.dataroot, trained.ngf, trained.use_vae)
-    assert commands["check_data.py"] == commands["train.py"][:-1] and commands["train.py"][-1] == "--continue_train"
+    prepared, checked, *runs, shown = made("photos", f"PHOTOS={tmp_path}")
+    assert prepared[-4:] == ["--path", "clone", "--out", f"{tmp_path}/ccp"]
+    small, large = (TrainOptions().parse(words[1:]) for words in runs)
+    assert (large.crop_size, large.aspect_ratio, large.label_nc) == (128, 0.5, len(NAMES))
+    assert large.init_from == small.folder and small.crop_size == 64 and small.continue_train and large.continue_train
+    assert small.changes() != large.changes() and TrainOptions().parse(checked[1:]).crop_size == 128
+    shown = GalleryOptions().parse(shown[1:])
+    assert (shown.dataroot, shown.ngf, shown.use_vae, shown.folder) == (large.dataroot, large.ngf, True, large.folder)
+
+
+def test_make_faces_gives_lines_that_parse(tmp_path, monkeypatch):
+    monkeypatch.setenv("MAKEFLAGS", "")
+    prepared, instances, _, run, shown = made("faces", f"FACES={tmp_path}", "EPOCHS=--niter 3")
+    assert prepared[-4:] == ["--path", "clone", "--out", f"{tmp_path}/data"] and instances[0] == "make_instances.py"
+    trained, shown = TrainOptions().parse(run[1:]), GalleryOptions().parse(shown[1:])
+    assert (trained.niter, trained.niter_decay, trained.dataroot) == (3, 0, f"{tmp_path}/data")
+    assert (shown.dataroot, shown.load_size, shown.crop_size, shown.folder) == (trained.dataroot, 128, 128,
+                                                                                trained.folder)
 
 
 def test_a_person_fills_the_crop():

@@ -231,3 +231,31 @@ def test_command_with_spade(tmp_path, run, encoder):
     assert figures["reconstruction"].keys() == {"L1", "Lite0 distance"}
     for found in figures["reconstruction"].values():
         assert 0 < found["encoded"] < 4 and found["encoded"] != found["random"]
+
+
+def test_picture_of_a_model(tmp_path, run):
+    """Rows of layouts, of samples as test.py draws them, and of restyled classes, outside of which styles stay."""
+    world, size = draw_world(tmp_path / "world", train=2, val=3), 32
+    (world / "classes.txt").write_text("".join(f"{9 * k} 0 {k} {k} class{k}\n" for k in range(CLASSES)))
+    build_model("--checkpoints_dir", tmp_path, "--name", "exp", "--use_vae").save("latest")
+    common = [*NETWORK, "--dataroot", world, "--checkpoints_dir", tmp_path, "--name", "exp", "--use_vae"]
+    args = ["-m benchmarks.pictures", *common, "--layouts", 0, 2, "--reconstruct", "--restyled", 1, "--samples", 2,
+            "--classes", "class1,class2", "class0", "--width", size, "--out", tmp_path / "out.png"]
+    succeed(run(*args))
+    sheet = np.asarray(Image.open(tmp_path / "out.png")).astype(int)
+    step = size + 4
+    tiles = [[sheet[y:y + size, x:x + size] for x in range(0, 4 * step, step)] for y in range(0, 3 * step, step)]
+    labels = [np.asarray(Image.open(world / f"val_label/p{n}.png")) for n in (0, 2, 1)]
+    for row, label in zip(tiles, labels, strict=True):
+        assert np.array_equal(row[0], np.stack([9 * label, 0 * label, label], -1))
+    succeed(run("test.py", *common, "--styles", "prior", "--num_samples", 2, "--no_html", "--results_dir", tmp_path))
+    for row, name in zip(tiles, ("p0", "p2"), strict=False):
+        for n, folder in ((1, "synthesized_image"), (2, "synthesized_image_2")):
+            path = tmp_path / "exp" / "test_latest" / "images" / folder / f"{name}.png"
+            assert np.array_equal(row[n], np.asarray(Image.open(path)))
+        assert not np.array_equal(row[3], row[2])  # of the photo
+    first, second = tiles[2][1:3]
+    assert not np.array_equal(first, second) and not np.array_equal(second, tiles[2][3])
+    for wrong, named in ((["--layouts", 3], "the split has 3"), (["--classes", "cat"], "--classes cat")):
+        process = run(*args, *wrong)
+        assert process.returncode == 2 and named in process.stderr

@@ -96,8 +96,8 @@ class Block(nn.Module):
         self.shortcut = stride == 1 and fin == stage.channels
 
     def forward(self, x: Tensor) -> Tensor:
-        y = x if self.expand is None else F.relu6(self.expand(x))
-        y = self.project(F.relu6(self.depthwise(y)))
+        y = x if self.expand is None else F.relu6(self.expand(x), inplace=True)
+        y = self.project(F.relu6(self.depthwise(y), inplace=True))
         return x + y if self.shortcut else y
 
 
@@ -145,7 +145,7 @@ class EfficientNetLite(nn.Module):
         behind the last one is not computed."""
         outputs, x = [], images
         for index, layer in enumerate([self.stem, *self.blocks[:layers[-1]]]):
-            x = layer(x) if index else F.relu6(layer(x))
+            x = layer(x) if index else F.relu6(layer(x), inplace=True)
             if index in layers:
                 outputs.append(x)
         return outputs
