@@ -1,10 +1,10 @@
 """A page in the browser on which a trained INADE is tried out:
 
     pip install -r requirements-demo.txt
-    python demo.py                                          # the model of photographs that ships
+    python demo.py                                          # the models that ship
     python demo.py --name EXP --dataset_mode cityscapes --dataroot DATA
 
-Click an instance to resample its style; lock, paint, blend, and take styles from a photo.
+Click an instance to resample its style; compare alternatives, lock, paint, blend, and take styles from a picture.
 """
 import argparse
 import os
@@ -27,11 +27,12 @@ from options import Options
 from options.test_options import NetworkOptions
 from util.arguments import integer
 from util.errors import UserError, command
+from util.files import read_text
 from util.seed import seed_everything
 
 if TYPE_CHECKING:
     from editing.limits import LimitedRequests
-    from editing.page import Page
+    from editing.page import Page, Studio
 
 MOST_LAYOUTS = 24  # of the data set, on the page
 
@@ -49,28 +50,52 @@ class DemoOptions(NetworkOptions):
             help="further host names that browsers may use, such as that of a web server in front")
 
     def parse(self, args: Sequence[str] | None = None) -> Options:
-        """As every command; but what the checkpoint's ``opt.txt`` says, if it has one, need not be given."""
+        """As every command; but what the checkpoint's ``opt.txt`` says, if it has one, need not be given. Its layouts,
+        if it has some, are taken rather than the data set that it was trained on."""
         args = list(sys.argv[1:] if args is None else args)
-        saved = os.path.isfile(self.opt_file(args))
-        return super().parse([*args, "--load_from_opt_file"] if saved else args)
+        saved = self.opt_file(args)
+        examples = os.path.join(os.path.dirname(saved), "examples")
+        if not _named(args) & {"--dataroot", "--label_dir"} and os.path.isdir(examples):
+            args += [f"--dataroot={examples}", "--dataset_mode=custom"]
+        return super().parse([*args, "--load_from_opt_file"] if os.path.isfile(saved) else args)
 
     def finish(self, opt: Options, given: set[str]) -> None:
         super().finish(opt, given)
         if opt.norm_mode != "inade":
             raise UserError(f"--norm_mode {opt.norm_mode}: the demo shows styles of instances; use inade")
-        examples = os.path.join(opt.folder, "examples")
-        if not given & {"dataroot", "label_dir"} and os.path.isdir(examples):
-            opt.dataroot = examples
 
 
 @command
 def main() -> None:
-    opt = DemoOptions().parse()
-    serve(opt)
+    serve(find_models())
 
 
-def serve(opt: Options) -> None:
-    """Show the page until the process is asked to stop.
+def find_models(args: Sequence[str] | None = None) -> list[Options]:
+    """The options of every model that the page shows: the one that ``args`` (default: the command line) name; or else,
+    if they name no data either, all under --checkpoints_dir that bring their options, networks and layouts.
+
+    :raises UserError: as :meth:`DemoOptions.parse`.
+    """
+    args = list(sys.argv[1:] if args is None else args)
+    opts = [DemoOptions().parse(args)]
+    if not _named(args) & {"--name", "--dataroot", "--label_dir"}:
+        first = opts[0]
+        names = sorted(os.listdir(first.checkpoints_dir)) if os.path.isdir(first.checkpoints_dir) else []
+        opts += [DemoOptions().parse([*args, f"--name={name}"]) for name in names
+                 if name != first.name and _is_whole(os.path.join(first.checkpoints_dir, name), first.which_epoch)]
+    return opts
+
+
+def _named(args: Sequence[str]) -> set[str]:
+    return {arg.partition("=")[0] for arg in args}
+
+
+def _is_whole(folder: str, epoch: str) -> bool:
+    return all(os.path.exists(os.path.join(folder, name)) for name in ("opt.txt", f"{epoch}_net_G.pth", "examples"))
+
+
+def serve(opts: Sequence[Options]) -> None:
+    """Show the page of these models until the process is asked to stop.
 
     :raises Interrupted: it was.
     """
@@ -78,14 +103,14 @@ def serve(opt: Options) -> None:
         from editing.server import BriefLog, Server, addresses, is_for_all, listen, names_of, stopped_by_signals
     except ModuleNotFoundError as error:
         raise _without(error) from error
-    servers = []
+    servers, opt = [], opts[0]
     with stopped_by_signals(servers), listen(opt.host, opt.port) as listener:
         # Gradio makes folders when it starts, in a place that is gone before the first visitor comes
         folder = os.path.join(tempfile.gettempdir(), f"inade-demo-{secrets.token_hex(8)}")
         try:
             os.mkdir(folder, 0o700)
             os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False"}
-            page, app = build(opt, {*names_of(opt.host), *opt.names})
+            page, app = build(opts, {*names_of(opt.host), *opt.names})
         finally:  # whatever the moment at which a signal comes
             shutil.rmtree(folder, ignore_errors=True)
         for address in addresses(opt.host):
@@ -100,22 +125,33 @@ def serve(opt: Options) -> None:
             pass
 
 
-def build(opt: Options, names: set[str]) -> tuple["Page", "LimitedRequests"]:
+def build(opts: Sequence[Options], names: set[str]) -> tuple["Page", "LimitedRequests"]:
     """The page, and the application that serves it under these host names."""
     try:
         from editing.limits import LimitedRequests
-        from editing.page import Example, Page
+        from editing.page import Page
     except ModuleNotFoundError as error:
         raise _without(error) from error
-    dataset = find_layouts(opt)
-    seed_everything(opt.seed)
-    synthesizer = Synthesizer.from_options(opt)
-    editor = Editor(synthesizer, class_names(opt))
-    layouts = synthesizer.layouts(dataset, MOST_LAYOUTS) if dataset else []
-    page = Page(editor, [Example(stem(path), batch) for path, batch in layouts])
+    seed_everything(opts[0].seed)
+    studios = [make_studio(opt) for opt in opts]
+    editor = studios[0].editor
     threads, seconds = choose_threads(editor, editor.blank())
-    print(f"a picture takes about {seconds:.2f} s ({opt.device}, {threads} thread{'s' * (threads > 1)})", flush=True)
+    page = Page(studios)
+    unit = "thread" if threads == 1 else "threads"
+    print(f"a picture takes about {seconds:.2f} s ({opts[0].device}, {threads} {unit})", flush=True)
     return page, LimitedRequests(page.app(), names)
+
+
+def make_studio(opt: Options) -> "Studio":
+    """The networks of a model, with its layouts; its title is that of its card, if it has one."""
+    from editing.page import Example, Studio
+    dataset = find_layouts(opt)
+    synthesizer = Synthesizer.from_options(opt)
+    layouts = synthesizer.layouts(dataset, MOST_LAYOUTS) if dataset else []
+    card = os.path.join(opt.folder, "README.md")
+    heading = read_text(card, "", "").partition("\n")[0] if os.path.isfile(card) else ""
+    title = heading.removeprefix("# Model card: ") if heading.startswith("# Model card: ") else opt.name
+    return Studio(title, Editor(synthesizer, class_names(opt)), [Example(stem(path), batch) for path, batch in layouts])
 
 
 def _without(error: ModuleNotFoundError) -> UserError:

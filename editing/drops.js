@@ -1,19 +1,26 @@
-// Tiles that take a file each, `props.value` [{kind, title, note, picture, state, count}], dropped or chosen: its bytes go
+// Tiles that take a file each, `props.value` [{kind, title, note, picture, state}], dropped or chosen: its bytes go
 // along with an event 'take', and lie in no folder there.
 const drops = element.querySelector(".drops");
 function show(tiles) {
   const make = (tag, properties) => Object.assign(document.createElement(tag), properties);
-  drops.replaceChildren(...(tiles || []).map(({ kind, title, note, picture, state, count }) => {
+  drops.replaceChildren(...(tiles || []).map(({ kind, title, note, picture, state }) => {
     const tile = make("label", { className: `drop ${state || ""}` });
-    Object.assign(tile.dataset, { kind, count });
-    tile.append(make("strong", { textContent: title }), make("input", { type: "file", accept: "image/*", ariaLabel: title }));
+    tile.dataset.kind = kind;
+    tile.append(make("strong", { textContent: title }), make("input", {
+      type: "file", accept: kind === "styles" ? ".npz" : "image/*", ariaLabel: title }));
     if (picture) tile.append(make("img", { src: picture, alt: "" }));
     tile.append(make("span", { textContent: note }));
     return tile;
   }));
 }
-watch("value", () => show(props.value));
-show(props.value);
+let last;
+function update() {
+  const value = JSON.stringify(props.value);
+  if (value !== last || drops.querySelector(".reading")) show(props.value);
+  last = value;
+}
+watch("value", update);
+update();
 function take(tile, file) {
   const note = tile.querySelector("span");
   if (!file) return;
@@ -23,6 +30,7 @@ function take(tile, file) {
     return;
   }
   note.textContent = "…";
+  tile.classList.add("reading");
   const reader = new FileReader();
   reader.onload = () => trigger("take", { kind: tile.dataset.kind, name: file.name,
                                           data: reader.result.split(",")[1] || "" });

@@ -1,12 +1,12 @@
-// What the visitor is told, `props.value` {text, count}: for some seconds, or until it is clicked.
-const notice = element.querySelector(".notice");
-let timer;
-function hide() { notice.hidden = true; }
+// What the visitor is told, `props.value` {text, count, visitor}: at the picture, for some seconds or until it is clicked.
 watch("value", () => {
-  if (!props.value || !props.value.text) return;
+  if (!props.value) return;
+  window.inadeVisitor = props.value.visitor;
+  const notice = document.querySelector("#stage .notice");
+  if (!props.value.text || !notice) return;
   notice.textContent = props.value.text;
   notice.hidden = false;
-  clearTimeout(timer);
-  timer = setTimeout(hide, 10000);
+  document.querySelector("#stage .stage").classList.remove("busy");
+  clearTimeout(notice.timer);
+  notice.timer = setTimeout(() => { notice.hidden = true; }, 10000);
 });
-notice.onclick = hide;

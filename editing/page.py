@@ -4,6 +4,7 @@ Words that are not ours (names of files, layouts, classes) never go into a templ
 data of a component, and its script sets them as text.
 """
 import base64
+import dataclasses
 import io
 import itertools
 import math
@@ -12,7 +13,7 @@ import sys
 import threading
 import traceback
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,23 +23,18 @@ from fastapi import FastAPI
 from PIL import Image
 
 from data.sample import SampleReader
-from editing.session import THUMBNAIL, WHOLE, Canvas, Editor, Session
-from editing.uploads import KINDS, MOST_BYTES, Upload, layout_of, take_upload
+from editing.saved import restored, saved
+from editing.session import ALTERNATIVES, THUMBNAIL, WHOLE, Canvas, Editor, Session, Step
+from editing.uploads import KINDS, MOST_BYTES, Upload, layout_of, read_styles, take_upload
 from editing.visitors import Visitors
 from models.batches import Batch
 from util.errors import UserError, in_one_line
-from util.images import to_pictures
 from util.palette import label_palette
 
 HERE = Path(__file__).parent
 SYSTEM_FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")  # none that would be fetched
-CSS = """
-#layouts .strip { flex-wrap: wrap; max-height: 380px; overflow: hidden auto; }
-#layouts button { min-width: 82px; }
-.gradio-container { width: 100%; max-width: 1120px !important; margin: 0 auto !important; }
-.gradio-container .block { min-width: 0 !important; }
-footer { display: none !important; }
-"""
+MOST_REFERENCES = 8  # pictures of a model, to take styles from
+CSS = (HERE / "page.css").read_text(encoding="utf-8")
 Change = Callable[..., Session | None]  # of a session, by what a visitor asks for: see Page.build
 
 
@@ -49,64 +45,74 @@ class Example(NamedTuple):
     batch: Batch
 
 
+class Studio(NamedTuple):
+    """A model, and the layouts to begin with; a blank one is added."""
+
+    title: str
+    editor: Editor
+    examples: Sequence[Example]
+
+
 class Page:
     """Builds the page, and answers it. All that it keeps of visitors is in ``visitors``.
 
-    :param examples: layouts to choose from; a blank one is added.
+    :param studios: one or more; the page begins with the first.
     """
 
-    def __init__(self, editor: Editor, examples: Sequence[Example]):
-        self.editor, self.examples = editor, examples
-        self._reader = SampleReader(editor.opt)
-        self._classes = [{"id": k, "name": editor.name(k), "color": self._color(k)}
-                         for k in range(editor.opt.num_classes)]
+    def __init__(self, studios: Sequence[Studio]):
+        self.studios = {studio.editor.model: studio for studio in studios}
+        self._readers = {name: SampleReader(studio.editor.opt) for name, studio in self.studios.items()}
         self._counter = itertools.count(1)  # tells pages which of two views is the newer one
-        self._canvases = [*((example.name.replace("_", " "), editor.canvas(example.batch)) for example in examples),
-                          ("blank", editor.blank())]
-        self._start = editor.start(self._canvases[0][1])  # what everybody sees first: looking costs nothing
+        self._layouts = [(studio.editor, name, canvas) for studio in studios for name, canvas in _canvases(studio)]
+        self._references = [(studio.editor, step) for studio in studios for step in _references(studio)]
+        self._start = self._layouts[0][0].start(self._layouts[0][2])  # what everybody sees first: looking costs nothing
         self.visitors = Visitors()
         self.drawing = threading.Lock()  # held while something is done
 
     def build(self) -> gr.Blocks:
-        photos = [n for n, example in enumerate(self.examples)
-                  if self.editor.has_encoder and example.batch.image is not None]
-        title = f"INADE: {self.editor.opt.name}"
-        with gr.Blocks(title=title, analytics_enabled=False) as blocks:
-            gr.Markdown(f"# One layout, many pictures\nINADE, model {_plain(self.editor.opt.name)}. Every instance has "
-                        "a style of its own: click one, and it alone is drawn anew.", sanitize_html=True)
+        has_encoder = any(studio.editor.has_encoder for studio in self.studios.values())
+        groups = [{"id": name, "title": studio.title} for name, studio in self.studios.items()]
+        with gr.Blocks(title="INADE", analytics_enabled=False) as blocks:
+            gr.Markdown("# One layout, many pictures\nEvery part of a picture has a look of its own: click one, and it "
+                        f"is drawn anew. INADE, {_plain(', '.join(self.studios))}.", sanitize_html=True,
+                        elem_id="title")
             with gr.Row():
                 with gr.Column(scale=5, min_width=320):
-                    stage = _html("stage", (HERE / "stage.html").read_text(encoding="utf-8"))
+                    stage = _html("stage", (HERE / "stage.html").read_text(encoding="utf-8"), ("stage", "brush"))
+                    offers = _strip("offers", "Click one to take it")
                 with gr.Column(scale=3, min_width=300):
-                    sample = gr.Button("New sample", variant="primary", elem_id="sample")
                     with gr.Row():
-                        undo, redo = (gr.Button(name, size="sm", min_width=60, elem_id=name.lower())
-                                      for name in ("Undo", "Redo"))
-                    blend = gr.Slider(0, 1, 1, step=0.01, label="Blend", elem_id="blend", buttons=[],
-                                      info="from before the last change to after it")
-                    truncation = gr.Slider(0, 1.5, 1, step=0.05, label="Truncation", elem_id="truncation", buttons=[],
-                                           info="how far styles lie from the mean")
-                    layouts = _strip("layouts", "Layouts", [
-                        {"name": name, "picture": _thumbnail(self._colorized(canvas), Image.Resampling.NEAREST)}
-                        for name, canvas in self._canvases])
-                    download = gr.Button("Download picture, layout and styles", size="sm", elem_id="download")
-                    saver, notice = _html("saver"), _html("notice", '<div class="notice" role="alert" hidden></div>')
-            history = _strip("history", "History", [])
-            shelf = None
-            if photos:
-                shelf = _strip("photos", "Styles of a photo", [{"name": self.examples[n].name, "picture": _thumbnail(
-                    to_pictures(self.examples[n].batch.image)[0])} for n in photos])
-            with gr.Accordion("Your own layout" + (", or styles of your photo" if self.editor.has_encoder else ""),
+                        sample = gr.Button("New picture", variant="primary", elem_id="sample", min_width=60)
+                        offer = gr.Button(f"{ALTERNATIVES} pictures", elem_id="six", min_width=60)
+                    history = _strip("history", "History")
+                    blend = gr.Slider(0, 1, 1, step=0.01, label="Before or after", elem_id="blend", buttons=[],
+                                      info="0: as before the last change; 1: as after it")
+                    truncation = gr.Slider(0, 1.5, 1, step=0.05, label="Variety", elem_id="truncation", buttons=[],
+                                           info="low: looks that are usual; high: looks that are rare")
+                    only = gr.Checkbox(label="Only inside", elem_id="only-inside", info="puts the changed part alone "
+                                       "into the picture before: a composite. Off: all of it is the network's own")
+                    keep = gr.Checkbox(label="Keep these looks for another layout", elem_id="keep", container=False)
+                    layouts = _strip("layouts", "Layouts", groups, [
+                        {"group": editor.model, "name": name,
+                         "picture": _thumbnail(editor.colors[canvas.label], Image.Resampling.NEAREST)}
+                        for editor, name, canvas in self._layouts])
+                    download = gr.Button("Download picture, layout and looks", size="sm", elem_id="download")
+                    saver, notice = _html("saver"), _html("notice")
+            references = _strip("photos", "Take looks from a picture", groups, [
+                {"group": editor.model, "name": step.what, "picture": _thumbnail(step.picture)}
+                for editor, step in self._references], has_tabs=False)
+            with gr.Accordion("Your own layout, saved looks" + (", or looks of your photo" if has_encoder else ""),
                               open=False, elem_id="own"):
                 drops = _html("drops", '<div class="drops"></div>', most_bytes=MOST_BYTES)
-                drops.value = self._tiles({}, {})
+                drops.value = self._tiles(self._start)
                 with gr.Row():
                     use_layout = gr.Button("Use the layout", size="sm", elem_id="use-layout")
-                    use_styles = gr.Button("Take the photo's styles", size="sm", elem_id="use-styles",
-                                           visible=self.editor.has_encoder)
+                    use_photo = gr.Button("Take the photo's looks", size="sm", elem_id="use-styles",
+                                          visible=has_encoder)
+                    use_saved = gr.Button("Use the saved looks", size="sm", elem_id="use-saved")
 
-            view = {"stage": stage, "undo": undo, "redo": redo, "blend": blend, "truncation": truncation,
-                    "history": history}
+            view = {"stage": stage, "offers": offers, "blend": blend, "truncation": truncation, "only": only,
+                    "history": history, "layouts": layouts, "references": references, "drops": drops}
 
             def on(event: Callable, change: Change, inputs: Sequence = (), shows: Mapping[str, Any] = view,
                    show: Callable = self._view, trigger_mode: str = "multiple") -> None:
@@ -118,20 +124,24 @@ class Page:
 
             on(blocks.load, lambda session, said: session)
             on(stage.act, self._act)
-            on(sample.click, lambda session, said: self.editor.resample(session))
-            on(undo.click, lambda session, said: session.undo())
-            on(redo.click, lambda session, said: session.redo())
+            on(sample.click, lambda session, said: self._editor(session).resample(session))
+            on(offer.click, lambda session, said: self._editor(session).offer(session))
+            on(offers.pick, lambda session, said: self._editor(session).choose(session, int(said["index"])))
             # sliders answer while they move; their own value is not sent back, or it would jump
-            for slider, slide in ((blend, self.editor.blend), (truncation, self.editor.truncate)):
-                on(slider.input, lambda session, said, value, slide=slide: slide(session, _finite(value)), [slider],
+            for slider, slide in ((blend, Editor.blend), (truncation, Editor.truncate)):
+                on(slider.input, lambda session, said, value, slide=slide: slide(self._editor(session), session,
+                                                                                _finite(value)), [slider],
                    {name: part for name, part in view.items() if part is not slider}, trigger_mode="always_last")
+            on(only.input, lambda session, said, value: dataclasses.replace(session, only_inside=value is True), [only])
             on(history.pick, lambda session, said: session.go_to(int(said["index"])))
-            on(layouts.pick, self._open)
-            if shelf:
-                on(shelf.pick, lambda session, said: self._take(session, photos[int(said["index"])]))
+            on(history.take, lambda session, said: dataclasses.replace(session, source=session.steps[_index(said)]))
+            on(layouts.pick, self._open, [keep])
+            on(references.pick, lambda session, said: dataclasses.replace(
+                session, source=self._references[_index(said)][1]))
             on(drops.take, self._upload, shows={"drops": drops}, show=self._files)
             on(use_layout.click, self._use_layout)
-            on(use_styles.click, self._use_styles)
+            on(use_photo.click, self._use_photo)
+            on(use_saved.click, self._use_saved)
             on(download.click, lambda session, said: session, shows={"saver": saver}, show=self._download)
         return blocks
 
@@ -156,7 +166,7 @@ class Page:
                 session, words = self.changed(visitor, address, lambda session: change(session, event and event._data,
                                                                                        *values))
                 shown = show(session)
-            return [*(shown[name] for name in names), {"text": words, "count": next(self._counter)}]
+            return [*(shown[name] for name in names), {"text": words, "count": next(self._counter), "visitor": visitor}]
 
         return answer
 
@@ -181,26 +191,43 @@ class Page:
             self.visitors.keep(visitor, address, session)
         return session, words
 
+    def _editor(self, session: Session) -> Editor:
+        return self.studios[session.step.model].editor
+
     def _act(self, session: Session, said: Mapping[str, Any]) -> Session:
         """What the stage asks for."""
-        editor = self.editor
+        editor = self._editor(session)
         changes = {
             "resample": lambda: editor.resample(session, int(said["instance"])),
+            "offer": lambda: editor.offer(session, int(said["instance"])),
             "lock": lambda: session.toggle_lock(int(said["instance"])),
             "paint": lambda: editor.paint(
                 session, int(said["kind"]), float(said["radius"]), [(float(x), float(y)) for x, y in said["points"]],
                 said["fresh"] is True),
+            "fill": lambda: editor.fill(session, int(said["kind"]), (float(said["x"]), float(said["y"])),
+                                        said["fresh"] is True),
+            "take": lambda: editor.take_styles(session, session.source, (int(said["instance"]), int(said["from"]))),
+            "take all": lambda: editor.take_styles(session, session.source),
             "undo": session.undo,
             "redo": session.redo,
+            "restore": lambda: self._restored(said),
         }
         return changes[said["act"]]()
 
-    def _open(self, session: Session, said: Mapping[str, Any]) -> Session:
-        name, canvas = self._canvases[int(said["index"])]
-        return self.editor.open(session, canvas, name)
+    def _restored(self, said: Mapping[str, Any]) -> Session:
+        """What the page showed before it was loaded anew, with its history if that is still kept; or what a link
+        says."""
+        kept = self.visitors.get(said["visitor"]) if isinstance(said.get("visitor"), str) else None
+        if kept:
+            return kept
+        name = said["saved"]["model"]
+        if name not in self.studios:
+            raise UserError("the saved picture was made by a model that is not here")
+        return restored(self.studios[name].editor, said["saved"])
 
-    def _take(self, session: Session, index: int) -> Session:
-        return self.editor.take_styles(session, self.examples[index].batch, f"photo {self.examples[index].name}")
+    def _open(self, session: Session, said: Mapping[str, Any], keep: object) -> Session:
+        editor, name, canvas = self._layouts[_index(said)]
+        return editor.open(session, canvas, name, keep is True)
 
     def _upload(self, session: Session, said: Mapping[str, Any]) -> Session:
         """Keep a file for as long as the visit; what is wrong with it stands where it was dropped."""
@@ -208,90 +235,158 @@ class Page:
         if kind not in KINDS:
             raise ValueError(kind)
         try:
-            return session.with_upload(kind, take_upload(content, str(said["name"]), kind, self._reader))
+            return session.with_upload(kind, take_upload(content, str(said["name"]), kind,
+                                                         self._readers[session.step.model]))
         except UserError as error:
             return session.with_refusal(kind, str(error))
 
     def _use_layout(self, session: Session, said: object) -> Session:
-        batch = layout_of(session.uploads, self.editor.synthesizer, with_photo=False)
-        return self.editor.open(session, self.editor.canvas(batch), session.uploads["label"].name)
+        editor = self._editor(session)
+        batch = layout_of(session.uploads, editor.synthesizer, with_photo=False)
+        return editor.open(session, editor.canvas(batch), session.uploads["label"].name)
 
-    def _use_styles(self, session: Session, said: object) -> Session:
+    def _use_photo(self, session: Session, said: object) -> Session:
         if "photo" not in session.uploads:
             raise UserError("there is no photo: drop one first, with its label map")
-        batch = layout_of(session.uploads, self.editor.synthesizer, with_photo=True)
-        return self.editor.take_styles(session, batch, f"photo {session.uploads['photo'].name}")
+        editor = self._editor(session)
+        source = editor.seen(layout_of(session.uploads, editor.synthesizer, with_photo=True),
+                             f"photo {session.uploads['photo'].name}")
+        return dataclasses.replace(editor.take_styles(session, source), source=source)
+
+    def _use_saved(self, session: Session, said: object) -> Session:
+        if "styles" not in session.uploads:
+            raise UserError("there are no saved looks: drop the styles.npz of a download first")
+        file, editor = session.uploads["styles"], self._editor(session)
+        looks = read_styles(file.pixels.tobytes(), file.name, self._readers[session.step.model])
+        return editor.use_styles(session, looks, file.name)
 
     def _download(self, session: Session) -> dict[str, Any]:
-        data = self.editor.download(session)
+        data = self._editor(session).download(session)
         return {"saver": {"name": "inade.zip", "data": base64.b64encode(data).decode()}}
 
     # ---- what is shown ----
 
     def _view(self, session: Session) -> dict[str, Any]:
         """What :meth:`build` calls ``view``."""
-        step = session.step
-        instances = [{"id": number, "name": self.editor.name(kind), "color": self._color(kind),
-                      "locked": number in session.locked} for number, kind in step.canvas.instances().items()]
+        step, editor = session.step, self._editor(session)
+        whole = {"id": WHOLE, "kind": WHOLE, "name": "overall look", "color": "transparent", "locked": False}
+        height, width = step.canvas.label.shape
+        stage = {"count": next(self._counter), "model": step.model, "width": width, "height": height,
+                 "picture": _png(step.picture), "label": _png(editor.colors[step.canvas.label]),
+                 "ids": _ids(step.canvas), "instances": [*self._instances(step, session.locked), whole],
+                 "classes": [{"id": k, "name": editor.name(k), "color": _color(editor, k)}
+                             for k in range(editor.opt.num_classes)],
+                 "background": editor.background, "has_instances": editor.has_instances,
+                 "composite": step.under is not None, "can_undo": session.position > 0,
+                 "can_redo": session.position + 1 < len(session.steps), "saved": saved(session),
+                 "source": session.source and {
+                     "name": session.source.what, "picture": _png(session.source.picture),
+                     "ids": _ids(session.source.canvas), "instances": self._instances(session.source)}}
+        history = [{"name": step.what, "picture": _url(step.thumbnail, "webp"), "state":
+                    "current" if n == session.position else "undone" if n > session.position else ""}
+                   for n, step in enumerate(session.steps)]
+        offers = [{"name": f"{step.what} {n}", "picture": _url(step.thumbnail, "webp")}
+                  for n, step in enumerate(session.offers, 1)]
+        return {"stage": stage, "offers": offers, "only": session.only_inside,
+                "blend": gr.Slider(value=step.blend, interactive=session.can_blend), "truncation": step.truncation,
+                "history": history, "layouts": {"group": step.model}, "references": {"group": step.model},
+                **self._files(session)}
+
+    def _instances(self, step: Step, locked: Collection[int] = ()) -> list[dict[str, Any]]:
+        editor = self.studios[step.model].editor
+        instances = [{"id": number, "kind": kind, "name": editor.name(kind), "color": _color(editor, kind),
+                      "locked": number in locked} for number, kind in step.canvas.instances().items()]
         many, seen = Counter(one["name"] for one in instances), Counter()
         for one in instances:
             name = one["name"]
             seen[name] += 1
             if many[name] > 1:
                 one["name"] += f" #{seen[name]}"
-        ids = np.stack([step.canvas.instance % 256, step.canvas.instance // 256, 0 * step.canvas.instance], 2)
-        whole = {"id": WHOLE, "name": "whole picture (z)", "color": "transparent", "locked": False}
-        height, width = step.canvas.label.shape
-        stage = {"count": next(self._counter), "width": width, "height": height, "picture": _png(step.picture),
-                 "label": _png(self._colorized(step.canvas)), "ids": _png(ids.astype(np.uint8)),
-                 "instances": [*instances, whole],
-                 "classes": self._classes, "has_instances": self.editor.has_instances}
-        history = [{"name": step.what, "picture": _url(step.thumbnail, "webp"), "state":
-                    "current" if n == session.position else "undone" if n > session.position else ""}
-                   for n, step in enumerate(session.steps)]
-        return {"stage": stage, "undo": gr.Button(interactive=session.position > 0),
-                "redo": gr.Button(interactive=session.position + 1 < len(session.steps)),
-                "blend": gr.Slider(value=step.blend, interactive=session.can_blend), "truncation": step.truncation,
-                "history": history}
+        return instances
 
     def _files(self, session: Session) -> dict[str, Any]:
-        return {"drops": self._tiles(session.uploads, session.refused)}
+        return {"drops": self._tiles(session)}
 
-    def _colorized(self, canvas: Canvas) -> np.ndarray:
-        return self.editor.colors[canvas.label]
-
-    def _color(self, kind: int) -> str:
-        return "#{:02x}{:02x}{:02x}".format(*self.editor.colors[kind].tolist())
-
-    def _tiles(self, uploads: Mapping[str, Upload], wrong: Mapping[str, str]) -> list[dict[str, str | int]]:
-        """What the tiles for uploads show; ``wrong``: what is to be said of a kind."""
-        titles = {"photo": "Photo", "label": "Label map", "instance": "Instance map"}
-        notes = {"photo": "drop or choose a file", "label": "a PNG of class ids", "instance": "a PNG of instance ids"}
-        left_out = {"photo": not self.editor.has_encoder, "instance": not self.editor.has_instances}
+    def _tiles(self, session: Session) -> list[dict[str, str]]:
+        """What the tiles for uploads show."""
+        editor = self._editor(session)
+        titles = {"photo": "Photo", "label": "Label map", "instance": "Instance map", "styles": "Saved looks"}
+        notes = {"photo": "drop or choose a file", "label": "a PNG of class ids", "instance": "a PNG of instance ids",
+                 "styles": "styles.npz of a download"}
+        left_out = {"photo": not editor.has_encoder, "instance": not editor.has_instances}
         tiles = []
         for kind in (kind for kind in KINDS if not left_out.get(kind)):
-            tile = {"kind": kind, "title": titles[kind], "note": notes[kind], "count": next(self._counter)}
-            if kind in uploads:
-                name, (width, height), pixels = uploads[kind]
-                if kind != "photo":
-                    pixels = self.editor.colors[pixels] if kind == "label" else label_palette(256)[pixels % 256]
-                tile |= {"note": f"{name}, {width}×{height}", "picture": _thumbnail(pixels)}
-            tiles.append({**tile, **({"note": wrong[kind], "state": "wrong"} if wrong.get(kind) else {})})
+            tile = {"kind": kind, "title": titles[kind], "note": notes[kind]}
+            if kind in session.uploads:
+                tile |= _tile(editor, kind, session.uploads[kind])
+            wrong = session.refused.get(kind)
+            tiles.append({**tile, **({"note": wrong, "state": "wrong"} if wrong else {})})
         return tiles
 
 
-def _html(name: str, template: str = "", script: str = "", **options: Any) -> gr.HTML:
-    """A component whose template is fixed, and whose ``value`` is data that its script shows."""
-    style = HERE / f"{script or name}.css"
+def _canvases(studio: Studio) -> list[tuple[str, Canvas]]:
+    """Layouts to begin with, and their names."""
+    return [*((example.name.replace("_", " "), studio.editor.canvas(example.batch)) for example in studio.examples),
+            ("blank", studio.editor.blank())]
+
+
+def _references(studio: Studio) -> list[Step]:
+    """Pictures to take styles from: photos of the layouts, or where there are none, what the networks make of them."""
+    editor, examples = studio.editor, studio.examples
+    photos = [example for example in examples if editor.has_encoder and example.batch.image is not None]
+    if photos:
+        return [editor.seen(example.batch, f"photo {example.name.replace('_', ' ')}") for example in photos]
+    return [editor.start(canvas, name, seed).step
+            for seed, (name, canvas) in enumerate(_canvases(studio)[:-1][:MOST_REFERENCES], 1)]
+
+
+def _tile(editor: Editor, kind: str, upload: Upload) -> dict[str, str]:
+    name, (width, height), pixels = upload
+    if kind == "styles":
+        return {"note": name}
+    if kind != "photo":
+        pixels = editor.colors[pixels] if kind == "label" else label_palette(256)[pixels % 256]
+    return {"note": f"{name}, {width}×{height}", "picture": _thumbnail(pixels)}
+
+
+def _color(editor: Editor, kind: int) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*editor.colors[kind].tolist())
+
+
+def _ids(canvas: Canvas) -> str:
+    """The instance ids, as colours of a picture."""
+    ids = canvas.instance
+    return _png(np.stack([ids % 256, ids // 256, 0 * ids], 2).astype(np.uint8))
+
+
+def _index(said: Mapping[str, Any]) -> int:
+    """Of a picture that was clicked.
+
+    :raises ValueError: it is negative.
+    """
+    index = int(said["index"])
+    if index < 0:
+        raise ValueError(index)
+    return index
+
+
+def _html(name: str, template: str = "", scripts: Sequence[str] = (), **options: Any) -> gr.HTML:
+    """A component whose template is fixed, and whose ``value`` is data that its scripts show."""
+    scripts = scripts or (name,)
+    style = HERE / f"{scripts[0]}.css"
     return gr.HTML(None, html_template=template, elem_id=name,
                    css_template=style.read_text(encoding="utf-8") if style.exists() else "",
-                   js_on_load=(HERE / f"{script or name}.js").read_text(encoding="utf-8"), **options)
+                   js_on_load="\n".join((HERE / f"{script}.js").read_text(encoding="utf-8") for script in scripts),
+                   **options)
 
 
-def _strip(elem_id: str, heading: str, pictures: list[dict[str, str]]) -> gr.HTML:
-    """Pictures with their names; event ``pick``."""
-    strip = _html(elem_id, f'<h2>{heading}</h2><div class="strip"></div>', "strip")
-    strip.value = pictures
+def _strip(elem_id: str, heading: str, groups: Sequence[dict[str, str]] = (), pictures: Sequence[dict[str, str]] = (),
+           has_tabs: bool = True) -> gr.HTML:
+    """Pictures with their names: its value, or fixed ones, of which its value names a group. Events ``pick``, ``take``.
+    """
+    strip = _html(elem_id, f'<h2>{heading}</h2><div class="tabs" role="tablist"></div><div class="strip"></div>',
+                  ("strip",), pictures=list(pictures), groups=list(groups) if has_tabs else [])
+    strip.value = {"group": groups[0]["id"]} if groups else []
     return strip
 
 

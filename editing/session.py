@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFilter
+from scipy import ndimage
 from torch import Tensor
 
 from data import class_colors, collate
@@ -20,11 +21,14 @@ from models.layout_styles import LayoutStyles, numpy_styles
 from models.networks.styles import Styles
 from models.synthesis import Synthesizer
 from util.errors import UserError
+from util.images import to_pictures
 
 WHOLE = -1  # stands for the image-level vector z where instances are named
 MOST_STEPS = 40  # that can be undone
 MOST_POINTS = 2000  # of a stroke
 THUMBNAIL = 96  # pixels: height
+ALTERNATIVES = 6  # that are shown at once
+SOFT = 1.5  # pixels: standard deviation of the edge where a picture is composited into another
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,15 @@ class Drawn:
         spread[list(rows)] = others.spread[list(rows)]
         return Drawn(Styles(others.styles.z, styles.noise) if WHOLE in rows else styles, spread)
 
+    def taken(self, others: "Drawn", partners: Mapping[int, int]) -> "Drawn":
+        """With those of ``others``, which may be of another layout: ``partners`` says who takes whose; ``WHOLE`` is z.
+        """
+        noise, spread = self.styles.noise.clone(), self.spread.clone()
+        rows = [i for i in partners if i != WHOLE]
+        noise[0, rows] = others.styles.noise[0, [partners[i] for i in rows]]
+        spread[list(partners)] = others.spread[list(partners.values())]
+        return Drawn(Styles(others.styles.z if WHOLE in partners else self.styles.z, noise), spread)
+
     def resized(self, count: int, others: "Drawn") -> "Drawn":
         """For ``count`` instances: without the last ones, or with the further ones of ``others``."""
         noise = torch.cat([self.styles.noise, others.styles.noise[:, self.styles.noise.shape[1]:]], 1)[:, :count]
@@ -84,17 +97,24 @@ class Drawn:
 class Step:
     """A picture [H, W, 3] uint8, and what made it.
 
+    :param model: name of the networks.
     :param before: the styles that a blend goes back to; None where there are none for this layout.
     :param blend: where between them and ``styles`` the picture is; 1: at ``styles``.
     :param truncation: of what is drawn from the prior and was not locked.
+    :param slider: the slider that made it: when it moves on, the next step takes the place of this one.
+    :param under: the picture that is seen outside of ``inside`` [H, W] bool; None: the networks' own is seen there too.
     """
 
     what: str
+    model: str
     canvas: Canvas
     styles: Drawn
     before: Drawn | None = None
     blend: float = 1.0
     truncation: float = 1.0
+    slider: str = ""
+    under: np.ndarray | None = None
+    inside: np.ndarray | None = None
     picture: np.ndarray | None = None
 
     @functools.cached_property
@@ -107,9 +127,10 @@ class Step:
 
     def bytes(self) -> int:
         """Of memory; what it shares with other steps is counted in each."""
-        arrays = (self.picture, self.canvas.label, self.canvas.instance)
+        arrays = (self.picture, self.canvas.label, self.canvas.instance, self.under, self.inside)
         styles = (drawn.styles for drawn in (self.styles, self.before) if drawn)
-        return sum(array.nbytes for array in arrays) + sum(one.z.nbytes + one.noise.nbytes for one in styles)
+        return (sum(array.nbytes for array in arrays if array is not None)
+                + sum(one.z.nbytes + one.noise.nbytes for one in styles))
 
     def current(self) -> Drawn:
         return self.styles if self.before is None else self.before.between(self.styles, self.blend)
@@ -121,12 +142,18 @@ class Session:
 
     :param steps: the history, at least one; the picture is that of ``steps[position]``, later ones can be redone.
     :param locked: instances whose styles stay.
+    :param only_inside: whether what changes alone is composited into the picture before.
+    :param offers: alternatives to choose from.
+    :param source: a picture to take styles from.
     :param uploads: what was uploaded, by kind; ``refused``: what was wrong with the last one of a kind.
     """
 
     steps: tuple[Step, ...]
     position: int = 0
     locked: frozenset[int] = frozenset()
+    only_inside: bool = False
+    offers: tuple[Step, ...] = ()
+    source: Step | None = None
     uploads: Mapping[str, Upload] = dataclasses.field(default_factory=dict)
     refused: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
@@ -171,10 +198,15 @@ class Session:
 
     def bytes(self) -> int:
         """Of memory, about."""
-        return sum(step.bytes() for step in self.steps) + sum(file.pixels.nbytes for file in self.uploads.values())
+        steps = (*self.steps, *self.offers, *((self.source,) if self.source else ()))
+        return sum(step.bytes() for step in steps) + sum(file.pixels.nbytes for file in self.uploads.values())
 
     def _with(self, **changes) -> "Session":
         session = dataclasses.replace(self, **changes)
+        if session.step.model != self.step.model:  # whose size and classes others have
+            session = dataclasses.replace(session, uploads={}, refused={}, source=None, locked=frozenset())
+        if session.step.canvas is not self.step.canvas:
+            session = dataclasses.replace(session, offers=())
         return dataclasses.replace(session, locked=session.locked & session.step.canvas.instances().keys())
 
     def add(self, step: Step) -> "Session":
@@ -195,9 +227,11 @@ class Editor:
 
     def __init__(self, synthesizer: Synthesizer, names: dict[int, str]):
         opt = synthesizer.opt
+        self.model = opt.name
         self.synthesizer, self.opt, self._names, self.colors = synthesizer, opt, names, class_colors(opt)
         self.has_instances = not opt.no_instance
         self.has_encoder = synthesizer.model.netE is not None
+        self.background = next((kind for kind, name in names.items() if name == "background"), None)
 
     def name(self, kind: int) -> str:
         """What to call a class."""
@@ -214,17 +248,26 @@ class Editor:
         """That of a layout."""
         return Canvas(*(ids[0].cpu().numpy().astype(np.int32) for ids in (batch.layout.label, batch.layout.instance)))
 
-    def start(self, canvas: Canvas) -> Session:
+    def start(self, canvas: Canvas, what: str = "sample", seed: int | None = None) -> Session:
         """A new visitor, who sees a sample of this layout."""
-        return Session((self._open(canvas, "sample", 1.0),))
+        return self.begin(self._new(canvas, what, 1.0, seed))
 
-    def open(self, session: Session, canvas: Canvas, what: str) -> Session:
+    def begin(self, step: Step) -> Session:
+        """A new visitor, who sees ``step``, which has no picture yet."""
+        return Session((self._draw(step),))
+
+    def open(self, session: Session, canvas: Canvas, what: str, keep: bool = False) -> Session:
         """Another layout, in newly drawn styles.
 
+        :param keep: or in those of the picture, for what has a partner there (of its class, by size); and z.
         :raises UserError: it has too many instances.
         """
         check_instances(canvas.instance, what, max(MOST_INSTANCES, self.opt.num_classes))
-        return dataclasses.replace(session, locked=frozenset()).add(self._open(canvas, what, session.step.truncation))
+        before, step = session.step, self._new(canvas, what, session.step.truncation)
+        if keep and before.model == step.model:
+            styles = step.styles.taken(before.current(), {WHOLE: WHOLE, **self._partners(canvas, before.canvas)})
+            step = dataclasses.replace(step, styles=styles)
+        return dataclasses.replace(session, locked=frozenset()).add(self._draw(step))
 
     def paint(self, session: Session, kind: int, radius: float, points: list[tuple[float, float]],
               new_instance: bool = True) -> Session:
@@ -236,17 +279,35 @@ class Editor:
         :param new_instance: or else the stroke belongs to the instance it starts in, if that is of the class.
         :raises UserError: not such a stroke, or too many instances.
         """
-        step = session.step
-        height, width = step.canvas.label.shape
+        height, width = session.step.canvas.label.shape
         if not (0 <= kind < self.opt.num_classes and 0 < radius <= max(height, width) and 0 < len(points) <= MOST_POINTS
                 and np.isfinite(points).all() and np.abs(points).max() < 2**15):
             raise UserError("that is no stroke of a brush: a class, a radius and up to "
                             f"{MOST_POINTS} points are needed")
-        mask = stroke(height, width, radius, points)
+        return self._cover(session, kind, stroke(height, width, radius, points), points[0], new_instance)
+
+    def fill(self, session: Session, kind: int, point: tuple[float, float], new_instance: bool = True) -> Session:
+        """Another class for what is connected with ``point`` (x, y) and is of its class and instance.
+
+        :raises UserError: no such class or point, or too many instances.
+        """
+        label, instance = session.step.canvas.label, session.step.canvas.instance
+        height, width = label.shape
+        if not (0 <= kind < self.opt.num_classes and 0 <= point[0] < width and 0 <= point[1] < height):
+            raise UserError("that is no place to fill: a class and a point of the layout are needed")
+        x, y = map(int, point)
+        parts = ndimage.label((label == label[y, x]) & (instance == instance[y, x]))[0]
+        return self._cover(session, kind, parts == parts[y, x], point, new_instance)
+
+    def _cover(self, session: Session, kind: int, mask: np.ndarray, begin: tuple[float, float],
+               new_instance: bool) -> Session:
+        """A class for the pixels of ``mask``; where ``begin`` (x, y) lies decides of which instance."""
+        step = session.step
         if not mask.any():
             return session
         label, instance = step.canvas.label.copy(), step.canvas.instance.copy()
-        x, y = (int(np.clip(value, 0, side - 1)) for value, side in zip(points[0], (width, height), strict=True))
+        height, width = label.shape
+        x, y = (int(np.clip(value, 0, side - 1)) for value, side in zip(begin, (width, height), strict=True))
         if not self.has_instances and np.array_equal(label, instance):  # one style for each class
             number, is_new = kind, kind not in instance
         elif is_new := new_instance or label[y, x] != kind:
@@ -263,8 +324,8 @@ class Editor:
         if is_new:
             styles = styles.replaced(sample, [number])
             session = dataclasses.replace(session, locked=session.locked - {number})
-        what = f"{self.name(kind)} painted"
-        return session.add(self._draw(Step(what, canvas, styles, truncation=step.truncation)))
+        step = Step(f"{self.name(kind)} painted", self.model, canvas, styles, truncation=step.truncation)
+        return session.add(self._draw(self._composited(session, step, mask)))
 
     # ---- styles ----
 
@@ -274,44 +335,89 @@ class Editor:
 
         :raises UserError: the layout has no such instance, or it is locked.
         """
-        step = session.step
-        instances = step.canvas.instances()
-        if instance is None:
-            rows = [i for i in instances if i not in session.locked] + ([] if session.locked else [WHOLE])
-            what = "all but the locked" if session.locked else "sample"
-        elif instance == WHOLE:
-            rows, what = [WHOLE], "z"
-        elif instance not in instances:
-            raise UserError(f"the layout has no instance {instance}")
-        elif instance in session.locked:
-            raise UserError(f"{self.name(instances[instance])} is locked: unlock it to give it another style")
-        else:
-            rows, what = [instance], self.name(instances[instance])
-        return self._change(session, what, self._sample(step.canvas, step.truncation), rows)
+        rows, what = self._rows(session, instance)
+        return self._change(session, what, self._sample(session.step.canvas, session.step.truncation), rows)
 
-    def take_styles(self, session: Session, photo: Batch, what: str) -> Session:
-        """The styles that the encoder sees in a photo (of one layout), for all instances that are not locked and have
-        a partner there: the same one where the layouts are the same, else one of their class, by size.
+    def offer(self, session: Session, instance: int | None = None) -> Session:
+        """Alternatives to choose from, drawn as one batch: each is what :meth:`resample` may make.
 
-        :raises UserError: no encoder, or no class of the photo is in the picture.
+        :raises UserError: as there.
         """
-        seen = self.synthesizer.reference(photo)
-        partners = LayoutStyles.of(self._batch(session.step.canvas).layout).partners(seen)
-        rows = [i for i in partners if i not in session.locked]
-        if not rows:
-            raise UserError(f"{what}: nothing in the picture that is not locked has a class of this photo's layout")
-        current = session.step.current()
-        noise, spread = current.styles.noise.clone(), current.spread.clone()
-        noise[0, rows] = torch.from_numpy(seen.mu[[partners[i] for i in rows]])
-        spread[rows] = torch.nan
-        return self._change(session, what, Drawn(Styles(current.styles.z, noise), spread), rows)
+        step, (rows, what) = session.step, self._rows(session, instance)
+        batch = self._batch(step.canvas, ALTERNATIVES)
+        others = self.synthesizer.draw_styles(batch).map(Tensor.cpu)
+        spread = torch.full((others.noise.shape[1] + 1,), step.truncation)
+        before = step.current()
+        steps = [self._changed(session, what, before, Drawn(others[n:n + 1], spread), rows)
+                 for n in range(ALTERNATIVES)]
+        pictures = self.synthesizer.pictures(batch, Styles.cat([self._given(one) for one in steps]))
+        offers = [dataclasses.replace(one, picture=composited(picture, one)) for one, picture in
+                  zip(steps, pictures, strict=True)]
+        return dataclasses.replace(session, offers=tuple(offers))
+
+    def choose(self, session: Session, index: int) -> Session:
+        """One of the alternatives; another one that was chosen before makes room.
+
+        :raises UserError: there is no such one.
+        """
+        if not 0 <= index < len(session.offers):
+            raise UserError("there is no such alternative")
+        step = self._draw(session.offers[index])  # in a batch the last bit may be another one
+        is_next = session.step.before is None or session.step.before is not step.before
+        return session.add(step) if is_next else session.replace_step(step)
+
+    def seen(self, photo: Batch, what: str) -> Step:
+        """What the encoder sees in a photo (of one layout): its means.
+
+        :raises UserError: no encoder, or no photo.
+        """
+        mu = torch.from_numpy(self.synthesizer.reference(photo).mu)[None]
+        styles = Drawn(Styles(torch.zeros(1, self.opt.z_dim), mu), torch.full((mu.shape[1] + 1,), torch.nan))
+        return Step(what, self.model, self.canvas(photo), styles, picture=to_pictures(photo.image)[0])
+
+    def take_styles(self, session: Session, source: Step, pair: tuple[int, int] | None = None) -> Session:
+        """The styles of another picture.
+
+        :param pair: the instance that takes, and from which one; or else all that are not locked and have a partner
+            there: the same one where the layouts are the same, else one of their class, by size.
+        :raises UserError: of other networks, no such instances, a locked one, or no class of it is in the picture.
+        """
+        canvas = session.step.canvas
+        if source.model != self.model:
+            raise UserError(f"{source.what}: was made by other networks, whose styles mean something else")
+        if pair:
+            what, partners = self._rows(session, pair[0])[1], dict([pair])
+            if pair[0] == WHOLE or pair[1] not in source.canvas.instances():
+                raise UserError("there is nothing to take there")
+        else:
+            partners, what = self._partners(canvas, source.canvas), source.what
+            partners = {i: there for i, there in partners.items() if i not in session.locked}
+            if not partners:
+                raise UserError(f"{what}: nothing in your picture that is not locked has a class of that layout")
+        styles = session.step.current().taken(source.current(), partners)
+        return self._change(session, what, styles, list(partners))
+
+    def use_styles(self, session: Session, saved: LayoutStyles, what: str) -> Session:
+        """The styles of a file, z included, for all instances that are not locked and have a partner there.
+
+        :raises UserError: it has no samples, or no partner for any.
+        """
+        partners = LayoutStyles.of(self._batch(session.step.canvas).layout).partners(saved)
+        partners = {i: there for i, there in partners.items() if i not in session.locked}
+        if saved.noise is None or not partners:
+            raise UserError(f"{what}: nothing in your picture that is not locked has a class of that layout")
+        partners |= {} if session.locked else {WHOLE: WHOLE}
+        styles = Drawn(Styles(*(torch.from_numpy(array[:1]) for array in (saved.z, saved.noise))),
+                       torch.full((saved.noise.shape[1] + 1,), torch.nan))
+        return self._change(session, what, session.step.current().taken(styles, partners), list(partners))
 
     def blend(self, session: Session, share: float) -> Session:
         """The picture between the styles before the last change (0) and after it (1)."""
         share = float(np.clip(share, 0, 1))
         if not session.can_blend or share == session.step.blend:
             return session
-        return session.replace_step(self._draw(dataclasses.replace(session.step, blend=share)))
+        return self._slide(session, dataclasses.replace(session.step, blend=share, what="before or after",
+                                                        slider="blend"))
 
     def truncate(self, session: Session, truncation: float) -> Session:
         """Another truncation: all that is drawn from the prior and not locked moves towards, or away from, the mean."""
@@ -325,14 +431,15 @@ class Editor:
             return dataclasses.replace(styles, spread=spread)
 
         before = None if step.before is None else scaled(step.before)
-        step = dataclasses.replace(step, styles=scaled(step.styles), before=before, truncation=truncation)
-        return session.replace_step(self._draw(step))
+        return self._slide(session, dataclasses.replace(
+            step, styles=scaled(step.styles), before=before, truncation=truncation, what="variety", slider="truncation",
+            under=None, inside=None))
 
     # ---- files ----
 
     def download(self, session: Session) -> bytes:
         """A ZIP file of the present picture: picture.png; label.png in the data set's colours, but its pixels are ids;
-        instances.png where the network reads such; styles.npz for --style_file of test.py."""
+        instances.png where the network reads such; styles.npz for --style_file of test.py, and to load here again."""
         step, target = session.step, io.BytesIO()
         label = Image.fromarray(step.canvas.label.astype(np.uint8 if self.opt.num_classes <= 256 else np.uint16))
         if self.opt.num_classes <= 256:
@@ -352,30 +459,72 @@ class Editor:
 
     # ---- how ----
 
-    def _open(self, canvas: Canvas, what: str, truncation: float) -> Step:
-        return self._draw(Step(what, canvas, self._sample(canvas, truncation), truncation=truncation))
+    def _new(self, canvas: Canvas, what: str, truncation: float, seed: int | None = None) -> Step:
+        return Step(what, self.model, canvas, self._sample(canvas, truncation, seed), truncation=truncation)
 
-    def _sample(self, canvas: Canvas, truncation: float) -> Drawn:
-        styles = self.synthesizer.draw_styles(self._batch(canvas)).map(Tensor.cpu)
+    def _sample(self, canvas: Canvas, truncation: float, seed: int | None = None) -> Drawn:
+        seeds = None if seed is None else [seed]
+        styles = self.synthesizer.draw_styles(self._batch(canvas), seeds).map(Tensor.cpu)
         return Drawn(styles, torch.full((styles.noise.shape[1] + 1,), truncation))
 
-    def _batch(self, canvas: Canvas) -> Batch:
+    def _batch(self, canvas: Canvas, count: int = 1) -> Batch:
         """As it is: a canvas has the network's size and ids already, and the rows of its styles go by those ids."""
         label, instance = (torch.from_numpy(ids)[None] for ids in (canvas.label, canvas.instance))
         label = label if self.opt.num_classes > 256 else label.byte()
-        return self.synthesizer.prepare(collate([{"label": label, "instance": instance, "path": "layout"}]))
+        return self.synthesizer.prepare(collate([{"label": label, "instance": instance, "path": "layout"}] * count))
+
+    def _partners(self, canvas: Canvas, others: Canvas) -> dict[int, int]:
+        """Instance id -> there, see :meth:`~models.layout_styles.LayoutStyles.partners`."""
+        here, there = (LayoutStyles.of(self._batch(one).layout) for one in (canvas, others))
+        return here.partners(there)
+
+    def _rows(self, session: Session, instance: int | None) -> tuple[list[int], str]:
+        """Whose styles are to change, and what to call that; see :meth:`resample`."""
+        instances = session.step.canvas.instances()
+        if instance is None:
+            return ([i for i in instances if i not in session.locked] + ([] if session.locked else [WHOLE]),
+                    "all but the locked" if session.locked else "sample")
+        if instance == WHOLE:
+            return [WHOLE], "overall look"
+        if instance not in instances:
+            raise UserError(f"the layout has no instance {instance}")
+        if instance in session.locked:
+            raise UserError(f"{self.name(instances[instance])} is locked: unlock it to give it another style")
+        return [instance], self.name(instances[instance])
 
     def _change(self, session: Session, what: str, others: Drawn, rows: Sequence[int]) -> Session:
-        step, before = session.step, session.step.current()
+        return session.add(self._draw(self._changed(session, what, session.step.current(), others, rows)))
+
+    def _changed(self, session: Session, what: str, before: Drawn, others: Drawn, rows: Sequence[int]) -> Step:
+        """The next step, without its picture."""
+        step = session.step
         styles = before.replaced(others, rows)
-        return session.add(self._draw(Step(what, step.canvas, styles, before, truncation=step.truncation)))
+        changed = Step(what, self.model, step.canvas, styles, before, truncation=step.truncation)
+        return changed if WHOLE in rows else self._composited(session, changed, np.isin(step.canvas.instance, rows))
+
+    def _composited(self, session: Session, step: Step, inside: np.ndarray) -> Step:
+        if not session.only_inside:
+            return step
+        return dataclasses.replace(step, under=session.step.picture, inside=inside)
+
+    def _slide(self, session: Session, step: Step) -> Session:
+        is_next = session.step.slider != step.slider
+        return session.add(self._draw(step)) if is_next else session.replace_step(self._draw(step))
 
     def _given(self, step: Step) -> Styles:
         return step.current().truncated().map(lambda value: value.to(self.opt.device))
 
     def _draw(self, step: Step) -> Step:
         picture = self.synthesizer.pictures(self._batch(step.canvas), self._given(step))[0]
-        return dataclasses.replace(step, picture=picture)
+        return dataclasses.replace(step, picture=composited(picture, step))
+
+
+def composited(picture: np.ndarray, step: Step) -> np.ndarray:
+    """What is seen of the networks' picture [H, W, 3] of a step."""
+    if step.under is None:
+        return picture
+    mask = Image.fromarray(np.uint8(255 * step.inside)).filter(ImageFilter.GaussianBlur(SOFT))
+    return np.asarray(Image.composite(Image.fromarray(picture), Image.fromarray(step.under), mask))
 
 
 def stroke(height: int, width: int, radius: float, points: list[tuple[float, float]]) -> np.ndarray:

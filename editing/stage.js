@@ -1,14 +1,17 @@
 // The two panes of the demo: what is under the pointer is outlined, a click or stroke becomes an event 'act', and
-// everything that a page shows comes back from Python as `props.value`.
-const stage = element.querySelector(".stage");
+// everything that a page shows comes back from Python as `props.value`. What is painted is in brush.js.
+const stage = element.querySelector(".stage"), find = selector => stage.querySelector(selector);
 const panes = [...stage.querySelectorAll(".pane")];
 const overlays = panes.map(pane => pane.querySelector("canvas"));
 const SCALE = 4;  // pixels of the overlays for each pixel of the layout
 const LOCK = { false: "M5 7V5a3 3 0 0 1 5.8-1l1.4-.6A4.5 4.5 0 0 0 3.5 5v2H3v7h10V7z",
                true: "M3.5 7V5a4.5 4.5 0 0 1 9 0v2h.5v7H3V7zM5 7h6V5a3 3 0 0 0-6 0z" };
-const HINTS = { resample: "Click what is to get another style.",
-                lock: "Click what is to keep its style.", paint: "Draw with the brush." };
-let view = null, ids = null, outlines = new Map(), hovered = null, tool = "resample", path = null;
+const HINTS = { resample: "Click what is to get another look.", offer: "Click what is to be seen in six other looks.",
+                lock: "Click what is to keep its look.", take: "Click a part of the left picture.",
+                paint: "Draw in the layout or over the picture." };
+const KEPT = "inade";  // in the browser's storage of this tab: what a reload shows again
+// a map of ids: {ids, width, height, outlines}; of the layout, and of the picture to take from
+let view = null, here = null, there = null, hovered = null, tool = "resample", taken = null, isNew = true;
 
 function send(act, more) {
   stage.classList.add("busy");
@@ -19,25 +22,35 @@ function chooseTool(name) {
   tool = stage.dataset.tool = name;
   for (const button of stage.querySelectorAll("[data-tool]"))
     button.setAttribute("aria-pressed", button.dataset.tool === name);
-  stage.querySelector(".brush").hidden = name !== "paint";
+  taken = null;
+  showLeft();
   hover(null);
+}
+
+function say(text) {
+  const notice = find(".notice");
+  notice.textContent = text;
+  notice.hidden = false;
+  clearTimeout(say.timer);
+  say.timer = setTimeout(() => { notice.hidden = true; }, 10000);
 }
 
 // ---- what is shown ----
 
-function readIds(image) {  // the ids are written as red + 256 green, without alpha, so that they come back exactly
-  const canvas = document.createElement("canvas");
-  canvas.width = view.width;
-  canvas.height = view.height;
+async function readIds(source, { width, height }) {  // they are red + 256 green, without alpha, so that they come back exactly
+  const image = Object.assign(new Image(), { src: source });
+  await image.decode();
+  const canvas = Object.assign(document.createElement("canvas"), { width, height });
   const context = canvas.getContext("2d", { willReadFrequently: true });
   context.drawImage(image, 0, 0);
-  const pixels = context.getImageData(0, 0, view.width, view.height).data;
-  return Int32Array.from({ length: view.width * view.height }, (_, i) => pixels[4 * i] + 256 * pixels[4 * i + 1]);
+  const pixels = context.getImageData(0, 0, width, height).data;
+  const ids = Int32Array.from({ length: width * height }, (_, i) => pixels[4 * i] + 256 * pixels[4 * i + 1]);
+  return { source, ids, width, height, outlines: new Map() };
 }
 
-function outline(id) {
+function outline({ ids, width, height, outlines }, id) {
   if (!outlines.has(id)) {
-    const found = new Path2D(), { width, height } = view;
+    const found = new Path2D();
     const at = (x, y) => x >= 0 && y >= 0 && x < width && y < height && ids[y * width + x] === id;
     const side = (x0, y0, x1, y1) => { found.moveTo(x0 * SCALE, y0 * SCALE); found.lineTo(x1 * SCALE, y1 * SCALE); };
     for (let y = 0; y < height; y++)
@@ -53,38 +66,50 @@ function outline(id) {
   return outlines.get(id);
 }
 
-function drawOverlays() {
-  if (!view || !ids) return;
-  for (const canvas of overlays) {
-    const context = canvas.getContext("2d");
-    context.clearRect(0, 0, canvas.width, canvas.height);
-    for (const one of view.instances.filter(one => one.locked || one.id === hovered)) {
-      context.setLineDash(one.id === hovered ? [] : [10, 8]);
-      for (const [color, width] of [["#000a", 7], ["#fff", 3]]) {
-        context.strokeStyle = color;
-        context.lineWidth = width;
-        context.stroke(outline(one.id));
-      }
-    }
-    if (path) {
-      const brush = view.classes.find(one => one.id === +stage.querySelector(".kind").value);
-      context.setLineDash([]);
-      context.lineCap = context.lineJoin = "round";
-      context.strokeStyle = brush.color;
-      context.lineWidth = 2 * SCALE * +stage.querySelector(".radius").value;
-      context.beginPath();
-      path.forEach(([x, y], i) => context[i ? "lineTo" : "moveTo"](SCALE * x, SCALE * y + (path.length < 2) * 0.01));
-      if (path.length < 2) context.lineTo(SCALE * path[0][0], SCALE * path[0][1]);
-      context.stroke();
-    }
+function drawOutline(context, map, id, dashes = []) {
+  context.setLineDash(dashes);
+  for (const [color, width] of [["#000a", 7], ["#fff", 3]]) {
+    context.strokeStyle = color;
+    context.lineWidth = width;
+    context.stroke(outline(map, id));
   }
 }
 
-function hover(id) {
-  hovered = id;
-  const one = view && view.instances.find(one => one.id === id);
-  stage.querySelector(".hint").textContent = one ? one.name + (one.locked ? ", locked" : "") : HINTS[tool];
-  for (const chip of stage.querySelectorAll(".chip")) chip.classList.toggle("hovered", +chip.dataset.id === id);
+function isSource(overlay) { return tool === "take" && there && overlay === overlays[0]; }
+
+function drawOverlays() {
+  if (!here) return;
+  for (const overlay of overlays) {
+    const context = overlay.getContext("2d");
+    context.clearRect(0, 0, overlay.width, overlay.height);
+    if (isSource(overlay)) {
+      for (const id of new Set([taken, hovered && hovered.source ? hovered.id : null]))
+        if (id !== null) drawOutline(context, there, id);
+      continue;
+    }
+    for (const one of view.instances) {
+      const isHovered = hovered && !hovered.source && one.id === hovered.id;
+      if (one.locked || isHovered) drawOutline(context, here, one.id, isHovered ? [] : [10, 8]);
+    }
+    drawBrush(context);
+  }
+}
+
+function showLeft() {  // the layout, or what to take from
+  if (!view) return;
+  const image = panes[0].querySelector("img"), source = tool === "take" && view.source;
+  image.src = source ? source.picture : view.label;
+  image.alt = source ? `Picture to take looks from: ${source.name}` : "Layout";
+  panes[0].classList.toggle("source", Boolean(source));
+  find("#take-all").disabled = !source;
+}
+
+function hover(id, source = false) {
+  hovered = id === null ? null : { id, source };
+  const one = view && id !== null && (source ? view.source : view).instances.find(one => one.id === id);
+  find(".hint").textContent = one ? one.name + (one.locked ? ", kept" : "")
+    : tool === "take" && taken !== null ? "Click who is to get this look." : HINTS[tool];
+  for (const chip of stage.querySelectorAll(".chip")) chip.classList.toggle("hovered", !source && +chip.dataset.id === id);
   drawOverlays();
 }
 
@@ -92,20 +117,19 @@ function chip(one) {
   const make = (tag, className, textContent = "") => Object.assign(document.createElement(tag),
                                                                    { className, textContent });
   const chip = make("span", "chip" + (one.locked ? " locked" : "")), style = make("button", "style");
-  chip.dataset.id = one.id;
+  Object.assign(chip.dataset, one);
   chip.setAttribute("role", "listitem");
   const swatch = make("span", "swatch");
   swatch.style.background = one.color;
   style.append(swatch, make("span", "", one.name));
-  style.title = `Another style for: ${one.name}`;
-  style.onclick = () => send("resample", { instance: one.id });
+  style.title = one.id >= 0 ? `What is chosen above, for: ${one.name}` : "Another light, place and colouring for all of it (z)";
+  style.onclick = () => tool === "paint" ? chooseKind(one.kind) : act(one.id, tool === "lock" ? "resample" : tool);
   chip.append(style);
   if (one.id >= 0) {
-    const lock = make("button", "lock");
-    const shape = LOCK[one.locked];
+    const lock = make("button", "lock"), shape = LOCK[one.locked];
     lock.innerHTML = `<svg viewBox="0 0 16 16" aria-hidden="true"><path fill-rule="evenodd" d="${shape}"/></svg>`;
     lock.setAttribute("aria-pressed", one.locked);
-    lock.setAttribute("aria-label", (one.locked ? "Unlock: " : "Lock: ") + one.name);
+    lock.setAttribute("aria-label", (one.locked ? "Let go: " : "Keep: ") + one.name);
     lock.onclick = () => send("lock", { instance: one.id });
     chip.append(lock);
   }
@@ -114,32 +138,70 @@ function chip(one) {
   return chip;
 }
 
+function showChips() {  // what had the focus has it again
+  const focused = stage.contains(document.activeElement) && document.activeElement.closest(".chip button");
+  const [id, kind] = focused ? [focused.parentElement.dataset.id, focused.className] : [];
+  find(".chips").replaceChildren(...view.instances.map(chip));
+  if (focused) (find(`.chip[data-id="${id}"] .${kind}`) || find(".chip button")).focus({ preventScroll: true });
+}
+
 async function show(value) {
   if (!value || !value.picture) return;
-  const image = Object.assign(new Image(), { src: value.ids });
-  await image.decode();
+  const source = value.source && (there && there.source === value.source.ids ? there : await readIds(value.source.ids, value));
+  const map = await readIds(value.ids, value);
   if (props.value !== value && props.value && props.value.count > value.count) return;  // a later one is on its way
-  view = value;
-  ids = readIds(image);
-  outlines = new Map();
-  path = null;
+  if (there !== source) taken = null;
+  const other = !view || view.model !== value.model;
+  [view, here, there] = [value, map, source];
+  stroke = null;
   stage.style.setProperty("--ratio", view.width / view.height);
-  stage.querySelector(".panes").classList.toggle("wide", view.width > 1.3 * view.height);
-  panes[0].querySelector("img").src = view.label;
-  panes[1].querySelector("img").src = view.picture;
-  for (const canvas of overlays) Object.assign(canvas, { width: SCALE * view.width, height: SCALE * view.height });
-  const select = stage.querySelector(".kind");
-  if (!select.options.length) {
-    select.append(...view.classes.map(one => new Option(one.name, one.id)));
-    stage.querySelector(".fresh").hidden = !view.has_instances;
-    stage.querySelector(".radius").max = Math.round(Math.min(view.width, view.height) / 5);
-    stage.querySelector(".radius").value = Math.round(Math.min(view.width, view.height) / 18);
+  find(".panes").classList.toggle("wide", view.width > 1.3 * view.height);
+  panes[1].querySelector("img").src = find(".save").href = view.picture;
+  find(".composite").hidden = !view.composite;
+  for (const overlay of overlays) {
+    overlay.width = SCALE * view.width;
+    overlay.height = SCALE * view.height;
   }
-  stage.querySelector(".chips").replaceChildren(...view.instances.map(chip));
+  if (other) startBrush();
+  for (const name of ["undo", "redo"]) find(`#${name}`).setAttribute("aria-disabled", !view[`can_${name}`]);
+  showLeft();
+  showChips();
+  showBrush();
   stage.classList.remove("busy");
   stage.dataset.count = view.count;
-  hover(view.instances.some(one => one.id === hovered) ? hovered : null);
+  hover(hovered && view.instances.some(one => one.id === hovered.id) ? hovered.id : null);
+  keep();
 }
+
+// ---- what is kept: a reload, and whoever opens a link, see this picture again ----
+
+function keep() {
+  const link = location.hash.slice(1), before = JSON.parse(sessionStorage.getItem(KEPT) || "{}");
+  if (isNew && (link || before.saved)) {
+    isNew = false;
+    history.replaceState(null, "", location.pathname);
+    try {
+      send("restore", link ? { saved: JSON.parse(atob(link)) } : before);
+    } catch {
+      stage.classList.remove("busy");
+      say("The link is not whole.");
+    }
+    return;
+  }
+  isNew = false;
+  sessionStorage.setItem(KEPT, JSON.stringify({ visitor: window.inadeVisitor, saved: view.saved }));
+}
+
+find("#share").onclick = async () => {
+  const link = `${location.origin}${location.pathname}#${btoa(JSON.stringify(view.saved))}`;
+  try {
+    await navigator.clipboard.writeText(link);
+    say("The link is copied. It holds the layout and the looks; nothing is kept here.");
+  } catch {  // no leave, or no https: it stands in the address
+    history.replaceState(null, "", link);
+    say("Copy the address of this page: it holds the layout and the looks.");
+  }
+};
 
 // ---- what is done ----
 
@@ -148,54 +210,44 @@ function place(event, overlay) {
   return [(event.clientX - box.left) / box.width * view.width, (event.clientY - box.top) / box.height * view.height];
 }
 
-function idAt([x, y]) {
+function idAt({ ids, width, height }, [x, y]) {
   const column = Math.floor(x), row = Math.floor(y);
-  return column >= 0 && row >= 0 && column < view.width && row < view.height ? ids[row * view.width + column] : null;
+  return column >= 0 && row >= 0 && column < width && row < height ? ids[row * width + column] : null;
+}
+
+function act(id, what) {
+  if (what !== "take") send(what, { instance: id });
+  else if (taken === null) say(there ? "First click a part of the left picture." : "First choose a picture to take from.");
+  else send("take", { instance: id, from: taken });
 }
 
 for (const overlay of overlays) {
   overlay.addEventListener("pointermove", event => {
-    if (!view) return;
-    const at = place(event, overlay);
-    if (path) {
-      const [x, y] = path[path.length - 1];
-      if (Math.hypot(at[0] - x, at[1] - y) >= 1 && path.length < 1900) path.push(at);
-      drawOverlays();
-    } else if (tool !== "paint" && event.pointerType !== "touch") {
-      const id = idAt(at);
-      if (id !== hovered) hover(id);
-    }
+    if (!view || tool === "paint" || event.pointerType === "touch") return;
+    const source = isSource(overlay), id = idAt(source ? there : here, place(event, overlay));
+    if (!hovered || id !== hovered.id || source !== hovered.source) hover(id, source);
   });
-  overlay.addEventListener("pointerleave", () => path || hover(null));
-  overlay.addEventListener("pointerdown", event => {
-    if (!view || tool !== "paint" || event.button) return;
-    overlay.setPointerCapture(event.pointerId);
-    path = [place(event, overlay)];
-    drawOverlays();
-  });
-  overlay.addEventListener("pointerup", () => {
-    if (!path) return;
-    const [kind, radius] = [".kind", ".radius"].map(name => +stage.querySelector(name).value);
-    send("paint", { kind, radius, points: path, fresh: stage.querySelector(".fresh input").checked });
-  });
-  overlay.addEventListener("pointercancel", () => {  // the system took the pointer, e.g. for a gesture
-    path = null;
-    drawOverlays();
-  });
+  overlay.addEventListener("pointerleave", () => tool === "paint" || hover(null));
   overlay.addEventListener("click", event => {
-    const id = view && tool !== "paint" ? idAt(place(event, overlay)) : null;
-    if (id !== null) send(tool, { instance: id });
+    if (!view || tool === "paint") return;
+    const source = isSource(overlay), id = idAt(source ? there : here, place(event, overlay));
+    if (id === null) return;
+    if (!source) act(id, tool);
+    else {
+      taken = id;
+      hover(null);
+    }
   });
 }
 for (const button of stage.querySelectorAll("[data-tool]")) button.onclick = () => chooseTool(button.dataset.tool);
+for (const name of ["undo", "redo"]) find(`#${name}`).onclick = () => view && view[`can_${name}`] && send(name, {});
+find("#take-all").onclick = () => send("take all", {});
+find(".notice").onclick = () => { find(".notice").hidden = true; };
 document.addEventListener("keydown", event => {
-  if (!(event.ctrlKey || event.metaKey) || event.target.matches("input, select, textarea")) return;
+  if (!(event.ctrlKey || event.metaKey) || event.target.matches("input:not([type=range]):not([type=checkbox]), textarea")) return;
   const key = event.key.toLowerCase();
   if (key === "z" || key === "y") {
     event.preventDefault();
     send(key === "y" || event.shiftKey ? "redo" : "undo", {});
   }
 });
-chooseTool("resample");
-watch("value", () => show(props.value));
-show(props.value);

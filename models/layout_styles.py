@@ -126,16 +126,26 @@ class LayoutStyles:
         try:
             with open(path, "rb", opener=regular) as file:
                 content = file.read(_MOST_BYTES + 1)
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        return cls.parse(content, path, z_dim, noise_nc)
+
+    @classmethod
+    def parse(cls, content: bytes, path: str, z_dim: int, noise_nc: int,
+              most_bytes: int = _MOST_BYTES) -> "LayoutStyles":
+        """:meth:`read` for a file that is in memory.
+
+        :param most_bytes: of its arrays.
+        """
+        try:
             with zipfile.ZipFile(io.BytesIO(content)) as archive:
-                if sum(entry.file_size for entry in archive.infolist()) > _MOST_BYTES:
-                    raise ValueError(f"more than {_MOST_BYTES} bytes")
+                if sum(entry.file_size for entry in archive.infolist()) > most_bytes:
+                    raise ValueError(f"more than {most_bytes} bytes")
             with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
                 found = cls(**{name: arrays[name] for name in arrays.files})
             found._check()
         except Exception as error:  # archives fail in many ways, which all mean that the file cannot be used
-            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            raise UserError(f"{path}: cannot be read as styles ({reason[:160]}); name a file of --save_styles, or a "
-                            "folder of them") from error
+            raise _unreadable(path, error) from error
         for name, length in (("z", z_dim), ("noise", noise_nc), ("mu", noise_nc)):
             array = getattr(found, name)
             if array is not None and array.shape[-1] != length:
@@ -165,6 +175,12 @@ class LayoutStyles:
                 raise ValueError(f"{name} is not finite, or far larger than styles are")
         if self.logvar is not None and (self.logvar > _LARGEST_LOGVAR).any():
             raise ValueError("logvar is far larger than that of styles")
+
+
+def _unreadable(path: str, error: Exception) -> UserError:
+    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return UserError(f"{path}: cannot be read as styles ({reason[:160]}); name a file of --save_styles, or a folder of "
+                     "them")
 
 
 def numpy_styles(styles: Styles, row: int = 0) -> dict[str, np.ndarray]:

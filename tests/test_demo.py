@@ -111,7 +111,7 @@ def test_no_method_changes_a_session(editor, session):
     before = [array.copy() if isinstance(array, np.ndarray) else array.clone() for array in arrays]
     later = editor.blend(editor.resample(session.toggle_lock(3)), 0.5)
     later = editor.paint(editor.truncate(later, 0.3), 2, 5, [(9, 9)])
-    assert len(later.steps) == 3 and len(session.steps) == 1 and not session.locked
+    assert len(later.steps) == 5 and len(session.steps) == 1 and not session.locked
     assert all((a == b).all() for a, b in zip(arrays, before, strict=True))
 
 
@@ -132,7 +132,7 @@ def test_blend(editor, session):
     assert np.array_equal(editor.blend(after, 0).step.picture, session.step.picture)
     assert np.array_equal(editor.blend(editor.blend(after, 0.3), 1).step.picture, after.step.picture)
     half = editor.blend(after, 0.5)
-    assert changed_rows(half, after) == changed_rows(half, session) == [4] and len(half.steps) == len(after.steps)
+    assert changed_rows(half, after) == changed_rows(half, session) == [4] and len(half.steps) == len(after.steps) + 1
     expected = given(session).between(given(after), 0.5)
     assert torch.allclose(given(half).noise, expected.noise, atol=1e-6)
     # what comes next starts from the blend
@@ -162,7 +162,7 @@ def photo(editor, label=LABEL, instance=INSTANCE):
 def test_styles_of_a_photo(editor, session):
     batch = photo(editor)
     seen = editor.synthesizer.reference(batch)
-    taken = editor.take_styles(session.toggle_lock(4), batch, "photo")
+    taken = editor.take_styles(session.toggle_lock(4), editor.seen(batch, "photo"))
     assert changed_rows(session, taken) == [0, 1, 2, 3, 5, 6, 7, 8]
     assert torch.equal(given(taken).noise[0, 3], torch.from_numpy(seen.mu[3]))
     scaled = editor.truncate(taken, 0.5)  # of the prior alone
@@ -172,12 +172,13 @@ def test_styles_of_a_photo(editor, session):
     assert torch.allclose(half.noise, ends[0].between(ends[1], 0.5).noise, atol=1e-6) and torch.equal(half.z, ends[0].z)
     # in another layout by class, class 2 here is instances 2 and 7
     two = np.full_like(LABEL, 2)
-    other = editor.take_styles(session, photo(editor, two, np.zeros_like(two)), "photo")
+    twos = editor.seen(photo(editor, two, np.zeros_like(two)), "photo")
+    other = editor.take_styles(session, twos)
     assert changed_rows(session, other) == [2, 7]
     with pytest.raises(UserError, match="has a class"):
-        editor.take_styles(session.toggle_lock(2).toggle_lock(7), photo(editor, two, np.zeros_like(two)), "photo")
+        editor.take_styles(session.toggle_lock(2).toggle_lock(7), twos)
     with pytest.raises(UserError, match="encoder"):
-        make_editor().take_styles(session, batch, "photo")
+        make_editor().seen(batch, "photo")
 
 
 def test_a_stroke_is_a_new_instance(editor, session):
@@ -216,11 +217,11 @@ def test_styles_go_by_the_ids_of_the_canvas(editor):
 
 def test_layouts_and_downloads_have_the_colours_of_the_data_set(tmp_path):
     pytest.importorskip("gradio", reason="needs Gradio: pip install -r requirements-demo.txt")
-    from editing.page import Page
+    from editing.page import Page, Studio
 
     (tmp_path / "classes.txt").write_text("9 8 7 1 car\n")
     editor = make_editor("--dataroot", str(tmp_path))
-    stage = Page(editor, [])._view(session := editor.start(Canvas(LABEL, INSTANCE)))["stage"]
+    stage = Page([Studio("", editor, [])])._view(session := editor.start(Canvas(LABEL, INSTANCE)))["stage"]
     shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(stage["label"].partition(",")[2]))))
     assert stage["instances"][1]["color"] == "#090807" and (shown[LABEL == 1] == (9, 8, 7)).all()
     with zipfile.ZipFile(io.BytesIO(editor.download(session))) as archive, archive.open("label.png") as file:
