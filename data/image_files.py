@@ -20,7 +20,8 @@ UNREAD_SUFFIXES = frozenset({".avif", ".exr", ".gif", ".heic", ".heif", ".jp2", 
 _FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # whatever a file's suffix: no other decoder runs
 MOST_PIXELS = 2**26  # of an image that is made of another one
 _LOSSY = ("JPEG", "MPO")  # MPO: a JPEG file of several pictures
-Image.MAX_IMAGE_PIXELS = None  # a data set is no attack, and remote sensing has more; uploads have a limit of their own
+Image.MAX_IMAGE_PIXELS = None  # remote sensing has more; uploads have a limit of their own
+_MANY, _MOST_COMPRESSED = 2**27, 10_000  # pixels; pixels of a byte, above which so large a file claims too much
 ORIENTATION = 0x0112  # tag of EXIF and TIFF
 _TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
           5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
@@ -102,6 +103,8 @@ def read_image(path: str, most_pixels: float = math.inf, content: bytes | None =
                 Image.open(file, formats=_FORMATS) as image:
             if image.width * image.height > most_pixels:
                 raise ValueError(f"{image.width}x{image.height}: more than {most_pixels / 1e6:.0f} million pixels")
+            if image.width * image.height > max(_MANY, _MOST_COMPRESSED * os.fstat(file.fileno()).st_size):
+                raise ValueError(f"{image.width}x{image.height} pixels are more than its few bytes can hold")
             tag = image.getexif().get(ORIENTATION) if image.format == "TIFF" else None
             stored, deep = _stored(image), len(image.getbands()) > 1 and ";16" in str(image.tile[:1])
             image.load()
@@ -193,6 +196,7 @@ def to_ids(image: Image.Image, path: str, colors: LabelColors | None = None, fir
         colour that ``colors`` does not list.
     """
     _check_exact(image, path)
+    mode = image.mode
     if first_channel and len(image.getbands()) > 1:
         image = image.getchannel(0)
     elif "A" in image.getbands():
@@ -205,7 +209,7 @@ def to_ids(image: Image.Image, path: str, colors: LabelColors | None = None, fir
         return colors.to_ids(np.asarray(image.convert("RGB")), path)
     if image.mode not in ("1", "L", "P", "I") and not image.mode.startswith("I;16"):
         kind = "an image of fractions" if image.mode == "F" else "a colour image"
-        raise UserError(f"{path}: {kind} (mode {image.mode}), not a map of ids; convert it to ids in a PNG with one "
+        raise UserError(f"{path}: {kind} (mode {mode}), not a map of ids; convert it to ids in a PNG with one "
                         "channel, or for colours of classes give --label_colors FILE with lines `r g b id`")
     return check_ids(_stored_numbers(image), path, least)
 
