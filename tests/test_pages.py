@@ -32,7 +32,7 @@ from trainers.visualizer import Series, duration
 from util.html import Page, Picture, Regions
 from util.palette import label_palette
 
-NASTY = "a \"b\" 'c' #1 50% ?x=1&amp; <script>pwned=1<"  # name of a file, less its suffix
+NASTY = "a \"b\" 'c' #1 50% ?x=1&amp; ${pwned=1}{{x}}`\\u1 <script>pwned=1<"  # name of a file, less its suffix
 TAGS = "</script><script>pwned=1</script><img src=x onerror='pwned=1'>"  # for texts
 
 
