@@ -32,8 +32,7 @@ def parse() -> argparse.Namespace:
 
 @command
 def main() -> None:
-    args = parse()
-    start = time.perf_counter()
+    args, start = parse(), time.perf_counter()
     # commands run in the project's root: a path that is relative to another folder would mean another place there
     out = args.out if os.path.samefile(os.getcwd(), ROOT) else os.path.abspath(args.out)
     world, gallery = os.path.join(out, "world"), os.path.join(out, "gallery")
@@ -43,6 +42,8 @@ def main() -> None:
     run("-m", "datasets.make_scenes", "--out", world, "--num", args.scenes, "--size", args.size, "--seed", args.seed)
     with open(os.path.join(ROOT, world, "classes.txt"), encoding="utf-8") as file:
         classes = sum(1 for line in file if line.strip())
+    say_elapsed(start)
+    print("training takes most of the time, and says how much is left in all", flush=True)
     network = [
         "--name", "scenes", "--checkpoints_dir", os.path.join(out, "checkpoints"), "--dataset_mode", "custom",
         "--dataroot", world, "--label_nc", classes, "--load_size", args.size, "--crop_size", args.size,
@@ -54,8 +55,13 @@ def main() -> None:
         "--lambda_kld", 0.02, "--lr", 0.001, "--batchSize", 8, "--nThreads", 1,
         "--niter", args.epochs - decay, "--niter_decay", decay,
         "--display_freq", args.scenes // 2, "--print_freq", 400, "--save_epoch_freq", args.epochs)
+    say_elapsed(start)
     run("gallery.py", *network, "--gallery_dir", gallery, "--display_winsize", 128)
     print(f"done in {(time.perf_counter() - start) / 60:.1f} minutes; look at {os.path.join(gallery, 'index.html')}")
+
+
+def say_elapsed(start: float) -> None:
+    print(f"{(time.perf_counter() - start) / 60:.1f} minutes so far", flush=True)
 
 
 def mixed_precision() -> list[str]:

@@ -150,7 +150,8 @@ def prepare(opt: Options, folder: str, files: Files, dataset: Pix2pixDataset) ->
         networks = (entry.path for entry in os.scandir(opt.folder) if entry.name.startswith(f"{opt.which_epoch}_"))
         settings["files"] = stamps([*sorted(networks), *source_files(opt)])
         results = Results(folder, settings, opt.seed, files.names(dataset), files.all)
-        results.remove_leftovers(files.all("any"))
+        of_the_page = [files.picture(kind, "any") for kind in (files.real, References.kind)]
+        results.remove_leftovers([*files.all("any"), *of_the_page])
         left = [sample for sample in dataset.files
                 if not results.are_made(files.all(stem(sample.photo or sample.label)), filter(None, sample))]
         if made := len(dataset.files) - len(left):

@@ -46,7 +46,7 @@ def test_training_leaves_what_users_look_for(trained):
         assert re.search(rf"^ +{line}$", (folder / "opt.txt").read_text(), re.MULTILINE)
     page = (folder / "web" / "index.html").read_text()
     pictures = re.findall(r'<img[^>]*src="([^"]+)"', page)
-    assert len(pictures) == 18
+    assert len(pictures) == 27  # of two times three moments, and of three layouts that are followed
     for picture in pictures:
         assert Image.open(folder / "web" / picture).size == (SIZE, SIZE)
     last = re.findall(r"(\w+): (-?[\d.]+)(?= |$)", log.splitlines()[-1].split(") ")[1])

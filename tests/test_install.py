@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-pytestmark = pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+needs_make = pytest.mark.skipif(not shutil.which("make"), reason="needs make")
 
 
 def make_environment(place: Path, python: Path | str) -> subprocess.CompletedProcess:
@@ -31,6 +31,7 @@ NO_VENV = ('[ "$2" = venv ] || exit 0', 'for place; do :; done', 'mkdir -p "$pla
            'printf "#!/bin/sh\\nexit 1\\n" > "$place/bin/python"; chmod +x "$place/bin/python"', "exit 1")
 
 
+@needs_make
 def test_an_environment_that_could_not_be_made_is_removed(tmp_path):
     python = program(tmp_path / "python", *NO_VENV)
     process = make_environment(tmp_path / "venv", python)
@@ -42,6 +43,7 @@ def test_an_environment_that_could_not_be_made_is_removed(tmp_path):
     assert (tmp_path / "mine" / "notes").exists()  # what was there before is the user's
 
 
+@needs_make
 @pytest.mark.skipif(importlib.util.find_spec("ensurepip") is None, reason="needs ensurepip, of python3-venv")
 def test_a_broken_environment_is_completed(tmp_path):
     program(tmp_path / "python", *NO_VENV)
@@ -55,6 +57,7 @@ def test_a_broken_environment_is_completed(tmp_path):
     assert found.returncode == 0 and str(tmp_path).encode() in found.stdout
 
 
+@needs_make
 @pytest.mark.parametrize(("prefixes", "found", "lent"), [
     (("/usr", "/usr"), ["torch", "torchvision"], True), (("/usr", "/usr"), ["torch"], False),
     (("/venv", "/usr"), ["torch", "torchvision"], False),
@@ -71,8 +74,45 @@ def test_a_python_lends_the_pytorch_that_it_has(tmp_path, prefixes, found, lent)
     assert asked == ["-m", "venv", *(["--system-site-packages"] if lent else []), str(tmp_path / "venv")]
 
 
+@needs_make
 def test_an_environment_that_is_there_is_used(tmp_path):
     (tmp_path / "bin").mkdir()
     program(tmp_path / "bin" / "python", "exit 0")
     process = make_environment(tmp_path, "/nowhere/python")
     assert process.returncode == 0 and not (tmp_path / "pyvenv.cfg").exists()
+
+
+# ---- pip install -e . ----
+
+def elsewhere(folder: Path, code: str) -> subprocess.CompletedProcess:
+    """Run Python in another folder, where ``inade`` alone is importable, as after ``pip install -e .``."""
+    (folder / "site").mkdir(exist_ok=True)
+    if not (folder / "site" / "inade").exists():
+        (folder / "site" / "inade").symlink_to(ROOT / "inade")
+    env = {**os.environ, "PYTHONPATH": str(folder / "site")}
+    return subprocess.run([sys.executable, "-c", code], cwd=folder, env=env, text=True, capture_output=True)
+
+
+def test_other_programs_import_one_name(tmp_path):
+    process = elsewhere(tmp_path, f"""if True:
+        import importlib.util
+        assert not any(map(importlib.util.find_spec, ("models", "data", "options", "util", "metrics")))
+        from inade import Synthesizer
+        synthesizer = Synthesizer.load({str(ROOT / "checkpoints" / "ccp")!r})
+        print(synthesizer.opt.label_nc)""")
+    assert process.returncode == 0 and process.stdout == "59\n", process.stderr
+
+
+def test_another_folder_of_the_same_name_is_pointed_out(tmp_path):
+    (tmp_path / "util").mkdir()
+    (tmp_path / "util" / "__init__.py").touch()
+    process = elsewhere(tmp_path, "import inade")
+    assert process.returncode and process.stderr.splitlines()[-1].startswith(
+        f"ImportError: inade needs {ROOT / 'util'}, but another util comes first on the path")
+
+
+def test_the_package_claims_one_name():
+    tomllib = pytest.importorskip("tomllib")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert project["tool"]["setuptools"]["packages"] == ["inade"]
+    assert project["tool"]["setuptools"]["dynamic"]["dependencies"] == {"file": ["requirements.txt"]}

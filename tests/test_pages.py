@@ -14,7 +14,7 @@ from PIL import Image
 from data import class_colors, class_names, create_dataset
 from tests.browser import chromium, resize
 from tests.data_helpers import build, options
-from tests.processes import end_by, start
+from tests.processes import start
 from tests.test_styles import pictures
 from tests.worlds import (
     CLASSES,
@@ -245,7 +245,8 @@ def test_results_say_what_they_were_made_with(tmp_path, run):
         folder = tmp_path / name / "exp" / "test_latest"
         page = (folder / "index.html").read_text()
         rows = re.findall(r'<section class="row".*?</section>', page)
-        found = [re.findall(r'<img src="([^"]+)" alt="([^"]+)"', row) for row in rows]
+        found = [[(re.search('src="([^"]+)"', tag)[1], re.search('alt="([^"]+)"', tag)[1])
+                  for tag in re.findall("<img [^>]+>", row)] for row in rows]
         assert all((folder / path).exists() for row in found for path, _ in row)
         return folder, re.findall("<p>(.*?)</p>", page)[:2], found
 
@@ -339,7 +340,8 @@ def test_training_page_of_a_run_that_was_stopped(tmp_path, run):
     end = time.monotonic() + 60
     while not (tmp_path / "exp" / "loss_log.txt").exists() and time.monotonic() < end:
         time.sleep(0.1)
-    assert "go on with --continue_train" in end_by(process, signal.SIGTERM, 1, False, np.random.default_rng(0))
+    process.send_signal(signal.SIGTERM)
+    assert "go on with --continue_train" in process.communicate(timeout=120)[1]
     epoch, image = map(int, (tmp_path / "exp" / "iter.txt").read_text().split())
     text = page.read_text()
     assert f"<p>Interrupted by SIGTERM in epoch {epoch} at image {image}; go on with --continue_train (" in text

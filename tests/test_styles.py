@@ -398,7 +398,7 @@ def test_runs_go_on(args, tmp_path, run):
     assert "2 of 4 layouts are done already with seed 3" in process.stdout
     after = times()
     assert {name for name in after if before.get(name) == after[name]} == {
-        f"{kind}/{name}.png" for kind in ("input_label", "synthesized_image") for name in ("p0", "p2")}
+        f"{kind}/{name}.png" for kind in ("input_label", "real_image", "synthesized_image") for name in ("p0", "p2")}
     assert {name: pictures(tmp_path)[name] for name in kept} == kept
     succeed(run(*args, 3, "--truncation", 0.5))  # other pictures, so that none counts
     assert all(times()[name] > after[name] for name in before)
