@@ -8,6 +8,8 @@ Click an instance to resample its style; compare alternatives, lock, paint, blen
 """
 import argparse
 import os
+import secrets
+import shutil
 import sys
 import tempfile
 import time
@@ -106,9 +108,13 @@ def serve(opts: Sequence[Options]) -> None:
     servers, opt = [], opts[0]
     with stopped_by_signals(servers), listen(opt.host, opt.port) as listener:
         # Gradio makes folders when it starts, in a place that is gone before the first visitor comes
-        with tempfile.TemporaryDirectory(prefix="inade-demo-") as folder:
+        folder = os.path.join(tempfile.gettempdir(), f"inade-demo-{secrets.token_hex(8)}")
+        try:
+            os.mkdir(folder, 0o700)
             os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False"}
             page, app = build(opts, {*names_of(opt.host), *opt.names})
+        finally:  # whatever the moment at which a signal comes
+            shutil.rmtree(folder, ignore_errors=True)
         for address in addresses(opt.host):
             print(f"open http://{address}:{opt.port}/ in a browser; Ctrl-C ends the demo")
         if is_for_all(opt.host):
