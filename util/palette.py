@@ -26,7 +26,7 @@ def label_palette(num_classes: int) -> np.ndarray:
 
 
 def soft_palette(num_classes: int) -> np.ndarray:
-    """[num_classes, 3] uint8 for people to look at: a light grey for class 0, and hues far from each other, none dark."""
+    """[num_classes, 3] uint8 for people: light grey for class 0, then hues far from each other, none dark."""
     golden, looks = 0.618034, ((0.5, 0.88), (0.36, 0.95), (0.6, 0.74))
     colors = [colorsys.hsv_to_rgb(k * golden % 1, *looks[k % 3]) for k in range(1, num_classes)]
     return np.round(255 * np.array([(0.84, 0.86, 0.89), *colors])).astype(np.uint8)
