@@ -219,12 +219,17 @@ def folder(tmp_path_factory):
     (folder / "small" / "README.md").write_text("# Model card: squares\n")
     (folder / "unfinished").mkdir()
     (folder / "unfinished" / "opt.txt").write_text("")
+    spade = folder / "spade"
+    (spade / "examples").mkdir(parents=True)
+    (spade / "opt.txt").write_text("norm_mode: spade\t[default: inade]\n")
+    (spade / "latest_net_G.pth").write_bytes(b"")
     return folder
 
 
-def test_models_that_are_found(folder):
+def test_models_that_are_found(folder, capsys):
     at = f"--checkpoints_dir={folder}"
     assert [opt.name for opt in find_models([at])] == ["ccp", "small"]
+    assert "spade is left out: --norm_mode spade" in capsys.readouterr().out
     assert [opt.name for opt in find_models([at, "--name=small"])] == ["small"]
     assert [opt.name for opt in find_models([at, "--dataroot", "x"])] == ["ccp"]
 
