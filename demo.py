@@ -81,8 +81,12 @@ def find_models(args: Sequence[str] | None = None) -> list[Options]:
     if not _named(args) & {"--name", "--dataroot", "--label_dir"}:
         first = opts[0]
         names = sorted(os.listdir(first.checkpoints_dir)) if os.path.isdir(first.checkpoints_dir) else []
-        opts += [DemoOptions().parse([*args, f"--name={name}"]) for name in names
-                 if name != first.name and _is_whole(os.path.join(first.checkpoints_dir, name), first.which_epoch)]
+        for name in names:
+            if name != first.name and _is_whole(os.path.join(first.checkpoints_dir, name), first.which_epoch):
+                try:
+                    opts.append(DemoOptions().parse([*args, f"--name={name}"]))
+                except UserError as error:  # of another kind: nobody asked for it
+                    print(f"{name} is left out: {error}")
     return opts
 
 

@@ -50,7 +50,7 @@ def restored(editor: Editor, text: Mapping[str, Any]) -> Session:
     noise[0, rows] = _tensor(text["noise"], len(rows), 2, opt.noise_nc)
     values = [np.nan if value is None else float(np.clip(float(value), 0, 2)) for value in text["spread"]]
     spread = torch.ones(max(rows) + 2)
-    spread[[*rows, -1]] = torch.tensor(values)
+    spread[[*rows, -1]] = torch.from_numpy(np.array(values, np.float32).reshape(len(rows) + 1))
     truncation = float(np.clip(float(text["truncation"]), 0, 2))
     step = Step("saved", editor.model, canvas, Drawn(Styles(z, noise), spread), truncation=truncation)
     locked = frozenset(int(i) for i in text["locked"]) & canvas.instances().keys()

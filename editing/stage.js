@@ -150,8 +150,8 @@ async function show(value) {
   const source = value.source && (there && there.source === value.source.ids ? there : await readIds(value.source.ids, value));
   const map = await readIds(value.ids, value);
   if (props.value !== value && props.value && props.value.count > value.count) return;  // a later one is on its way
+  const isFirst = !view, isOther = isFirst || view.model !== value.model, isChosen = source && source !== there;
   if (there !== source) taken = null;
-  const other = !view || view.model !== value.model;
   [view, here, there] = [value, map, source];
   stroke = null;
   stage.style.setProperty("--ratio", view.width / view.height);
@@ -162,7 +162,8 @@ async function show(value) {
     overlay.width = SCALE * view.width;
     overlay.height = SCALE * view.height;
   }
-  if (other) startBrush();
+  if (isOther) startBrush();
+  if (isChosen && !isFirst) chooseTool("take");
   for (const name of ["undo", "redo"]) find(`#${name}`).setAttribute("aria-disabled", !view[`can_${name}`]);
   showLeft();
   showChips();

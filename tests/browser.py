@@ -1,9 +1,15 @@
 """A headless Chromium, for tests of pages as people see them."""
+import base64
 import contextlib
+import io
+import re
 import shutil
+import time
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
+from PIL import Image
 
 
 @contextlib.contextmanager
@@ -34,3 +40,61 @@ def resize(browser, width: int, height: int = 900, dark: bool = False) -> None:
                                                                    "deviceScaleFactor": 1, "mobile": width < 500})
     scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+
+
+class Visitor:
+    """A tab of a browser with the page of the demo."""
+
+    def __init__(self, browser, address: str):
+        from selenium.webdriver.common.by import By
+        self.browser, self.by = browser, By.CSS_SELECTOR
+        browser.get(address)
+        self.wait(lambda: self.count())
+        self.label = self.pixels(".label-pane img")
+
+    def wait(self, condition, seconds: float = 30):
+        end = time.monotonic() + seconds
+        while not (found := condition()):
+            assert time.monotonic() < end, "the page did not answer"
+            time.sleep(0.02)
+        return found
+
+    def count(self) -> int:
+        return int(self.browser.execute_script("return +(document.querySelector('.stage')?.dataset.count || 0)"))
+
+    def find(self, selector: str, text: str = ""):
+        return next(found for found in self.browser.find_elements(self.by, selector) if text in found.text)
+
+    def answered(self, action) -> float:
+        """Seconds until what ``action`` asks for is shown."""
+        before, start = self.count(), time.monotonic()
+        action()
+        self.wait(lambda: self.count() > before)
+        return time.monotonic() - start
+
+    def pixels(self, selector: str) -> np.ndarray:
+        """What an image on the page shows."""
+        source = self.wait(lambda: self.find(selector).get_attribute("src"))
+        return np.asarray(Image.open(io.BytesIO(base64.b64decode(source.split(",")[1]))).convert("RGB")).astype(int)
+
+    def picture(self) -> np.ndarray:
+        return self.pixels(".picture-pane img")
+
+    def color(self, name: str) -> np.ndarray:
+        """Of a class: [H, W] bool."""
+        style = self.find(".chip", name).find_element(self.by, ".swatch").value_of_css_property("background-color")
+        return (self.label == [int(part) for part in re.findall(r"\d+", style)[:3]]).all(2)
+
+    def point_at(self, mask: np.ndarray):
+        """Move the mouse over the middle of the mask's largest row."""
+        from selenium.webdriver import ActionChains
+        row = mask.sum(1).argmax()
+        column = int(np.median(np.flatnonzero(mask[row])))
+        pane, (height, width) = self.find(".picture-pane canvas"), mask.shape
+        x, y = ((at + 0.5) / side - 0.5 for at, side in ((column, width), (row, height)))
+        return ActionChains(self.browser).move_to_element_with_offset(
+            pane, round(x * pane.size["width"]), round(y * pane.size["height"]))
+
+    def slide(self, name: str, value: float) -> None:
+        self.browser.execute_script("arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('input', "
+                                    "{ bubbles: true }))", self.find(f"#{name} input[type=range]"), value)

@@ -36,7 +36,7 @@ from models.networks.styles import Styles
 from models.pix2pix_model import Pix2PixModel
 from models.synthesis import Synthesizer
 from options import TestOptions
-from tests.browser import chromium, resize
+from tests.browser import Visitor, chromium, resize
 from tests.conftest import ROOT
 from util.errors import UserError
 
@@ -437,8 +437,8 @@ def test_what_is_kept_of_visitors(editor, session, monkeypatch):
 
 def make_page(editor, *args):
     pytest.importorskip("gradio", reason="needs Gradio: pip install -r requirements-demo.txt")
-    from editing.page import Page
-    return Page(editor, *args)
+    from editing.page import Page, Studio
+    return Page([Studio(editor.model, editor, *args)])
 
 
 def test_hand_made_requests(editor, monkeypatch):
@@ -540,7 +540,7 @@ def test_without_gradio(monkeypatch):
     monkeypatch.setitem(sys.modules, "gradio", None)
     monkeypatch.delitem(sys.modules, "editing.page", raising=False)
     with pytest.raises(UserError, match=r"gradio: pip install -r requirements-demo\.txt"):
-        serve(DemoOptions().parse([]))
+        serve([DemoOptions().parse([])])
 
 
 def test_choose_threads(editor):
@@ -712,6 +712,7 @@ def test_names_do_not_run(tmp_path):
         assert page.find("#layouts button").text == page.find("#photos button").text == NASTY.replace("_", " ")
         page.answered(page.find(".chip .style").click)
         page.answered(page.find("#photos button").click)
+        page.answered(page.find("#take-all").click)
         names = [each.text for each in browser.find_elements(page.by, "#history button")]
         assert names == ["sample", NASTY, f"photo {NASTY}"]
         assert page.find(".chip").text.startswith(NASTY) and NASTY in browser.find_element(page.by, "h1 + p").text
@@ -730,64 +731,6 @@ def test_names_do_not_run(tmp_path):
             document.body.append(tag);
             return window.pwned === undefined""")  # nor would one that got in
         assert all("Content Security Policy" in entry["message"] for entry in browser.get_log("browser"))
-
-
-class Visitor:
-    """A tab of a browser with the page."""
-
-    def __init__(self, browser, address: str):
-        from selenium.webdriver.common.by import By
-        self.browser, self.by = browser, By.CSS_SELECTOR
-        browser.get(address)
-        self.wait(lambda: self.count())
-        self.label = self.pixels(".label-pane img")
-
-    def wait(self, condition, seconds: float = 30):
-        end = time.monotonic() + seconds
-        while not (found := condition()):
-            assert time.monotonic() < end, "the page did not answer"
-            time.sleep(0.02)
-        return found
-
-    def count(self) -> int:
-        return int(self.browser.execute_script("return +(document.querySelector('.stage')?.dataset.count || 0)"))
-
-    def find(self, selector: str, text: str = ""):
-        return next(found for found in self.browser.find_elements(self.by, selector) if text in found.text)
-
-    def answered(self, action) -> float:
-        """Seconds until what ``action`` asks for is shown."""
-        before, start = self.count(), time.monotonic()
-        action()
-        self.wait(lambda: self.count() > before)
-        return time.monotonic() - start
-
-    def pixels(self, selector: str) -> np.ndarray:
-        """What an image on the page shows."""
-        source = self.wait(lambda: self.find(selector).get_attribute("src"))
-        return np.asarray(Image.open(io.BytesIO(base64.b64decode(source.split(",")[1]))).convert("RGB")).astype(int)
-
-    def picture(self) -> np.ndarray:
-        return self.pixels(".picture-pane img")
-
-    def color(self, name: str) -> np.ndarray:
-        """Of a class: [H, W] bool."""
-        style = self.find(".chip", name).find_element(self.by, ".swatch").value_of_css_property("background-color")
-        return (self.label == [int(part) for part in re.findall(r"\d+", style)[:3]]).all(2)
-
-    def point_at(self, mask: np.ndarray):
-        """Move the mouse over the middle of the mask's largest row."""
-        from selenium.webdriver import ActionChains
-        row = mask.sum(1).argmax()
-        column = int(np.median(np.flatnonzero(mask[row])))
-        pane, (height, width) = self.find(".picture-pane canvas"), mask.shape
-        x, y = ((at + 0.5) / side - 0.5 for at, side in ((column, width), (row, height)))
-        return ActionChains(self.browser).move_to_element_with_offset(
-            pane, round(x * pane.size["width"]), round(y * pane.size["height"]))
-
-    def slide(self, name: str, value: float) -> None:
-        self.browser.execute_script("arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('input', "
-                                    "{ bubbles: true }))", self.find(f"#{name} input[type=range]"), value)
 
 
 def test_page(address, tmp_path):
@@ -813,7 +756,7 @@ def test_page(address, tmp_path):
         # a lock holds; undo goes back
         page.find("[data-tool=lock]").click()
         page.answered(page.point_at(skirt).click().perform)
-        assert page.find(".hint").text == "skirt, locked" and np.array_equal(page.picture(), after)
+        assert page.find(".hint").text == "skirt, kept" and np.array_equal(page.picture(), after)
         page.answered(page.find("#sample").click)
         changed = np.abs(page.picture() - after).mean(2)
         assert changed[page.color("background")].mean() > 2 * changed[skirt].mean()
@@ -836,7 +779,7 @@ def test_page(address, tmp_path):
         browser.close()
         browser.switch_to.window(first)
         page.answered(page.find(".chip", "blazer").find_element(page.by, ".lock").click)
-        assert steps == len(browser.find_elements(page.by, "#history button")) == 3
+        assert steps == len(browser.find_elements(page.by, "#history button")) == 4
 
         # an absurd upload gets its message, a good one is used
         page.find("#own button").click()
