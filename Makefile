@@ -20,8 +20,8 @@ CCP := --dataset_mode custom --dataroot $(PHOTOS)/ccp --label_nc 59 --no_instanc
 CCP_SMALL := $(CCP) --name ccp64 --crop_size 64
 CCP_LARGE := $(CCP) --name ccp --crop_size 128
 CCP_TRAINING := $(TRAINING) --lambda_kld 0.01 --mix_prior
-# 40 epochs of the 900 photos of the model that ships: of many more photos fewer will do, EPOCHS="--niter 2 --niter_decay 2"
-EPOCHS ?= --niter 22 --niter_decay 18
+# for the 900 photos of the model that ships; of many more photos fewer epochs will do: EPOCHS="--niter 2 --niter_decay 2"
+EPOCHS ?= --niter 18 --niter_decay 12
 FACE := --dataset_mode celeba --dataroot $(FACES)/data --checkpoints_dir $(FACES)/checkpoints --name faces \
 	--crop_size 128 $(NETWORK)
 FACE_TRAINING := $(TRAINING) --load_size 136 --lambda_kld 0.02 --ema 2000 $(EPOCHS)
@@ -35,8 +35,8 @@ quickstart: $(VENV)/.installed-lite
 photos: $(VENV)/.installed-lite $(PHOTOS)/ccp/classes.txt
 	$(BIN)/python check_data.py $(CCP_LARGE) $(CCP_TRAINING)
 	$(BIN)/python train.py $(CCP_SMALL) $(CCP_TRAINING) --niter 13 --continue_train
-	$(BIN)/python train.py $(CCP_LARGE) $(CCP_TRAINING) --init_from $(PHOTOS)/checkpoints/ccp64 --niter 8 \
-		--niter_decay 8 --continue_train
+	$(BIN)/python train.py $(CCP_LARGE) $(CCP_TRAINING) --init_from $(PHOTOS)/checkpoints/ccp64 --niter 5 \
+		--niter_decay 5 --continue_train
 	$(BIN)/python gallery.py $(CCP_LARGE) --gallery_dir $(PHOTOS)/gallery
 
 $(PHOTOS)/ccp/classes.txt: | $(VENV)/.installed
