@@ -150,6 +150,7 @@ async function show(value) {
   const source = value.source && (there && there.source === value.source.ids ? there : await readIds(value.source.ids, value));
   const map = await readIds(value.ids, value);
   if (props.value !== value && props.value && props.value.count > value.count) return;  // a later one is on its way
+  if (view && view.count === value.count) return;  // told twice
   const isFirst = !view, isOther = isFirst || view.model !== value.model, isChosen = source && source !== there;
   if (there !== source) taken = null;
   [view, here, there] = [value, map, source];

@@ -53,11 +53,14 @@ class Visitor:
         self.label = self.pixels(".label-pane img")
 
     def wait(self, condition, seconds: float = 30):
+        from selenium.common.exceptions import StaleElementReferenceException
         end = time.monotonic() + seconds
-        while not (found := condition()):
-            assert time.monotonic() < end, "the page did not answer"
+        while time.monotonic() < end:
+            with contextlib.suppress(StaleElementReferenceException):  # it is shown anew just now
+                if found := condition():
+                    return found
             time.sleep(0.02)
-        return found
+        raise AssertionError("the page did not answer")
 
     def count(self) -> int:
         return int(self.browser.execute_script("return +(document.querySelector('.stage')?.dataset.count || 0)"))

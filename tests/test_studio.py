@@ -249,7 +249,8 @@ class Studio(Visitor):
         self.find(f"[data-brush={name}]").click()
 
     def names(self, strip: str) -> list[str]:
-        return [each.text for each in self.browser.find_elements(self.by, f"#{strip} .strip button")]
+        return self.browser.execute_script(  # at once: it may be shown anew meanwhile
+            f"return [...document.querySelectorAll('#{strip} .strip button')].map(one => one.innerText)")
 
     def layout(self) -> np.ndarray:
         return self.pixels(".label-pane img")
@@ -448,9 +449,11 @@ def test_nothing_is_lost(address, tmp_path):
         other.answered(other.find("#sample").click)
         other.find("#own button").click()
         other.wait(lambda: [one for one in browser.find_elements(other.by, ".drop") if one.is_displayed()])
-        for file, words in (("picture.png", "these are no styles of this model"), ("styles.npz", "styles.npz")):
+        for file, words in (("picture.png", "picture.png: these are no styles"), ("styles.npz", "styles.npz")):
+            other.wait(lambda: browser.find_elements(other.by, ".drop[data-kind=styles] input"))
             other.find(".drop[data-kind=styles] input").send_keys(str(tmp_path / file))
-            other.wait(lambda words=words: words in other.find(".drop[data-kind=styles] span").text)
+            text = "return document.querySelector('.drop[data-kind=styles] span')?.textContent || ''"
+            other.wait(lambda words=words, text=text: browser.execute_script(text).startswith(words))
         other.answered(other.find("#use-saved").click)
         assert np.array_equal(other.picture(), before)
         # a broken link says so, at the picture
