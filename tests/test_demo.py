@@ -709,7 +709,8 @@ def test_names_do_not_run(tmp_path):
     file.with_name(file.name + ".png").write_bytes(file_of(Image.fromarray(LABEL.astype(np.uint8))))
     with serving(LimitedRequests(make_page(editor, [example]).app(), ["localhost"])) as host, chromium() as browser:
         page = Visitor(browser, f"http://{host}/?deep_link=${{pwned=1}}&view=javascript:pwned=1#${{pwned=1}}")
-        assert page.find("#layouts button").text == page.find("#photos button").text == NASTY.replace("_", " ")
+        assert page.find("#layouts .strip button").text == NASTY.replace("_", " ")
+        assert page.find("#photos button").text == f"photo {NASTY}"
         page.answered(page.find(".chip .style").click)
         page.answered(page.find("#photos button").click)
         page.answered(page.find("#take-all").click)
