@@ -103,7 +103,8 @@ def read_image(path: str, most_pixels: float = math.inf, content: bytes | None =
                 Image.open(file, formats=_FORMATS) as image:
             if image.width * image.height > most_pixels:
                 raise ValueError(f"{image.width}x{image.height}: more than {most_pixels / 1e6:.0f} million pixels")
-            if image.width * image.height > max(_MANY, _MOST_COMPRESSED * os.fstat(file.fileno()).st_size):
+            size = os.fstat(file.fileno()).st_size if content is None else len(content)
+            if image.width * image.height > max(_MANY, _MOST_COMPRESSED * size):
                 raise ValueError(f"{image.width}x{image.height} pixels are more than its few bytes can hold")
             tag = image.getexif().get(ORIENTATION) if image.format == "TIFF" else None
             stored, deep = _stored(image), len(image.getbands()) > 1 and ";16" in str(image.tile[:1])

@@ -264,11 +264,9 @@ def print_advice(report: Summary) -> None:
     for line in report["missing"]:
         print(f"MISSING on this machine: {line}")
     if report["runs"] and report["missing"]:
-        headline = "The data are in order. With what is missing, training would run:"
+        headline = "With what is missing, training would run:"
     elif report["runs"]:
         headline = "Training would run:" if splits[0]["phase"] == "train" else "Testing would run. To train:"
-        if splits[0]["doubts"]:
-            headline = f"{headline[:headline.index(' run')]} run, but see DOUBT above before it does:"
     elif kinds == {OUTSIDE}:
         headline = "If all these ids are classes, this takes them in (if not, mend the label maps):"
     elif OUTSIDE in kinds:
@@ -277,6 +275,10 @@ def print_advice(report: Summary) -> None:
         headline = "Change the options as said above, and add them to:"
     else:
         headline = "Mend what is said above; then:"
+    if report["runs"] and splits[0]["doubts"]:
+        headline = f"{headline[:headline.index(' run')]} run, but see DOUBT above before it does:"
+    elif report["runs"] and report["missing"]:
+        headline = f"The data are in order. {headline}"
     print(f"\n{headline}\n\n    {report['command']}\n")
     for split in splits[1:]:
         if split["stops_at"] and split["images"]:

@@ -132,13 +132,14 @@ class LayoutStyles:
 
     @classmethod
     def parse(cls, content: bytes, path: str, z_dim: int, noise_nc: int,
-              most_bytes: int = _MOST_BYTES) -> "LayoutStyles":
+              most_bytes: int | None = None) -> "LayoutStyles":
         """:meth:`read` for a file that is in memory.
 
         :param most_bytes: of its arrays.
         """
         try:
             with zipfile.ZipFile(io.BytesIO(content)) as archive:
+                most_bytes = _MOST_BYTES if most_bytes is None else most_bytes
                 if sum(entry.file_size for entry in archive.infolist()) > most_bytes:
                     raise ValueError(f"more than {most_bytes} bytes")
             with np.load(io.BytesIO(content), allow_pickle=False) as arrays:

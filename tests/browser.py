@@ -66,7 +66,9 @@ class Visitor:
         return int(self.browser.execute_script("return +(document.querySelector('.stage')?.dataset.count || 0)"))
 
     def find(self, selector: str, text: str = ""):
-        return next(found for found in self.browser.find_elements(self.by, selector) if text in found.text)
+        """The first element with the selector whose text has ``text`` in it, as soon as it is there."""
+        return self.wait(lambda: next((found for found in self.browser.find_elements(self.by, selector)
+                                       if text in found.text), None))
 
     def answered(self, action) -> float:
         """Seconds until what ``action`` asks for is shown."""

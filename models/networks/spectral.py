@@ -64,6 +64,10 @@ class SpectralConv2d(nn.Conv2d):
             u, v = u.clone(), v.clone()
         return _Gain.apply(self.weight_orig, gain, u, v, self)
 
+    def __setstate__(self, state: dict) -> None:
+        super().__setstate__(state)
+        self.iterated_at = self.weight_orig._version  # of a copy: its weight counts its changes anew
+
     def _load_from_state_dict(self, *args) -> None:
         self.iterated = None  # of another weight
         super()._load_from_state_dict(*args)
