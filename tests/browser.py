@@ -70,6 +70,15 @@ class Visitor:
         return self.wait(lambda: next((found for found in self.browser.find_elements(self.by, selector)
                                        if text in found.text), None))
 
+    def click(self, selector: str, text: str = "", inner: str = "") -> None:
+        """Click an element, or one in it; once more if it is shown anew just then."""
+        def clicked() -> bool:
+            found = self.find(selector, text)
+            (found.find_element(self.by, inner) if inner else found).click()
+            return True
+
+        self.wait(clicked)
+
     def answered(self, action) -> float:
         """Seconds until what ``action`` asks for is shown."""
         before, start = self.count(), time.monotonic()

@@ -711,20 +711,20 @@ def test_names_do_not_run(tmp_path):
         page = Visitor(browser, f"http://{host}/?deep_link=${{pwned=1}}&view=javascript:pwned=1#${{pwned=1}}")
         assert page.find("#layouts .strip button").text == NASTY.replace("_", " ")
         assert page.find("#photos button").text == f"photo {NASTY}"
-        page.answered(page.find(".chip .style").click)
-        page.answered(page.find("#photos button").click)
-        page.answered(page.find("#take-all").click)
+        page.answered(lambda: page.click(".chip .style"))
+        page.answered(lambda: page.click("#photos button"))
+        page.answered(lambda: page.click("#take-all"))
         names = [each.text for each in browser.find_elements(page.by, "#history button")]
         assert names == ["sample", NASTY, f"photo {NASTY}"]
         assert page.find(".chip").text.startswith(NASTY) and NASTY in browser.find_element(page.by, "h1 + p").text
-        page.find("#own button").click()
+        page.click("#own button")
         page.wait(lambda: page.find(".drop[data-kind=label]").is_displayed())
         page.find(".drop[data-kind=label] input").send_keys(str(file) + ".png")
         page.wait(lambda: f"{file.name}.png, 64×64" in page.find(".drop[data-kind=label]").text)
-        page.answered(page.find("#use-layout").click)
-        page.find("[data-tool=lock]").click()
-        page.answered(page.find(".chip .lock").click)
-        page.answered(page.find(".chip .style").click)
+        page.answered(lambda: page.click("#use-layout"))
+        page.click("[data-tool=lock]")
+        page.answered(lambda: page.click(".chip .lock"))
+        page.answered(lambda: page.click(".chip .style"))
         assert f"{NASTY} is locked" in page.wait(lambda: page.find(".notice").text)
         assert browser.execute_script("return window.pwned === undefined && !document.querySelector('img[src=x]')")
         assert browser.execute_script("""const tag = document.createElement("script");
@@ -755,19 +755,19 @@ def test_page(address, tmp_path):
         page.wait(lambda: np.array_equal(page.picture(), after))
 
         # a lock holds; undo goes back
-        page.find("[data-tool=lock]").click()
+        page.click("[data-tool=lock]")
         page.answered(page.point_at(skirt).click().perform)
         assert page.find(".hint").text == "skirt, kept" and np.array_equal(page.picture(), after)
-        page.answered(page.find("#sample").click)
+        page.answered(lambda: page.click("#sample"))
         changed = np.abs(page.picture() - after).mean(2)
         assert changed[page.color("background")].mean() > 2 * changed[skirt].mean()
-        page.answered(page.find(".chip", "skirt").find_element(page.by, ".style").click)
+        page.answered(lambda: page.click(".chip", "skirt", inner=".style"))
         assert "locked" in page.wait(lambda: page.find(".notice").text)
-        page.answered(page.find("#undo").click)
+        page.answered(lambda: page.click("#undo"))
         assert np.array_equal(page.picture(), after)
 
         # a stroke is painted
-        page.find("[data-tool=paint]").click()
+        page.click("[data-tool=paint]")
         page.answered(lambda: page.point_at(skirt).click_and_hold().move_by_offset(0, 30).release().perform())
         assert not np.array_equal(page.pixels(".label-pane img"), page.label)
 
@@ -779,22 +779,22 @@ def test_page(address, tmp_path):
         assert np.array_equal(other.label, page.label) and len(browser.find_elements(page.by, "#history button")) == 2
         browser.close()
         browser.switch_to.window(first)
-        page.answered(page.find(".chip", "blazer").find_element(page.by, ".lock").click)
+        page.answered(lambda: page.click(".chip", "blazer", inner=".lock"))
         assert steps == len(browser.find_elements(page.by, "#history button")) == 4
 
         # an absurd upload gets its message, a good one is used
-        page.find("#own button").click()
+        page.click("#own button")
         drop = ".drop[data-kind=label]"
         page.wait(lambda: page.find(drop).is_displayed())
         page.find(f"{drop} input").send_keys(str(tmp_path / "a<b>.png"))
         page.wait(lambda: "a<b>.png (8192x8192: more than 17 million pixels)" in page.find(drop).text)
         page.find(f"{drop} input").send_keys(str(ids))
         page.wait(lambda: "suit.png, 128×256" in page.find(drop).text)
-        page.answered(page.find("#use-layout").click)
+        page.answered(lambda: page.click("#use-layout"))
         assert page.find(".chip", "suit") and not np.array_equal(page.pixels(".label-pane img"), page.label)
 
         # what is downloaded is what is seen
-        page.find("#download").click()
+        page.click("#download")
         path = tmp_path / "inade.zip"
         page.wait(lambda: zipfile.is_zipfile(path))  # not before it is whole
         with zipfile.ZipFile(path) as archive:

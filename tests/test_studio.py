@@ -268,17 +268,17 @@ def test_two_models(address):
         assert page.names("layouts") == [*page.names("photos"), "blank"] and len(page.names("photos")) == 8
         assert [tab.text for tab in browser.find_elements(page.by, "#layouts .tabs button")] == [
             "people from garment layouts", "squares"]
-        page.answered(page.find("#layouts .tabs button", "squares").click)
+        page.answered(lambda: page.click("#layouts .tabs button", "squares"))
         assert page.names("layouts") == ["squares", "blank"] and page.names("photos") == ["squares"]
         assert page.picture().shape == (SIZE, SIZE, 3) and page.find(".chip").text == "kind0"
         assert page.focused() == "squares"
-        page.answered(page.find(".chip .style").click)
+        page.answered(lambda: page.click(".chip .style"))
         for _ in range(2):  # undo goes over the switch
-            page.answered(page.find("#undo").click)
+            page.answered(lambda: page.click("#undo"))
         assert page.picture().shape == (256, 128, 3) and len(page.names("layouts")) == 9
         # styles of one model mean nothing to the other
-        page.answered(page.find("#photos button").click)
-        page.answered(page.find("#layouts .tabs button", "squares").click)
+        page.answered(lambda: page.click("#photos button"))
+        page.answered(lambda: page.click("#layouts .tabs button", "squares"))
         assert page.find("#take-all").get_attribute("disabled")
 
 
@@ -287,10 +287,10 @@ def test_alternatives_and_keyboard(address):
         page = Studio(browser, address)
         start = page.picture()
         page.tool("offer")
-        page.answered(page.find(".chip", "skirt").find_element(page.by, ".style").click)
+        page.answered(lambda: page.click(".chip", "skirt", inner=".style"))
         assert len(page.names("offers")) == ALTERNATIVES and np.array_equal(page.picture(), start)
         assert page.focused() == "skirt"
-        page.answered(page.find("#offers .strip button").click)
+        page.answered(lambda: page.click("#offers .strip button"))
         first = page.picture()
         skirt = page.color("skirt")
         changed = np.abs(first - start).mean(2)
@@ -311,7 +311,7 @@ def test_alternatives_and_keyboard(address):
         page.answered(lambda: page.key(" "))
         assert page.find(".chip .lock").get_attribute("aria-pressed") == "true"
         assert browser.execute_script("return document.activeElement.matches('.chip .lock')")
-        page.answered(page.find("#six").click)
+        page.answered(lambda: page.click("#six"))
         assert page.names("offers")[0] == "all but the locked 1"
 
 
@@ -335,11 +335,11 @@ def test_painting(address):
         page.brush("pick")
         page.point_at(background).click().perform()
         assert page.find(".kind input").get_attribute("value") == "background"
-        page.find(".chip", "hair").find_element(page.by, ".style").click()
+        page.click(".chip", "hair", inner=".style")
         assert page.find(".kind input").get_attribute("value") == "hair"
         # [ and ] change the size, which is seen; Escape gives a stroke up
         size = int(page.find(".size output").text.split()[0])
-        page.find("[data-brush=paint]").click()
+        page.click("[data-brush=paint]")
         page.key("]", "]", "[")
         assert int(page.find(".size output").text.split()[0]) == size + 2
         page.point_at(skirt).perform()
@@ -358,7 +358,7 @@ def test_painting(address):
         page.slide("truncation", 0.5)
         page.wait(lambda: page.names("history")[-1] == "variety")
         while page.find("#undo").get_attribute("aria-disabled") == "false":
-            page.answered(page.find("#undo").click)
+            page.answered(lambda: page.click("#undo"))
         assert np.array_equal(page.layout(), start)
 
 
@@ -366,17 +366,17 @@ def test_references(address):
     with chromium(1200, 1000) as browser:
         page = Studio(browser, address)
         start = page.picture()
-        page.answered(page.find("#photos button", "coat").click)
+        page.answered(lambda: page.click("#photos button", "coat"))
         source = page.layout()
         assert page.find("button[data-tool=take]").get_attribute("aria-pressed") == "true" and source.std() > 20
-        page.answered(lambda: page.find("#undo").click() or page.find("#photos button", "dress").click())
+        page.answered(lambda: page.click("#undo") or page.click("#photos button", "dress"))
         page.wait(lambda: not np.array_equal(page.layout(), source))
         # two clicks: what to take, and who gets it
         pane = page.find(".label-pane canvas")
         from selenium.webdriver import ActionChains
         ActionChains(browser).move_to_element_with_offset(pane, 0, 0).click().perform()
         assert page.find(".hint").text in ("Click who is to get this look.", "dress")
-        page.answered(page.find(".chip", "skirt").find_element(page.by, ".style").click)
+        page.answered(lambda: page.click(".chip", "skirt", inner=".style"))
         changed = np.abs(page.picture() - start).mean(2)
         page.tool("resample")
         page.label = page.layout()
@@ -384,9 +384,9 @@ def test_references(address):
         assert changed[skirt].mean() > 5 * changed[~skirt].mean() and page.names("history")[-1] == "skirt"
         # also from the history
         page.tool("take")
-        page.answered(page.find("#history button").click)
+        page.answered(lambda: page.click("#history button"))
         assert np.array_equal(page.layout(), start) and len(page.names("history")) == 2
-        page.answered(page.find("#take-all").click)
+        page.answered(lambda: page.click("#take-all"))
         page.wait(lambda: np.abs(page.picture() - start).max() <= 1)
 
 
@@ -394,22 +394,22 @@ def test_only_inside_and_kept_looks(address):
     with chromium(1200, 1000) as browser:
         page = Studio(browser, address)
         start, skirt = page.picture(), page.color("skirt")
-        page.answered(page.find("#only-inside input").click)
+        page.answered(lambda: page.click("#only-inside input"))
         page.answered(page.point_at(skirt).click().perform)
         changed = np.abs(page.picture() - start).max(2) > 0
         near = np.asarray(Image.fromarray(skirt).resize((8, 16), Image.Resampling.BOX).resize((128, 256)))
         assert changed[skirt].mean() > 0.8 and page.find(".composite").text == "composite"
         assert changed[:100].sum() == 0 and near.any()
-        page.answered(page.find("#only-inside input").click)
+        page.answered(lambda: page.click("#only-inside input"))
         page.answered(page.point_at(skirt).click().perform)
         assert not page.find(".picture-pane").find_element(page.by, ".composite").is_displayed()
         # what is kept for another layout: the colours of most of the picture, which is background
-        page.find("#keep input").click()
+        page.click("#keep input")
         before = page.picture()
-        page.answered(page.find("#layouts button", "dress").click)
+        page.answered(lambda: page.click("#layouts button", "dress"))
         kept = sky(page.picture()) - sky(before)
-        page.find("#keep input").click()
-        page.answered(page.find("#layouts button", "suit").click)
+        page.click("#keep input")
+        page.answered(lambda: page.click("#layouts button", "suit"))
         assert np.abs(kept).mean() < 0.7 * np.abs(sky(page.picture()) - sky(before)).mean()
 
 
@@ -424,7 +424,7 @@ def test_nothing_is_lost(address, tmp_path):
         page = Studio(browser, address)
         page.tool("paint")
         page.answered(page.point_at(page.color("skirt")).click_and_hold().move_by_offset(0, 30).release().perform)
-        page.answered(page.find(".chip", "blazer").find_element(page.by, ".lock").click)
+        page.answered(lambda: page.click(".chip", "blazer", inner=".lock"))
         before, layout, names = page.picture(), page.layout(), page.names("history")
         # a reload: all of it, with the history
         browser.refresh()
@@ -433,7 +433,7 @@ def test_nothing_is_lost(address, tmp_path):
         assert page.find(".chip", "blazer").find_element(page.by, ".lock").get_attribute("aria-pressed") == "true"
         # a link: whoever opens it sees the picture
         browser.execute_script("navigator.clipboard.writeText = () => Promise.reject()")
-        page.find("#share").click()
+        page.click("#share")
         page.wait(lambda: "#" in browser.current_url)
         link = browser.current_url
         assert len(link) < 8000 and "address of this page" in page.find(".notice").text
@@ -501,6 +501,6 @@ def test_what_things_cost(address):
         seconds = {"resample": [], "offer": []}
         for tool in [*seconds] * 5:
             page.tool(tool)
-            seconds[tool].append(page.answered(page.find(".chip", "skirt").find_element(page.by, ".style").click))
+            seconds[tool].append(page.answered(lambda: page.click(".chip", "skirt", inner=".style")))
         click, six = map(statistics.median, seconds.values())
         assert six < 4 * click
