@@ -40,8 +40,6 @@ def work(opt: Options) -> None:
     opt = opt.replace(impl=backend.use(opt.impl, opt.device))
     keep_freed_memory()
     limit_memory(opt.device)
-    if opt.dry_run:
-        opt = opt.replace(cache_filelist_write=False)  # nothing is written
     loader = load_batches(opt)
     evaluator = Evaluator(opt) if opt.train_eval else None
     if opt.dry_run:

@@ -72,8 +72,6 @@ def find(opt: Options) -> tuple[list[Files], list[Problem]]:
     if not wants_instances(opt):
         sources = sources._replace(instance=None)
     found = [source.files() if source else [] for source in sources]
-    if opt.no_pairing_check:
-        return _alone(found), []
     problems, groups = [], [by_key(paths, dataset_kind.pairing_key) for paths in found]
     for group in groups:
         for name, paths in group.items():
@@ -88,11 +86,6 @@ def find(opt: Options) -> tuple[list[Files], list[Problem]]:
                          for path, lack in lonely]
     names = dict.fromkeys(name for group in groups for name in group)
     return [Files(*(group.get(name, [None])[0] for group in groups)) for name in names], problems
-
-
-def _alone(found: list[list[str]]) -> list[Files]:
-    return [Files(**{**dict.fromkeys(Files._fields), kind: path})
-            for kind, paths in zip(Files._fields, found, strict=True) for path in paths]
 
 
 def inspect(files: Files, reader: SampleReader) -> Findings:

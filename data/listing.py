@@ -1,46 +1,14 @@
-"""Finding a data set's files and pairing them to samples, or reading a saved list of them."""
-import json
+"""Finding a data set's files and pairing them to samples."""
 import os
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection
-from typing import Any
 
 from data.image_files import UNREAD_SUFFIXES, Source
 from data.kinds import DATASETS
 from data.sample import Files
 from options.options import Options
 from util.errors import UserError
-from util.files import read_text, write_atomically
-
-# what a saved list of files depends on, besides the split
-_LIST_OPTIONS = ("norm_mode", "no_instance", "needs_photos", "no_pairing_check", "image_dir", "instance_dir")
-
-
-def find_files(opt: Options) -> list[Files]:
-    """The files of ``opt.phase``, by way of --cache_filelist_read and --cache_filelist_write.
-
-    The list is a text file in the data set's folder. Its first line says which options it depends on. Then comes a
-    line of paths, relative to that folder, for every sample. Each line is JSON.
-
-    :raises UserError: files are missing or do not pair up, or the saved list cannot be read.
-    """
-    folder = opt.label_dir or opt.dataroot
-    path = os.path.join(folder, f"{opt.dataset_mode}_{opt.phase}_filelist.txt")
-    options = {name: getattr(opt, name) for name in _LIST_OPTIONS}
-    if opt.cache_filelist_read and os.path.isfile(path):
-        files = _read_list(path, folder, options)
-        if files:
-            return files
-        print(f"--cache_filelist_read: {path} was written with other options; reading the folders")
-    files = _list_files(opt)
-    if opt.cache_filelist_write:
-        rows = [options, *([name and os.path.relpath(name, folder) for name in sample] for sample in files)]
-        try:
-            write_atomically(path, "".join(json.dumps(row) + "\n" for row in rows))
-        except UserError as error:  # a data set on a read-only disk is still good for training
-            print(f"--cache_filelist_write: {error}; going on without")
-    return files
 
 
 def wants_instances(opt: Options) -> bool:
@@ -62,7 +30,11 @@ def same_name_problem(paths: list[str], name: str) -> str:
     return f"{' and '.join(paths)} have the same name for pairing, {name}: remove or rename one"
 
 
-def _list_files(opt: Options) -> list[Files]:
+def find_files(opt: Options) -> list[Files]:
+    """The files of ``opt.phase``.
+
+    :raises UserError: files are missing or do not pair up.
+    """
     kind = DATASETS[opt.dataset_mode]
     sources = kind.sources(opt)
     for source in filter(None, sources):
@@ -82,30 +54,21 @@ def _list_files(opt: Options) -> list[Files]:
     if wanted and not instances and not opt.no_instance:
         raise UserError(f"no instance maps: {_missing(wanted)}; {kind.instance_remedy}")
     partners = [
-        _partners(opt, labels, photos, "photo", "mend the names, or add or remove files, so that all pair up"),
-        _partners(opt, labels, instances, "instance map", kind.instance_remedy),
+        _pair(labels, photos, "photo", kind.pairing_key, "mend the names, or add or remove files, so that all pair up"),
+        _pair(labels, instances, "instance map", kind.pairing_key, kind.instance_remedy),
     ]
     return [Files(*paths) for paths in zip(labels, *partners, strict=True)]
 
 
-def _partners(opt: Options, labels: list[str], found: list[str], kind: str, remedy: str) -> list[str] | list[None]:
-    """What of ``found`` belongs to each of the label maps: None if there is nothing at all."""
-    if not found:
-        return [None] * len(labels)
-    if not opt.no_pairing_check:
-        return _pair(labels, found, kind, DATASETS[opt.dataset_mode].pairing_key, remedy)
-    if len(found) != len(labels):
-        folder = os.path.dirname(found[0])
-        raise UserError(f"{len(labels)} label maps, but {len(found)} {kind}s in {folder}; {remedy}")
-    return found
-
-
-def _pair(labels: list[str], partners: list[str], kind: str, key: Callable[[str], str], remedy: str) -> list[str]:
-    """``partners`` in the order of their ``labels``: those of equal ``key``.
+def _pair(labels: list[str], partners: list[str], kind: str, key: Callable[[str], str],
+          remedy: str) -> list[str] | list[None]:
+    """``partners`` in the order of their ``labels``: those of equal ``key``; None if there are none at all.
 
     :param kind: what the partners are, in the singular, for the message.
     :raises UserError: a file of either list has no partner, or two of one list have the same key.
     """
+    if not partners:
+        return [None] * len(labels)
     label_of, partner_of = one_by_key(labels, key), one_by_key(partners, key)
     _check_all_paired(label_of, partner_of, f"label maps without {kind}", remedy)
     _check_all_paired(partner_of, label_of, f"{kind}s without label map", remedy)
@@ -129,16 +92,6 @@ def _check_all_paired(files: dict[str, str], others: Collection[str], problem: s
     if alone:
         more = ", …" if len(alone) > 3 else ""
         raise UserError(f"{len(alone)} {problem}: {', '.join(alone[:3])}{more}; {remedy}")
-
-
-def _read_list(path: str, folder: str, options: dict[str, Any]) -> list[Files]:
-    """The files of a saved list. empty if it was written with other options."""
-    try:
-        written_for, *rows = map(json.loads, read_text(path, "--cache_filelist_read", "remove it").splitlines())
-        files = [Files._make(name and os.path.join(folder, name) for name in row) for row in rows]
-    except (ValueError, TypeError, RecursionError) as error:
-        raise UserError(f"--cache_filelist_read: cannot read {path} ({error}); remove it") from error
-    return files if written_for == options else []
 
 
 def _missing(source: Source) -> str:

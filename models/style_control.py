@@ -240,7 +240,7 @@ def reference_files(opt: Options) -> dict[str, Files]:
     if os.path.isdir(path):
         try:
             found = find_files(opt.replace(dataroot=path, label_dir=None, image_dir=None, instance_dir=None,
-                                           needs_photos=True, cache_filelist_read=False, cache_filelist_write=False))
+                                           needs_photos=True))
         except UserError as error:
             raise UserError(f"--reference {path}: {error}") from error
         return {key(files.label): files for files in found}
@@ -249,7 +249,7 @@ def reference_files(opt: Options) -> dict[str, Files]:
                         "--dataroot")
     for phase in ("test", "train"):
         try:
-            found = find_files(opt.replace(phase=phase, needs_photos=True, cache_filelist_write=False))
+            found = find_files(opt.replace(phase=phase, needs_photos=True))
         except UserError:  # the data set has no such split, or no photos in it
             continue
         for files in found:

@@ -16,7 +16,7 @@ from util.files import read_text
 # what ``opt.txt`` says and another command decides anew: which run, where results go, and how it goes on
 _NOT_FROM_FILE = frozenset({"name", "checkpoints_dir", "load_from_opt_file", "results_dir", "phase", "gpu_ids",
                             "amp_dtype", "impl", "cuda_graphs", "continue_train", "which_epoch", "dataset_mode",
-                            "dry_run", "cache_filelist_write"})
+                            "dry_run"})
 
 
 class CommandOptions:

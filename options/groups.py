@@ -221,10 +221,9 @@ class Data(Group):
         add("--preprocess_mode", default="scale_width_and_crop", choices=PREPROCESS_MODES,
             help="how images are brought to size")
         add("--load_size", type=_PIXELS, default=1024, help="pixels: size that images are scaled to")
-        add("--no_pairing_check", action="store_true", help="do not check that file names pair up")
         add("--max_dataset_size", type=integer(1, sys.maxsize), default=sys.maxsize, help="use only this many images")
-        add("--cache_filelist_write", action="store_true", help="save the list of files for --cache_filelist_read")
-        add("--cache_filelist_read", action="store_true", help="read the saved list of files instead of the folders")
+        for name in ("--no_pairing_check", "--cache_filelist_write", "--cache_filelist_read"):
+            add(name, action="store_true", help=COMPATIBILITY)
 
     @staticmethod
     def finish(opt: Options, given: set[str]) -> None:

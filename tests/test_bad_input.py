@@ -224,11 +224,6 @@ CASES = {
     "train: truncated JPEG, in a worker": train("train_img/p1.png", torn(RGB, "JPEG"),
                                                 "cannot read ROOT/train_img/p1.png .*truncated", "--nThreads", 1),
     "train: RGB label map": train("train_label/p1.png", image(RGB), "ROOT/train_label/p1.png: a colour image"),
-    "train: damaged list of files": train("custom_train_filelist.txt", text("["), "--cache_filelist_read: cannot read "
-                                          "ROOT/custom_train_filelist.txt .*remove it", "--cache_filelist_read"),
-    "train: list of files that are gone": train(
-        "custom_train_filelist.txt", lambda path: path.write_text(list_of_files()), "cannot read ROOT/train_label/gone",
-        "--cache_filelist_read", "--batchSize", 1),
     "train: bad table of colours": train("c.txt", text("0 0 0 0 a\nred 0 0 1\n"), "--label_colors ROOT/c.txt, line 2",
                                          "--label_colors", "ROOT/c.txt"),
     "train: colour that is not in the table": train(
@@ -261,13 +256,6 @@ CASES = {
         "train: file that must not be read": train("train_img/p1.png", HIDE, "cannot read ROOT/train_img/p1.png"),
         } if HIDE else {}),
 }
-
-
-def list_of_files() -> str:
-    options = {"norm_mode": "inade", "no_instance": False, "needs_photos": True, "no_pairing_check": False,
-               "image_dir": None, "instance_dir": None}
-    files = [f"train_{kind}/gone.png" for kind in ("label", "img", "inst")]
-    return f"{json.dumps(options)}\n{json.dumps(files)}\n"
 
 
 def command_of(case: Case, root: Path, checkpoints: Path) -> list:

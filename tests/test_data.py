@@ -8,7 +8,6 @@ import pytest
 import torch
 from PIL import Image
 
-import data.listing
 from data import DATASETS, EpochSampler, class_names, collate, create_dataloader, create_dataset
 from data.image_files import Source, read_ids, read_image, read_photo, renumber
 from data.sample import Files, SampleReader
@@ -16,7 +15,6 @@ from data.transforms import SCALED_SIZE, choose_geometry
 from options import Options, TestOptions, TrainOptions
 from options.dataset_defaults import DATASET_DEFAULTS
 from tests.data_helpers import BAD_FILES, TREES, WHOLE, build, made_up, options, painted, refusal, same, truncate, write
-from util.errors import UserError
 
 # ---- what is read ----
 
@@ -462,14 +460,11 @@ def test_files_without_partner(tmp_path):
     line = refusal(lambda: create_dataset(options("coco", tmp_path)))
     assert line.startswith("5 label maps without photo: ")
     assert [path[0].name in line for path in paths] == [False, True, True, True, False, False]
-    assert len(create_dataset(options("coco", tmp_path, no_pairing_check=True))) == 6
     for label, _, instance in paths[1:]:
         label.unlink()
         instance.unlink()
     line = refusal(lambda: create_dataset(options("coco", tmp_path)))
     assert line.startswith("5 photos without label map: ")
-    line = refusal(lambda: create_dataset(options("coco", tmp_path, no_pairing_check=True)))
-    assert "1 label maps, but 6 photos" in line
 
 
 def test_two_files_of_one_name(tmp_path):
@@ -495,49 +490,6 @@ def test_links_between_neighbours_are_read_once(tmp_path):
         write(tmp_path / name / f"{name}.png", made_up(0)[0])
         (tmp_path / name / "link").symlink_to(tmp_path / other)
     assert sorted(Path(path).name for path in Source(str(tmp_path), recursive=True).files()) == ["a.png", "b.png"]
-
-
-# ---- lists of files ----
-
-def test_list_of_files_is_kept(tmp_path):
-    root = tmp_path / "here"
-    build(root, "coco")
-    dataset = create_dataset(options("coco", root, cache_filelist_write=True))
-    root = root.rename(tmp_path / "there")  # the list is relative
-    build(root, "coco", count=4)  # a file that the list does not have
-    cached = create_dataset(options("coco", root, cache_filelist_read=True))
-    assert [Path(files.label).name for files in cached.files] == [Path(files.label).name for files in dataset.files]
-    assert same(cached[1], create_dataset(options("coco", root))[1])
-    assert len(create_dataset(options("coco", root, cache_filelist_read=True, max_dataset_size=2))) == 2
-
-
-@pytest.mark.parametrize("mode", DATASETS)
-def test_list_of_files_of_every_mode(tmp_path, mode):
-    build(tmp_path, mode)
-    listed = create_dataset(options(mode, tmp_path, cache_filelist_read=True, cache_filelist_write=True))
-    assert create_dataset(options(mode, tmp_path, cache_filelist_read=True)).files == listed.files
-
-
-def test_list_of_files_that_does_not_fit(tmp_path, capsys):
-    build(tmp_path, "coco")
-    create_dataset(options("coco", tmp_path, cache_filelist_write=True, no_instance=True, norm_mode="spade"))
-    dataset = create_dataset(options("coco", tmp_path, cache_filelist_read=True))
-    assert "written with other options" in capsys.readouterr().out and dataset.files[0].instance
-    (list_file,) = tmp_path.glob("*_filelist.txt")
-    for text in ("{", "", '{}\n["a"]\n', "7\n8\n"):
-        list_file.write_text(text)
-        line = refusal(lambda: create_dataset(options("coco", tmp_path, cache_filelist_read=True)))
-        assert str(list_file) in line and "remove it" in line
-
-
-def test_list_of_files_that_cannot_be_written(tmp_path, capsys, monkeypatch):
-    def fail(path: str, text: str) -> None:
-        raise UserError(f"cannot write {path}")
-
-    monkeypatch.setattr(data.listing, "write_atomically", fail)
-    build(tmp_path, "coco")
-    assert len(create_dataset(options("coco", tmp_path, cache_filelist_write=True))) == 3
-    assert "going on without" in capsys.readouterr().out
 
 
 # ---- refusals ----

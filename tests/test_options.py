@@ -206,7 +206,8 @@ def test_choices_are_what_there_is():
 def test_published_command_lines_are_accepted(capsys):
     opt = TestOptions().parse([*CPU, "--dataset_mode", "celeba", "--train_eval", "--eval_dims", "64",
                                "--eval_epoch_freq", "5", "--nef", "16", "--norm_D", "spectralinstance",
-                               "--netG", "spade", "--no_flip"])
+                               "--netG", "spade", "--no_flip", "--no_pairing_check", "--cache_filelist_write",
+                               "--cache_filelist_read"])
     assert opt.dataset_mode == "celeba"
     with pytest.raises(SystemExit):
         TestOptions().parse(["--help"])

@@ -103,7 +103,7 @@ class Average:
         if self._loader is None:
             opt = self.opt.for_evaluation("train").replace(
                 batchSize=self.opt.batchSize // self.opt.accumulate, needs_photos=True, seed=SEED,
-                serial_batches=False, cache_filelist_write=False)
+                serial_batches=False)
             self._loader = load_batches(opt)
         loader = self._loader
         loader.set_epoch(0)
