@@ -15,14 +15,13 @@ import os
 
 from data import DATASETS
 from data.dataset_kind import InstanceJob, mirrored
-from data.derived_files import remove_leftovers
 from data.image_files import Source
 from data.instance_maps import Recipe, Tables, check_targets, make_instance_map
 from data.label_colors import read_label_colors
 from data.label_map import read_label_map
 from util.arguments import ArgumentParser, integer
 from util.errors import UserError, command
-from util.files import exclusive
+from util.files import exclusive, remove_leftovers
 from util.parallel import available_cores, run_parallel
 
 

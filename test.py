@@ -19,7 +19,7 @@ from models.synthesis import Synthesizer
 from options import Options, TestOptions
 from util import distributed
 from util.errors import Interrupted, UserError, command
-from util.files import exclusive
+from util.files import exclusive, remove_leftovers
 from util.html import Page, Picture, Regions
 from util.images import save_animation, save_image, to_pictures
 from util.parallel import available_cores, run_ahead
@@ -151,7 +151,7 @@ def prepare(opt: Options, folder: str, files: Files, dataset: Pix2pixDataset) ->
         settings["files"] = stamps([*sorted(networks), *source_files(opt)])
         results = Results(folder, settings, opt.seed, files.names(dataset), files.all)
         of_the_page = [files.picture(kind, "any") for kind in (files.real, References.kind)]
-        results.remove_leftovers([*files.all("any"), *of_the_page])
+        remove_leftovers({os.path.dirname(results.path(name)) for name in (*files.all("any"), *of_the_page)})
         left = [sample for sample in dataset.files
                 if not results.are_made(files.all(stem(sample.photo or sample.label)), filter(None, sample))]
         if made := len(dataset.files) - len(left):

@@ -1,9 +1,7 @@
 """PNGs made from other files. Each is written whole, with a note of what it was made from: so it can be told later
 whether it is up to date."""
-import contextlib
 import hashlib
 import os
-import time
 from collections.abc import Iterable
 
 import numpy as np
@@ -16,8 +14,6 @@ from util.files import atomic_path, regular
 
 _KEY = "comment"  # of the text chunk that holds the note
 _PNG_END = b"IEND\xaeB`\x82"
-_TEMPORARY = ".part"  # its name also begins with a dot: it is never taken for a map
-_LEFT_OVER_AFTER = 3600  # seconds; a file is written in a fraction of one
 
 
 def make_note(recipe: str, sources: Iterable[str]) -> str:
@@ -63,17 +59,5 @@ def write_ids(ids: np.ndarray, path: str, note: str, orientation: int | None = N
     exif = Image.Exif()
     if orientation:
         exif[ORIENTATION] = orientation
-    with atomic_path(path, suffix=_TEMPORARY) as temporary:
+    with atomic_path(path) as temporary:
         Image.fromarray(ids).save(temporary, "PNG", pnginfo=info, **({"exif": exif} if orientation else {}))
-
-
-def remove_leftovers(folders: Iterable[str]) -> None:
-    """Remove the half-written files in ``folders`` of runs that were killed an hour ago or earlier."""
-    for folder in folders:
-        if not os.path.isdir(folder):
-            continue
-        for entry in os.scandir(folder):
-            if entry.name.startswith(".") and entry.name.endswith(_TEMPORARY):
-                with contextlib.suppress(OSError):  # gone already, or not ours to remove: it does no harm
-                    if time.time() - os.lstat(entry.path).st_mtime > _LEFT_OVER_AFTER:
-                        os.remove(entry.path)

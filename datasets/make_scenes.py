@@ -28,12 +28,11 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from data.derived_files import remove_leftovers
 from datasets.example_world.classes import CLASSES
 from datasets.example_world.rendering import COLUMNS, draw_scene
 from util.arguments import ArgumentParser
 from util.errors import UserError, command
-from util.files import atomic_path, exclusive, write_atomically
+from util.files import atomic_path, exclusive, remove_leftovers, write_atomically
 from util.parallel import available_cores, run_parallel
 
 SPLITS = ("train", "val")
@@ -53,7 +52,7 @@ def make(job: Job) -> list[dict[str, object]]:
     scene = draw_scene(np.random.default_rng([job.seed, SPLITS.index(job.split), job.index]), job.size)
     name = f"scene_{job.index:05d}"
     for kind, array in zip(KINDS, (scene.image, scene.label, scene.instance), strict=True):
-        with atomic_path(os.path.join(job.out, f"{job.split}_{kind}", f"{name}.png"), suffix=".part") as temporary:
+        with atomic_path(os.path.join(job.out, f"{job.split}_{kind}", f"{name}.png")) as temporary:
             Image.fromarray(array).save(temporary, "PNG")
     return [{"scene": name, **row} for row in scene.styles]
 

@@ -8,10 +8,9 @@ import numpy as np
 from scipy import ndimage
 
 from data.dataset_kind import InstanceJob
-from data.derived_files import remove_leftovers
 from data.instance_maps import InstanceRecipe, make_instance_map
 from util.arguments import ArgumentParser, integer
-from util.files import exclusive
+from util.files import exclusive, remove_leftovers
 from util.parallel import available_cores, run_parallel
 
 FIRST_OBJECT = 2**8  # ids below it are classes

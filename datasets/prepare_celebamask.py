@@ -34,11 +34,11 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from data.derived_files import make_note, read_note, remove_leftovers, write_ids
+from data.derived_files import make_note, read_note, write_ids
 from data.image_files import Source, check_size, read_ids, read_image, read_photo, stem
 from util.arguments import ArgumentParser, integer
 from util.errors import UserError, command
-from util.files import atomic_path, exclusive
+from util.files import atomic_path, exclusive, remove_leftovers
 from util.parallel import available_cores, run_parallel
 
 PARTS = ("skin", "nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "l_ear", "r_ear", "mouth", "u_lip", "l_lip",
@@ -213,7 +213,7 @@ def draw_label(masks: tuple[tuple[int | None, str], ...]) -> np.ndarray:
 
 
 def _write_photo(photo: Image.Image, job: Job, size: tuple[int, int] | None) -> None:
-    with atomic_path(job.image, suffix=".part") as temporary:
+    with atomic_path(job.image) as temporary:
         if size:
             photo.resize(size, Image.Resampling.BICUBIC).save(temporary, "JPEG", quality=95)
         else:

@@ -2,9 +2,8 @@
 import os
 import re
 import sys
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,13 +12,14 @@ from PIL import Image
 from data import image_files
 from util import distributed
 from util.errors import UserError
+from util.parallel import run_ahead
 from util.results import PICTURES, SAMPLES, listed
 
 IMAGE_SUFFIXES = tuple(sorted(image_files.IMAGE_SUFFIXES))
 # of subfolders of data sets and results that hold no pictures but maps
 _MAPS = re.compile(r"(.*_)?(label|labels|inst|instance|instances|mask|masks|annotations|gtFine)")
+_AHEAD = 4  # images that each thread decodes before they are needed
 RESIZE_FILTER = "bicubic"  # of Pillow, which averages over all pixels when it shrinks
-_AHEAD = 32  # images that are decoded before they are needed
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class ImageFolder:
 
         :raises UserError: an image that cannot be read, or that has another size.
         """
-        return _ahead(self._read, self.files, threads, _AHEAD)
+        return run_ahead(self._read, self.files, threads, _AHEAD)
 
     def _read(self, path: str) -> np.ndarray:
         image = read_image(path, self.size if self.resize else None)
@@ -106,18 +106,3 @@ def read_image(path: str, size: tuple[int, int] | None = None) -> np.ndarray:
     if size is not None:
         image = image.resize((size[1], size[0]), Image.Resampling.BICUBIC)
     return np.array(image)
-
-
-def _ahead(function: Callable, items: Iterable, threads: int, ahead: int) -> Iterator:
-    """``map(function, items)`` in threads, at most ``ahead`` results before they are asked for."""
-    pool = ThreadPoolExecutor(threads)
-    pending: deque = deque()
-    try:
-        for item in items:
-            pending.append(pool.submit(function, item))
-            if len(pending) > ahead:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)

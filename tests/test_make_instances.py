@@ -292,13 +292,10 @@ def test_temporary_files_of_killed_runs(tmp_path, monkeypatch):
     write(tmp_path / "train/labels/0.png", ids(0, 12, 150, np.uint8))
     folder = tmp_path / "train/instances"
     folder.mkdir()
-    old, new, other = (folder / name for name in (".abc.part", ".def.part", ".keep"))
-    for path in old, new, other:
-        path.write_text("x")
-    for path in old, other:
-        os.utime(path, (1e9, 1e9))
+    for name in (".writing-abc.png", ".keep"):
+        (folder / name).write_text("x")
     call(monkeypatch, "--path", tmp_path, "--dataset", "celeba")
-    assert sorted(path.name for path in folder.iterdir()) == [".def.part", ".keep", "0.png"]
+    assert sorted(path.name for path in folder.iterdir()) == [".keep", "0.png"]
 
 
 def test_killed_at_several_points(tmp_path, run):
@@ -451,9 +448,9 @@ def test_signals_end_the_command(tmp_path, run, workers):
         killed = number == signal.SIGKILL
         assert process.returncode == (-number if killed else 128 + number), said
         assert said == ("" if killed else "interrupted\n")
-        before, finished = finished, {path.name for path in folder.iterdir() if path.suffix != ".part"}
+        before, finished = finished, {path.name for path in folder.iterdir() if not path.name.startswith(".")}
         assert before < finished and len(finished) < 1500
-        half_written = list(folder.glob(".*.part"))
+        half_written = list(folder.glob(".writing-*"))
         assert len(half_written) <= (killed and workers == 1)  # a worker of a killed parent finishes its map
         for path in half_written:
             path.unlink()

@@ -205,7 +205,7 @@ def test_interrupted(tmp_path, run, number):
     said = end_by(process, number, 2, True, np.random.default_rng(number))
     assert said == "interrupted\n" and process.returncode == 128 + number
     drawn = files(tmp_path)
-    assert 12 <= len(drawn) < 300 and not [name for name in drawn if name.endswith(".part")]
+    assert 12 <= len(drawn) < 300 and not [name for name in drawn if ".writing-" in name]
     assert run(COMMAND, *options).returncode == 0
     complete = files(tmp_path)
     assert len(complete) == 3 * 101 + 3 and drawn.items() <= complete.items()

@@ -19,10 +19,10 @@ _LOCK = ".lock"
 
 
 @contextlib.contextmanager
-def atomic_path(path: str, suffix: str | None = None, sync: bool = False) -> Iterator[str]:
-    """Yield a temporary path beside ``path`` that replaces it when the block ends without an error.
+def atomic_path(path: str, sync: bool = False) -> Iterator[str]:
+    """Yield a temporary path beside ``path``, a hidden file with its suffix, that replaces it when the block ends
+    without an error.
 
-    :param suffix: of the temporary path; default: that of ``path``.
     :param sync: wait until the disk has it, so that it survives a loss of power.
     :raises UserError: the folder cannot be made or written to, or the disk is full.
     """
@@ -31,8 +31,7 @@ def atomic_path(path: str, suffix: str | None = None, sync: bool = False) -> Ite
         raise UserError(f"cannot write {path}: a device or a pipe; name a file")
     try:
         os.makedirs(folder, exist_ok=True)
-        suffix = os.path.splitext(path)[1] if suffix is None else suffix
-        handle, temporary = tempfile.mkstemp(dir=folder, prefix=_TEMPORARY, suffix=suffix)
+        handle, temporary = tempfile.mkstemp(dir=folder, prefix=_TEMPORARY, suffix=os.path.splitext(path)[1])
         os.close(handle)
     except OSError as error:
         raise UserError(f"cannot write {path} ({error.strerror}); check the folder and its permissions") from error

@@ -154,8 +154,8 @@ def _share_out(work: Callable[[Item], Result], items: Sequence[Item], workers: i
     return [results[number] for number in range(len(items))]
 
 
-def run_ahead(work: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
-    """``map(work, items)`` by threads of this process, which work ahead on some items more than were asked for.
+def run_ahead(work: Callable[[Item], Result], items: Iterable[Item], threads: int, ahead: int = 2) -> Iterator[Result]:
+    """``map(work, items)`` by threads of this process, each of which works on ``ahead`` items more than were asked for.
 
     The first failure ends it all, as does the end of the iteration: work that is not begun is dropped, and work that is
     begun comes to its end. Items are made in this thread.
@@ -165,7 +165,7 @@ def run_ahead(work: Callable[[Item], Result], items: Iterable[Item], threads: in
     try:
         for item in items:
             waiting.append(pool.submit(work, item))
-            if len(waiting) > 2 * threads:  # enough for none to be idle, and few enough to bound the memory
+            if len(waiting) > ahead * threads:  # enough for none to be idle, and few enough to bound the memory
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from util.errors import UserError
-from util.files import read_text, remove_leftovers, write_atomically
+from util.files import read_text, write_atomically
 
 PICTURES = "images"  # subfolder of a folder of results, in which every kind of picture has its own
 SAMPLES = r"synthesized_image(_\d+)?"  # the kinds that are what networks made
@@ -79,10 +79,6 @@ class Results:
             return all(os.stat(self.path(name)).st_mtime_ns >= newest for name in names)
         except OSError:
             return False
-
-    def remove_leftovers(self, names: Iterable[str]) -> None:
-        """Remove what runs that were killed have begun to write beside these files."""
-        remove_leftovers({os.path.dirname(self.path(name)) for name in names})
 
 
 def listed(folder: str) -> set[str] | None:
