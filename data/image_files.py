@@ -13,6 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 from data.label_colors import LabelColors
 from util.errors import UserError, say_once
+from util.runs import run_starts
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jfif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff",
                             ".webp"})
@@ -313,9 +314,8 @@ def renumber(ids: np.ndarray) -> np.ndarray:
     >>> renumber(np.array([7, 26001, 26000, 7])).tolist()
     [0, 2, 1, 0]
     """
-    pixels = ids.ravel()
-    starts = _run_starts(pixels)
-    found = pixels[starts]  # one pixel of each run is enough
+    starts = run_starts(ids)
+    found = ids.ravel()[starts]  # one pixel of each run is enough
     if ids.dtype.itemsize <= 2:  # a table over all possible ids is faster than sorting
         present = np.zeros(np.iinfo(ids.dtype).max + 1, dtype=bool)
         present[found] = True
@@ -326,18 +326,7 @@ def renumber(ids: np.ndarray) -> np.ndarray:
     else:
         values, ranks = np.unique(found, return_inverse=True)
         ranks = ranks.astype(_dtype_for(values.size))
-    return np.repeat(ranks, np.diff(starts, append=pixels.size)).reshape(ids.shape)
-
-
-def _run_starts(pixels: np.ndarray) -> np.ndarray:
-    """Positions in ``pixels`` [N], N ≥ 1, of the first and of every one that differs from the one before it."""
-    changed = np.zeros(-(-pixels.size // 8) * 8, dtype=bool)
-    changed[0] = True
-    np.not_equal(pixels[1:], pixels[:-1], out=changed[1:pixels.size])
-    eights = changed.view(np.uint64)  # most are 0: maps are even
-    places = np.flatnonzero(eights != 0)
-    within = np.flatnonzero(eights[places].view(bool))
-    return (places[within >> 3] << 3) + (within & 7)
+    return np.repeat(ranks, np.diff(starts, append=ids.size)).reshape(ids.shape)
 
 
 def _dtype_for(count: int) -> type[np.integer]:

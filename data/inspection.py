@@ -12,6 +12,7 @@ from data.sample import Files, SampleReader
 from data.transforms import Size, choose_geometry, nearest_size
 from options.options import Options
 from util.errors import UserError
+from util.runs import run_starts
 
 UNPAIRED = "files without partner"
 SAME_NAME = "files of one name"
@@ -150,7 +151,7 @@ def check_geometry(size: Size, opt: Options, path: str) -> None:
 
 def count(ids: np.ndarray) -> tuple[list[int], list[int]]:
     """The values in a map, ascending, and how many pixels have each."""
-    starts = _runs(ids)
+    starts = run_starts(ids)
     values, which = np.unique(ids.ravel()[starts], return_inverse=True)
     pixels = np.bincount(which, weights=np.diff(starts, append=ids.size))
     return values.tolist(), pixels.astype(int).tolist()
@@ -158,15 +159,9 @@ def count(ids: np.ndarray) -> tuple[list[int], list[int]]:
 
 def compare(label: np.ndarray, instance: np.ndarray) -> tuple[int, bool]:
     """How many instances have pixels of several classes, and whether both maps divide the image alike."""
-    starts = _runs(label, instance)
+    starts = run_starts(label, instance)
     classes, instances = (np.unique(ids.ravel()[starts], return_inverse=True)[1] for ids in (label, instance))
     num_classes, num_instances = int(classes.max()) + 1, int(instances.max()) + 1
     pairs = np.unique(classes * num_instances + instances)
     spanning = np.count_nonzero(np.bincount(pairs % num_instances) > 1)
     return spanning, len(pairs) == num_classes == num_instances
-
-
-def _runs(*maps: np.ndarray) -> np.ndarray:
-    """Where, in the order of pixels, one of the maps changes. There are far fewer such places than pixels."""
-    changes = [ids.ravel()[1:] != ids.ravel()[:-1] for ids in maps]
-    return np.concatenate(([0], np.flatnonzero(np.any(changes, axis=0)) + 1))

@@ -119,17 +119,9 @@ def split_components(classes: np.ndarray, min_area: int = 1, only: Collection[in
     return renumber(instances)
 
 
-def class_counts(label: np.ndarray, instance: np.ndarray, shape: tuple[int, int] | None = None) -> np.ndarray:
-    """[K, C]: how many pixels of every class each instance has, for maps [H, W] of class and instance ids.
-
-    :param shape: K and C; default: as few as the ids need.
-    """
-    count, classes = shape or (int(instance.max()) + 1, int(label.max()) + 1)
-    numbers = instance.astype(np.int64) * classes + label
-    return np.bincount(numbers.ravel(), minlength=count * classes).reshape(count, classes)
-
-
 def main_classes(label: np.ndarray, instance: np.ndarray) -> dict[int, int]:
     """Instance id -> the class of most of its pixels, for maps [H, W] of class and instance ids; ids ascending."""
-    counts = class_counts(label, instance)
+    classes = int(label.max()) + 1
+    numbers = instance.astype(np.int64) * classes + label
+    counts = np.bincount(numbers.ravel(), minlength=(int(instance.max()) + 1) * classes).reshape(-1, classes)
     return {int(i): int(counts[i].argmax()) for i in np.flatnonzero(counts.any(1))}

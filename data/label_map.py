@@ -6,6 +6,7 @@ import numpy as np
 
 from util.errors import UserError
 from util.files import read_text
+from util.runs import run_starts
 
 _DROP, _SAME = "drop", "same"
 _FORM = "`OLD NEW [name]`, where OLD may be * for all other ids, and NEW drop (don't care) or same"
@@ -31,8 +32,7 @@ class LabelMap:
         :param image_path: file to name in errors.
         :raises UserError: an id that the table does not list.
         """
-        starts = np.flatnonzero(np.diff(ids.ravel(), prepend=ids.dtype.type(0)) != 0)
-        values = np.unique(np.append(ids.ravel()[starts], ids.ravel()[:1]))
+        values = np.unique(ids.ravel()[run_starts(ids)])
         new = np.array([self._new(value, dont_care, image_path) for value in values.tolist()], np.int32)
         if values[0] >= 0 and values[-1] < 2**16:  # a table is faster than a search
             table = np.zeros(int(values[-1]) + 1, np.int32)

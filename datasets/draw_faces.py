@@ -4,11 +4,8 @@
 
 They are nobody's photographs: shapes of a few lines each. Writes val_label/NAME.png and classes.txt.
 """
-import argparse
-
-from datasets.drawing import Canvas, Point, write_examples
+from datasets.drawing import Canvas, Point, draw_examples
 from datasets.prepare_celebamask import PARTS
-from util.arguments import ArgumentParser
 from util.errors import command
 
 SIZE = 256
@@ -176,15 +173,9 @@ def swept_hair() -> Face:
 FACES = (long_hair, short_hair, laughing, glasses, bob, hat, bald, swept_hair)
 
 
-def parse() -> argparse.Namespace:
-    parser = ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", required=True, help="folder to write")
-    return parser.parse_args()
-
-
 @command
 def main() -> None:
-    write_examples(parse().out, FACES, CLASSES)
+    draw_examples(__doc__, FACES, CLASSES)
 
 
 if __name__ == "__main__":

@@ -4,12 +4,9 @@
 
 They are nobody's photographs: shapes of a few lines each. Writes val_label/NAME.png and classes.txt.
 """
-import argparse
-
 import numpy as np
 
-from datasets.drawing import Canvas, Point, write_examples
-from util.arguments import ArgumentParser
+from datasets.drawing import Canvas, Point, draw_examples
 from util.errors import command
 
 HEIGHT, WIDTH = 256, 128
@@ -212,15 +209,9 @@ def blazer_and_skirt() -> Figure:
 PEOPLE = (coat_and_skirt, dress, shirt_and_jeans, summer, jacket_and_scarf, blazer_and_skirt, suit, sweater_and_pants)
 
 
-def parse() -> argparse.Namespace:
-    parser = ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", required=True, help="folder to write")
-    return parser.parse_args()
-
-
 @command
 def main() -> None:
-    write_examples(parse().out, PEOPLE, CLASSES)
+    draw_examples(__doc__, PEOPLE, CLASSES)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from data.derived_files import write_ids
+from util.arguments import ArgumentParser
 from util.files import exclusive, write_atomically
 from util.palette import soft_palette
 
@@ -58,8 +59,11 @@ class Canvas:
         self.area(kind, *right, *((-x, y) for x, y in reversed(right)))
 
 
-def write_examples(out: str, drawings: Sequence[Callable[[], Canvas]], classes: Sequence[str]) -> None:
-    """``val_label/NAME.png`` of every drawing, and ``classes.txt``, in the folder ``out``."""
+def draw_examples(description: str, drawings: Sequence[Callable[[], Canvas]], classes: Sequence[str]) -> None:
+    """What the commands that draw do: ``val_label/NAME.png`` of every drawing, and ``classes.txt``, in ``--out``."""
+    parser = ArgumentParser(description=description.splitlines()[0])
+    parser.add_argument("--out", required=True, help="folder to write")
+    out = parser.parse_args().out
     with exclusive(out):
         for drawing in drawings:
             write_ids(drawing().label, os.path.join(out, "val_label", f"{drawing.__name__}.png"), "")

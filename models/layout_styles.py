@@ -12,7 +12,7 @@ from typing import BinaryIO
 import numpy as np
 import torch
 
-from data.instance_maps import class_counts
+from data.instance_maps import main_classes
 from models.networks.layout import Layout
 from models.networks.styles import InstancePosterior, Styles
 from util.errors import UserError
@@ -50,12 +50,13 @@ class LayoutStyles:
     def of(cls, layout: Layout, row: int = 0, **styles: np.ndarray | None) -> "LayoutStyles":
         """Those of one sample of a batch."""
         label, instance = (ids[row].cpu().numpy() for ids in (layout.label, layout.instance))
-        table = class_counts(label, instance, (layout.num_instances, layout.num_classes))
-        sizes = table.sum(1)
+        owners, classes = main_classes(label, instance), np.full(layout.num_instances, -1)
+        classes[list(owners)] = list(owners.values())
         digest = hashlib.blake2b(digest_size=16)
         for part in (np.array(label.shape), label, instance):
             digest.update(part.astype("<i8").tobytes())
-        return cls(np.frombuffer(digest.digest(), np.uint8), np.where(sizes > 0, table.argmax(1), -1), sizes, **styles)
+        sizes = np.bincount(instance.ravel(), minlength=layout.num_instances)
+        return cls(np.frombuffer(digest.digest(), np.uint8), classes, sizes, **styles)
 
     @property
     def instances(self) -> dict[int, int]:

@@ -19,6 +19,7 @@ from dominate import svg, tags
 from dominate.util import raw
 
 from util.files import read_text, write_atomically
+from util.runs import run_starts
 
 _STYLE, _SCRIPT = (read_text(os.path.join(os.path.dirname(__file__), f"page.{kind}")) for kind in ("css", "js"))
 _ROWS = 50  # on each of a page's files
@@ -52,7 +53,7 @@ class Regions(NamedTuple):
         """Those of the maps [H, W] of class ids and instance ids (both ≥ 0)."""
         span = int(instance.max()) + 1
         pixels = (label.astype(np.int64) * span + instance).ravel()
-        starts = np.flatnonzero(np.diff(pixels, prepend=-1))  # of runs: one pixel of each is enough to sort
+        starts = run_starts(pixels)  # one pixel of each run is enough to sort
         members, ranks = np.unique(pixels[starts], return_inverse=True)
         numbers = np.repeat(ranks.astype("<u4"), np.diff(starts, append=pixels.size))
         return cls(*label.shape[::-1], [divmod(member, span) for member in members.tolist()],
