@@ -29,7 +29,7 @@ from options.test_options import NetworkOptions
 from util.arguments import integer
 from util.errors import UserError, command
 from util.files import exclusive, write_atomically
-from util.html import Page, Picture, Regions
+from util.html import Outlines, Picture, PicturePage
 from util.images import save_image, to_pictures
 from util.progress import progress
 from util.seed import seed_everything
@@ -86,7 +86,7 @@ class Gallery:
     def __init__(self, synthesizer: Synthesizer):
         self.synthesizer, self.opt = synthesizer, synthesizer.opt
         self.colors, self.names = class_colors(self.opt), class_names(self.opt)
-        self.page = Page(f"{self.opt.name}: one layout, many pictures", max(self.opt.display_winsize, 96),
+        self.page = PicturePage(f"{self.opt.name}: one layout, many pictures", max(self.opt.display_winsize, 96),
                          self.names, self.colors)
         self._rows: list[list[np.ndarray]] = []
 
@@ -147,7 +147,7 @@ class Gallery:
             path = f"images/{stem}_{caption.replace(' ', '_').replace(',', '')}.png"
             save_image(picture, os.path.join(self.opt.gallery_dir, path))
             row.append(Picture(path, caption))
-        regions = Regions.of(*(ids[0].cpu().numpy() for ids in (batch.layout.label, batch.layout.instance)))
+        regions = Outlines.of(*(ids[0].cpu().numpy() for ids in (batch.layout.label, batch.layout.instance)))
         self.page.add_row(heading, row, regions)
         self._rows.append(list(pictures.values()))
 

@@ -20,7 +20,7 @@ from options import Options, TestOptions
 from util import distributed
 from util.errors import Interrupted, UserError, command
 from util.files import exclusive, remove_leftovers
-from util.html import Page, Picture, Regions
+from util.html import Outlines, Picture, PicturePage
 from util.images import save_animation, save_image, to_pictures
 from util.parallel import available_cores, run_ahead
 from util.progress import progress
@@ -48,7 +48,7 @@ def work(opt: Options) -> None:
     dataset = create_dataset(opt)
     layouts = [sample.photo or sample.label for sample in dataset.files]
     dataset.files = dataset.files[:int(min(len(dataset), opt.how_many))]
-    files = Files(opt)
+    files = OutputFiles(opt)
     names = files.names(dataset)
     print("pictures of {}x{} pixels; {}".format(*opt.image_size[::-1], sizes(opt)))
     synthesizer = Synthesizer.from_options(opt)
@@ -59,8 +59,8 @@ def work(opt: Options) -> None:
         make(opt, folder, files, names, dataset, synthesizer, control)
 
 
-def make(opt: Options, folder: str, files: "Files", names: list[str], dataset: Pix2pixDataset, synthesizer: Synthesizer,
-         control: StyleControl) -> None:
+def make(opt: Options, folder: str, files: "OutputFiles", names: list[str], dataset: Pix2pixDataset,
+         synthesizer: Synthesizer, control: StyleControl) -> None:
     """Write what is not there yet."""
     results, dataset.files = prepare(opt, folder, files, dataset)
     seed_everything(results.seed)
@@ -103,7 +103,7 @@ def heading(opt: Options, count: int, seed: int) -> list[str]:
             f"{f'; --truncation {opt.truncation:g}' if opt.truncation != 1 else ''}."]
 
 
-class Files:
+class OutputFiles:
     """What is written for each layout, below the folder of results."""
 
     real = "real_image"  # for the page alone
@@ -142,7 +142,7 @@ class Files:
         return [*self.pictures(name).values(), *([self.styles(name)] if self.opt.save_styles else [])]
 
 
-def prepare(opt: Options, folder: str, files: Files, dataset: Pix2pixDataset) -> tuple[Results, list]:
+def prepare(opt: Options, folder: str, files: OutputFiles, dataset: Pix2pixDataset) -> tuple[Results, list]:
     """The folder of results, and the files of the layouts that are left to do. One process looks for all."""
     if distributed.is_main():
         settings = {name: value if isinstance(value, int | float | str | None) else str(value)
@@ -162,7 +162,7 @@ def prepare(opt: Options, folder: str, files: Files, dataset: Pix2pixDataset) ->
     return distributed.from_main((results, left))
 
 
-class Drawn(NamedTuple):
+class DrawnLayouts(NamedTuple):
     """Some layouts, and what is written of them."""
 
     data: dict[str, Any]
@@ -179,7 +179,7 @@ class Drawing:
     many pictures are in a batch, and pictures must not. It is faster, too.
     """
 
-    def __init__(self, synthesizer: Synthesizer, control: StyleControl, files: Files, results: Results):
+    def __init__(self, synthesizer: Synthesizer, control: StyleControl, files: OutputFiles, results: Results):
         self.synthesizer, self.control, self.opt = synthesizer, control, synthesizer.opt
         self.files, self.results, self.colors = files, results, class_colors(self.opt)
         self.one_by_one = self.opt.device.type == "cpu"
@@ -215,7 +215,7 @@ class Drawing:
         if self._stop and self._stop.signum:
             raise Interrupted(self._stop.signum, "what is drawn is written; the same command goes on from there")
 
-    def draw(self, data: dict[str, Any]) -> Drawn:
+    def draw(self, data: dict[str, Any]) -> DrawnLayouts:
         batch = self.synthesizer.prepare(data)
         samples = self.control.draw(batch, data["path"], self.results.seed)
         frames = samples.path(self.opt.interpolate) if self.opt.interpolate else []
@@ -225,14 +225,14 @@ class Drawing:
             return self.synthesizer.pictures(batch, styles)
 
         pictures, frames = ([picture(styles) for styles in many] for many in (samples.styles, frames))
-        return Drawn(data, samples, pictures, frames)
+        return DrawnLayouts(data, samples, pictures, frames)
 
-    def write(self, drawn: Drawn) -> tuple[int, int]:
+    def write(self, drawn: DrawnLayouts) -> tuple[int, int]:
         """Write all files of some layouts; how many they are, and how many have something that --vary names."""
         for row, path in enumerate(drawn.data["path"]):
             paths = {kind: self.results.path(name) for kind, name in self.files.pictures(stem(path)).items()}
             label, instance = (drawn.data[kind][row, 0].numpy() for kind in ("label", "instance"))
-            save_image(self.colors[label], paths["input_label"], Regions.of(label, instance).text())
+            save_image(self.colors[label], paths["input_label"], Outlines.of(label, instance).text())
             if "image" in drawn.data and not self.opt.no_html:
                 save_image(to_pictures(drawn.data["image"][row:row + 1])[0],
                            self.results.path(self.files.picture(self.files.real, stem(path))))
@@ -254,9 +254,9 @@ def rows_of(batches) -> Iterator[dict[str, Any]]:
             yield {key: values[row:row + 1] for key, values in data.items()}
 
 
-def show(opt: Options, files: Files, names: list[str], results: Results, control: StyleControl) -> str:
+def show(opt: Options, files: OutputFiles, names: list[str], results: Results, control: StyleControl) -> str:
     """Write the page of all pictures, in the order of the data set; its path."""
-    page = Page(f"{opt.name}, {opt.phase} split, epoch {epoch_of(opt)}", opt.display_winsize, class_names(opt),
+    page = PicturePage(f"{opt.name}, {opt.phase} split, epoch {epoch_of(opt)}", opt.display_winsize, class_names(opt),
                 class_colors(opt))
     for text in heading(opt, len(names), results.seed):
         page.add_text(text)
@@ -269,7 +269,7 @@ def show(opt: Options, files: Files, names: list[str], results: Results, control
         if os.path.exists(results.path(real)):
             row.append(Picture(real, "real photo"))
         row += [Picture(path, kind, wide=kind == "interpolation") for kind, path in paths.items()]
-        page.add_row(name, row, Regions.parse(read_note(results.path(layout))))
+        page.add_row(name, row, Outlines.parse(read_note(results.path(layout))))
     path = results.path("index.html")
     page.save(path)
     return path
@@ -280,7 +280,7 @@ class References:
 
     kind = "reference_image"
 
-    def __init__(self, files: Files, results: Results, control: StyleControl):
+    def __init__(self, files: OutputFiles, results: Results, control: StyleControl):
         self.files, self.results, self.control = files, results, control
         self._written: set[str] = set()
 

@@ -81,7 +81,7 @@ def colours(batch: Batch, picture: np.ndarray) -> dict[int, np.ndarray]:
 
 def speed(synthesizer: Synthesizer, dataset, rounds: int = 3) -> None:
     opt, threads = synthesizer.opt, torch.get_num_threads()
-    control, files = StyleControl(synthesizer), test_command.Files(synthesizer.opt)
+    control, files = StyleControl(synthesizer), test_command.OutputFiles(synthesizer.opt)
     size = 1 if opt.device.type == "cpu" else opt.batchSize
     batches = [collate([dataset[i] for i in range(first, min(first + size, len(dataset)))])
                for first in range(0, len(dataset), size)]

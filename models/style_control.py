@@ -61,7 +61,7 @@ class StyleControl:
     def __init__(self, synthesizer: Synthesizer):
         self.synthesizer, self.opt = synthesizer, synthesizer.opt
         self.kind, self.numbers = varied_numbers(self.opt)
-        self.sources = Sources.from_options(synthesizer)
+        self.sources = StyleSources.from_options(synthesizer)
 
     def check_layouts(self, paths: Sequence[str]) -> None:
         """:raises UserError: --reference_map lists a layout that is not among these, of the whole data set."""
@@ -157,7 +157,7 @@ def varied_numbers(opt: Options) -> tuple[str, frozenset[int]]:
     return kind, frozenset(numbers)
 
 
-class Sources:
+class StyleSources:
     """Where layouts take styles from other than their own: by name.
 
     A layout takes from the source of its own name. Where there is none, the seed chooses one for each sample. With
@@ -176,7 +176,7 @@ class Sources:
         self._load = functools.lru_cache(maxsize=256)(load)
 
     @classmethod
-    def from_options(cls, synthesizer: Synthesizer) -> "Sources | None":
+    def from_options(cls, synthesizer: Synthesizer) -> "StyleSources | None":
         opt, kind = synthesizer.opt, DATASETS[synthesizer.opt.dataset_mode]
         if opt.style_file:
             paths = {kind.pairing_key(name): path for name, path in style_files(opt.style_file).items()}

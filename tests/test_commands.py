@@ -15,7 +15,7 @@ from metrics.inception import FIDInception
 from tests.conftest import ROOT
 from tests.fill import fill_
 from tests.worlds import NETWORK, SIZE, TRAIN, assert_equal_networks, draw_world, networks, succeed
-from util.html import Page
+from util.html import PicturePage
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +164,7 @@ def test_evaluation_keeps_the_best_and_disturbs_nothing(world, trained, tmp_path
 
 @pytest.mark.parametrize("points", [[(1, 50.0)], [(1, 50.0), (3, 40.0), (7, 45.5)], [(1, 2.0), (2, 2.0)]])
 def test_curve_on_a_page(points, tmp_path):
-    page = Page("run <1>", 300)
+    page = PicturePage("run <1>", 300)
     page.add_curve("FID <of> it", "epoch", points)
     page.save(str(tmp_path / "page.html"))
     text = (tmp_path / "page.html").read_text()

@@ -344,7 +344,7 @@ def test_the_first_losses_that_are_not_finite_are_named(world, tmp_path, monkeyp
 
 def test_steps_that_a_gradient_scaler_leaves_out():
     losses = [(math.nan, 1.0), (1.0, 2.0), (3.0, math.inf), (-math.inf, math.nan)]
-    steps = [run.Step(1, n, [], {"GAN": torch.tensor(one), "KLD": torch.tensor(other).half()})
+    steps = [run.UncheckedStep(1, n, [], {"GAN": torch.tensor(one), "KLD": torch.tensor(other).half()})
              for n, (one, other) in enumerate(losses)]
     every, last = ([(step.images, name) for step, name in run.broken_steps(steps, skipped)]
                    for skipped in (False, True))

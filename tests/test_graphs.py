@@ -19,8 +19,8 @@ from models.ops import backend
 from models.pix2pix_model import Pix2PixModel
 from models.synthesis import Synthesizer
 from tests.test_device import META, data_of, options
-from trainers.graphs import StepGraphs
 from trainers.pix2pix_trainer import Pix2PixTrainer
+from trainers.step_graphs import StepGraphs
 from util.checkpoints import load_tensors, state_path
 
 CPU = torch.device("cpu")

@@ -29,7 +29,7 @@ from tests.worlds import (
 )
 from trainers.followed import Followed
 from trainers.visualizer import Series, duration
-from util.html import Page, Picture, Regions
+from util.html import Outlines, Picture, PicturePage
 from util.palette import label_palette
 
 NASTY = "a \"b\" 'c' #1 50% ?x=1&amp; ${pwned=1}{{x}}`\\u1 <script>pwned=1<"  # name of a file, less its suffix
@@ -48,8 +48,8 @@ def unpack(regions):
 def test_regions_are_the_distinct_pairs(shape, instances):
     random = np.random.default_rng(0)
     label, instance = random.integers(0, 9, shape).astype(np.uint8), random.integers(0, instances, shape)
-    regions = Regions.of(label, instance.astype(np.int32))
-    assert Regions.parse(regions.text()) == regions
+    regions = Outlines.of(label, instance.astype(np.int32))
+    assert Outlines.parse(regions.text()) == regions
     pairs = {(int(a), int(b)) for a, b in zip(label.flat, instance.flat, strict=True)}
     assert regions.members == sorted(pairs) and (regions.height, regions.width) == shape
     members = np.array(regions.members)[unpack(regions)]
@@ -58,12 +58,12 @@ def test_regions_are_the_distinct_pairs(shape, instances):
 
 @pytest.mark.parametrize("text", [None, "", "[]", "{}", "5", "[1, 2, [[3]], 4]", "[" * 10**5, "[1, 2, [[1, null]], 4]"])
 def test_a_comment_of_another_kind_is_no_regions(text):
-    assert Regions.parse(text) is None
+    assert Outlines.parse(text) is None
 
 
 def test_many_rows_are_spread_over_files(tmp_path):
     def save(count):
-        page = Page("rows", 100)
+        page = PicturePage("rows", 100)
         page.add_text("only at the beginning")
         for n in range(count):
             page.add_row(f"row {n}", [Picture(f"{n}.png", "picture")])
@@ -86,8 +86,8 @@ def test_many_rows_are_spread_over_files(tmp_path):
 
 def test_legend_names_the_classes_that_rows_show(tmp_path):
     colors = np.arange(12, dtype=np.uint8).reshape(4, 3)
-    page = Page("legend", 100, {1: TAGS}, colors)
-    page.add_row("row", [Picture("0.png", "layout")], Regions.of(np.array([[1, 3]]), np.zeros((1, 2), int)))
+    page = PicturePage("legend", 100, {1: TAGS}, colors)
+    page.add_row("row", [Picture("0.png", "layout")], Outlines.of(np.array([[1, 3]]), np.zeros((1, 2), int)))
     page.save(str(tmp_path / "index.html"))
     text = (tmp_path / "index.html").read_text()
     legend = re.search("<ul.*?</ul>", text)[0]
@@ -355,10 +355,10 @@ def test_training_page_of_a_run_that_was_stopped(tmp_path, run):
 def test_paging_laziness_and_sizes_in_a_browser(tmp_path):
     for name in "first", "last":
         Image.new("RGB", (64, 32)).save(tmp_path / f"{name}.png")
-    page = Page("many", 200)
+    page = PicturePage("many", 200)
     for n in range(120):
         pictures = [Picture("last.png" if n % 50 == 49 else "first.png", f"{k}") for k in range(3)]
-        page.add_row(f"row {n}", pictures, Regions.of(*np.zeros((2, 32, 64), int)))
+        page.add_row(f"row {n}", pictures, Outlines.of(*np.zeros((2, 32, 64), int)))
     page.save(str(tmp_path / "index.html"))
     with chromium() as browser:
         browser.get((tmp_path / "index.html").as_uri())
@@ -388,7 +388,7 @@ def test_paging_laziness_and_sizes_in_a_browser(tmp_path):
             shades.append(sum(map(int, re.findall(r"\d+", browser.execute_script(back)))))
         assert shades[0] > 600 and shades[1] < 100
 
-        page = Page("training", 200, refresh=1)
+        page = PicturePage("training", 200, refresh=1)
         for marked in (True, False):
             page.add_curve("curve", "epoch", [(1, 5.0), (2, 3.0), (3, 4.0)], marked)
         page.save(str(tmp_path / "training.html"))

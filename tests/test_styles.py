@@ -116,7 +116,7 @@ def test_whole_batches_differ_by_rounding_alone(args, tmp_path, run):
     opt = TestOptions().parse([*args[1:], "--batchSize", "3"])
     dataset, synthesizer = create_dataset(opt), Synthesizer.from_options(opt)
     results = Results(str(tmp_path / "whole" / "exp" / "test_latest"), {}, 3)
-    drawing = test_command.Drawing(synthesizer, StyleControl(synthesizer), test_command.Files(opt), results)
+    drawing = test_command.Drawing(synthesizer, StyleControl(synthesizer), test_command.OutputFiles(opt), results)
     drawing.one_by_one = False
     drawing.run(dataset, COUNT)
     one, whole = (tmp_path / name / "exp" / "test_latest" / "images" for name in ("one", "whole"))

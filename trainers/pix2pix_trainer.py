@@ -13,7 +13,7 @@ from models.pix2pix_model import Pix2PixModel, learning_rates
 from options.options import Options
 from trainers import run_state
 from trainers.ema import Average
-from trainers.graphs import StepGraphs
+from trainers.step_graphs import StepGraphs
 from util import distributed
 from util.checkpoints import network_path, state_path
 from util.errors import UserError

@@ -27,7 +27,7 @@ from util.signals import StopRequest
 _CHECK_STEPS = 100  # steps after which losses are looked at, if they are neither printed nor saved before
 
 
-class Step(NamedTuple):
+class UncheckedStep(NamedTuple):
     """A step whose losses were not looked at yet, since that is to wait for the device."""
 
     epoch: int
@@ -48,7 +48,7 @@ class Run:
         self.opt, self.trainer, self.loader, self.evaluator, self.stop = opt, trainer, loader, evaluator, stop
         seed = loader.seed if trainer.data_seed is None else trainer.data_seed
         loader.seed = trainer.data_seed = distributed.from_main(seed)
-        self._unchecked: list[Step] = []
+        self._unchecked: list[UncheckedStep] = []
         run_state.check_data(loader.dataset.digest, trainer.data_digest, opt.folder)
         trainer.data_digest = loader.dataset.digest
         self._saved_step = -1  # the step of the latest save
@@ -124,7 +124,7 @@ class Run:
             trainer.run_discriminator_one_step(parts)
             trainer.epoch_iter += batch_size
             files = [path for part in data for path in part["path"]]
-            self._unchecked.append(Step(trainer.epoch, trainer.epoch_iter, files, trainer.get_latest_losses()))
+            self._unchecked.append(UncheckedStep(trainer.epoch, trainer.epoch_iter, files, trainer.get_latest_losses()))
 
             if len(self._unchecked) >= _CHECK_STEPS:
                 self.check_losses()
@@ -238,7 +238,7 @@ class Run:
             raise Interrupted(signum, f"saved as latest in {self.opt.folder}; go on with --continue_train")
 
 
-def broken_steps(steps: Sequence[Step], skipped: bool) -> list[tuple[Step, str]]:
+def broken_steps(steps: Sequence[UncheckedStep], skipped: bool) -> list[tuple[UncheckedStep, str]]:
     """Steps with a loss that is not finite, and its name.
 
     :param skipped: a gradient scaler leaves such steps out: only those after the last whose losses are finite count.

@@ -18,7 +18,7 @@ from metrics.extractors import KINDS
 from options.options import Options
 from util.errors import UserError
 from util.files import append_line, fsync, read_text, write_atomically
-from util.html import Page, Picture, Regions
+from util.html import Outlines, Picture, PicturePage
 from util.images import save_image, to_pictures
 
 _ROWS = 50  # newest pictures on the page; older ones stay in the folder
@@ -104,7 +104,7 @@ class Visualizer:
             return
         moment = f"epoch{epoch:03d}_iter{images:06d}"
         for kind, picture in pictures.items():
-            comment = Regions.of(label, instance).text() if kind == "input_label" else ""
+            comment = Outlines.of(label, instance).text() if kind == "input_label" else ""
             save_image(picture, os.path.join(self._web, "images", f"{moment}_{kind}.png"), comment)
         self._step, self._place = step, (epoch, images)
         self._write_page()
@@ -119,7 +119,7 @@ class Visualizer:
             return
         path = os.path.join(self._web, "images", f"followed{number}_{{}}.png").format
         label, instance = (sample[kind][0].cpu().numpy() for kind in ("label", "instance"))
-        save_image(self.colors[label], path("input_label"), Regions.of(label, instance).text())
+        save_image(self.colors[label], path("input_label"), Outlines.of(label, instance).text())
         save_image(to_pictures(sample["image"][None])[0], path("real_image"))
         save_image(picture, path(f"epoch{epoch:03d}"))
 
@@ -138,7 +138,7 @@ class Visualizer:
         names = glob.glob("epoch*_*.png", root_dir=os.path.join(self._web, "images"))
         moments = {(int(match[2]), int(match[3])): match[1] for name in names
                    if (match := re.fullmatch(r"(epoch(\d+)_iter(\d+))_input_label\.png", name))}
-        page = Page(f"Training of {self.opt.name}", self.opt.display_winsize, self.names, self.colors,
+        page = PicturePage(f"Training of {self.opt.name}", self.opt.display_winsize, self.names, self.colors,
                     refresh=refresh)
         page.add_text(f"{end or self._progress()} ({time.strftime('%Y-%m-%d %H:%M')}).")
         for name in (self._fid_name, f"averaged {self._fid_name}"):
@@ -148,13 +148,13 @@ class Visualizer:
             page.add_curve(name, "epoch", series.points(), marked=False)
         self._add_followed(page)
         for (epoch, images), moment in sorted(moments.items(), reverse=True)[:_ROWS]:
-            regions = Regions.parse(read_note(os.path.join(self._web, "images", f"{moment}_input_label.png")))
+            regions = Outlines.parse(read_note(os.path.join(self._web, "images", f"{moment}_input_label.png")))
             page.add_row(f"epoch {epoch}, image {images}",
                          [Picture(f"images/{moment}_{kind}.png", word) for kind, word in _KINDS.items()], regions)
         page.save(os.path.join(self._web, "index.html"))
         self._page_due = time.monotonic() + _PAUSE
 
-    def _add_followed(self, page: Page) -> None:
+    def _add_followed(self, page: PicturePage) -> None:
         """The layouts of :meth:`show_followed`, with a slider through the epochs."""
         found: dict[int, dict[int, str]] = {}  # layout -> epoch -> file
         for name in glob.glob("followed*_epoch*.png", root_dir=os.path.join(self._web, "images")):
@@ -169,7 +169,7 @@ class Visualizer:
             page.add_row(f"layout {number}", [
                 Picture(layout, "layout"),
                 Picture(files[epochs[-1]], "sample", frames=[files[epoch] for epoch in epochs]),
-                Picture(real, "real photo")], Regions.parse(read_note(os.path.join(self._web, layout))))
+                Picture(real, "real photo")], Outlines.parse(read_note(os.path.join(self._web, layout))))
 
     def _progress(self) -> str:
         """Where the run stands, and how long it will take at the pace that it had since it was started."""

@@ -40,7 +40,7 @@ class Picture(NamedTuple):
     frames: Sequence[str] = ()
 
 
-class Regions(NamedTuple):
+class Outlines(NamedTuple):
     """Where the regions of a layout are (a region is one class in one instance), for the outlines on a page."""
 
     width: int
@@ -49,7 +49,7 @@ class Regions(NamedTuple):
     numbers: str  # of the regions, pixel by pixel: uint32, deflated, in base64
 
     @classmethod
-    def of(cls, label: np.ndarray, instance: np.ndarray) -> "Regions":
+    def of(cls, label: np.ndarray, instance: np.ndarray) -> "Outlines":
         """Those of the maps [H, W] of class ids and instance ids (both ≥ 0)."""
         span = int(instance.max()) + 1
         pixels = (label.astype(np.int64) * span + instance).ravel()
@@ -64,7 +64,7 @@ class Regions(NamedTuple):
         return json.dumps(self, separators=(",", ":"))
 
     @classmethod
-    def parse(cls, text: str | None) -> "Regions | None":
+    def parse(cls, text: str | None) -> "Outlines | None":
         """Those of :meth:`text`; None for anything else."""
         with contextlib.suppress(TypeError, ValueError, RecursionError):
             width, height, members, numbers = json.loads(text)
@@ -73,7 +73,7 @@ class Regions(NamedTuple):
         return None
 
 
-class Page:
+class PicturePage:
     """A page of headed rows of pictures, under texts and curves. Of many rows, more files are made: ``index.html`` goes
     on in ``index_2.html``.
 
@@ -88,7 +88,7 @@ class Page:
         self._texts: list[tags.html_tag] = []
         self._curves: list[tags.html_tag] = []
         self._slider: tags.html_tag | None = None
-        self._rows: list[tuple[str, Sequence[Picture], Regions | None]] = []
+        self._rows: list[tuple[str, Sequence[Picture], Outlines | None]] = []
 
     def add_text(self, text: str) -> None:
         self._texts.append(tags.p(text))
@@ -101,7 +101,7 @@ class Page:
             tags.input_(type="range", min="0", max=str(last), value=str(last), autocomplete="off",
                         data_positions=json.dumps(positions)), cls="slider")
 
-    def add_row(self, heading: str, pictures: Sequence[Picture], regions: Regions | None = None) -> None:
+    def add_row(self, heading: str, pictures: Sequence[Picture], regions: Outlines | None = None) -> None:
         """A row of pictures of one layout, which itself comes first.
 
         :param regions: what the pictures show where: a region is outlined in all of them when it is pointed at.
@@ -180,7 +180,7 @@ class Page:
         document.add(tags.script(raw(_SCRIPT)))
         return document.render(pretty=False)
 
-    def _row(self, heading: str, pictures: Sequence[Picture], regions: Regions | None) -> tags.html_tag:
+    def _row(self, heading: str, pictures: Sequence[Picture], regions: Outlines | None) -> tags.html_tag:
         row = tags.section(tags.h2(heading), cls="row")
         size = {}
         if regions:
