@@ -2,7 +2,7 @@
 
     python -m benchmarks.fid                          # 500 images of 256x256, half of them real, half synthesized
     python -m benchmarks.fid --num 60 --what scores   # a quick look
-    python -m benchmarks.fid --what distance --json fid.json
+    python -m benchmarks.fid --what distance
 
 Run it from the project's root. Every side is a process of its own on the same image files with the same weights (filled
 by a rule, so nothing is downloaded), from start to printed FID; the sides take turns. The published loop is written
@@ -11,10 +11,8 @@ seconds (user and system) and, beside them, wall-clock seconds: on a machine tha
 say much. A ratio above 1 means that fid_score.py takes less.
 """
 import argparse
-import json
 import os
 import platform
-import statistics
 import sys
 import tempfile
 import time
@@ -34,7 +32,6 @@ from metrics.statistics import FeatureStatistics, Gaussian
 from tests.fill import fill_
 from util.arguments import ArgumentParser, integer
 from util.errors import command
-from util.files import write_atomically
 
 SIZE = 256
 CASES = ("features", "scores", "distance")
@@ -48,22 +45,18 @@ def main() -> None:
         return
     torch.set_num_threads(args.threads)
     os.environ["OMP_NUM_THREADS"] = str(args.threads)  # of the processes
-    about = {"torch": torch.__version__, "python": platform.python_version(), **vars(args)}
-    print(f"torch {about['torch']}, python {about['python']}, threads {args.threads}, "
+    print(f"torch {torch.__version__}, python {platform.python_version()}, threads {args.threads}, "
           f"{args.num} images of {SIZE}x{SIZE}")
-    rows = []
     with tempfile.TemporaryDirectory() as folder:
         if {"features", "scores"} & set(args.what):
             weights = write_weights(folder)
             folders = [write_images(f"{folder}/{name}", args.num // 2, seed) for seed, name in enumerate("ab")]
         if "features" in args.what:
-            rows += precision_error(weights, folders)
+            precision_error(weights, folders)
         if "scores" in args.what:
-            rows += compare_scores(args.repeats, folder, weights, folders)
+            compare_scores(args.repeats, folder, weights, folders)
         if "distance" in args.what:
-            rows += compare_distances(args.repeats)
-    if args.json:
-        write_atomically(args.json, json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
+            compare_distances(args.repeats)
 
 
 def parse() -> argparse.Namespace:
@@ -72,7 +65,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--repeats", type=integer(1), default=1, help="turns of every side (default 1)")
     parser.add_argument("--threads", type=integer(1), default=1, help="threads of every side (default 1)")
     parser.add_argument("--what", nargs="+", default=CASES, choices=CASES, help="what to measure (default: all)")
-    parser.add_argument("--json", metavar="FILE", help="also write the figures there")
     parser.add_argument("--published", nargs=3, help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -129,7 +121,7 @@ def write_images(folder: str, number: int, seed: int) -> str:
     return folder
 
 
-def precision_error(weights: str, folders: list[str]) -> list[dict[str, Any]]:
+def precision_error(weights: str, folders: list[str]) -> None:
     """What bfloat16 does to features, and to the FID if both sides, or only one, use it; on up to 64 images a side."""
     sets, features = {}, {}
     for precision in PRECISIONS:
@@ -141,15 +133,13 @@ def precision_error(weights: str, folders: list[str]) -> list[dict[str, Any]]:
             sets[precision, side], features[precision, side] = meter.finish()
     exact, half = (features[precision, 0] for precision in ("float32", "bfloat16"))
     true = fid(sets["float32", 0], sets["float32", 1])
-    row = {"case": "bfloat16", "features": float(np.linalg.norm(half - exact) / np.linalg.norm(exact)),
-           "fid_both": abs(fid(sets["bfloat16", 0], sets["bfloat16", 1]) / true - 1),
-           "fid_mixed": abs(fid(sets["float32", 0], sets["bfloat16", 1]) / true - 1)}
-    print(f"bfloat16 against float32: features {row['features']:.1e}, FID {row['fid_both']:.2%} with it on both sides, "
-          f"{row['fid_mixed']:.2%} with it on one side (which fid_score.py refuses)", flush=True)
-    return [row]
+    off, mixed, both = (float(np.linalg.norm(half - exact) / np.linalg.norm(exact)),
+                        *(abs(fid(sets[precision, 0], sets["bfloat16", 1]) / true - 1) for precision in PRECISIONS))
+    print(f"bfloat16 against float32: features {off:.1e}, FID {both:.2%} with it on both sides, {mixed:.2%} with it on "
+          "one side (which fid_score.py refuses)", flush=True)
 
 
-def compare_scores(repeats: int, folder: str, weights: str, folders: list[str]) -> list[dict[str, Any]]:
+def compare_scores(repeats: int, folder: str, weights: str, folders: list[str]) -> None:
     ours = ["fid_score.py", *folders, "--inception_weights", weights, "--num-workers", "1"]
     commands = {
         "published loop": ["-m", "benchmarks.fid", "--published", weights, *folders],
@@ -169,14 +159,12 @@ def compare_scores(repeats: int, folder: str, weights: str, folders: list[str]) 
                 continue
             printed[name] = done[2]
             times[name].append(done[:2])
-    rows = []
     print(f"{'ratio of time':<42}{'CPU s':>18}{'ratio':>8}{'wall s':>18}{'ratio':>8}")
     for ours_name in ("fid_score.py", "fid_score.py bfloat16"):
         for other in ("published loop", "pytorch-fid"):
             if times.get(other):
-                rows.append(report(f"{other} / {ours_name}", times[other], times[ours_name]))
+                report(f"{other} / {ours_name}", times[other], times[ours_name])
     print("FID printed: " + ", ".join(f"{name} {value:.4f}" for name, value in printed.items()))
-    return [*rows, {"case": "FID printed", **printed}]
 
 
 def process_seconds(line: list[str], environment: dict[str, str]) -> tuple[float, float, float] | None:
@@ -193,14 +181,13 @@ def process_seconds(line: list[str], environment: dict[str, str]) -> tuple[float
         return usage.ru_utime + usage.ru_stime, seconds, float(output.read().split()[-1])
 
 
-def compare_distances(repeats: int, dims: int = 2048) -> list[dict[str, Any]]:
+def compare_distances(repeats: int, dims: int = 2048) -> None:
     """The Fréchet distance alone: of covariances of full rank, and of fewer images than dims."""
     import scipy.linalg
 
     rng = np.random.default_rng(0)
     decay = np.exp(-12 * np.arange(dims) / dims)  # variances fall from 1 to 4e-11
     turn = np.linalg.qr(rng.standard_normal((dims, dims)))[0]
-    rows = []
     for count in (4 * dims, 250):
         sets = [FeatureStatistics(dims) for _ in range(2)]
         for one in sets:
@@ -212,10 +199,8 @@ def compare_distances(repeats: int, dims: int = 2048) -> list[dict[str, Any]]:
                 sets = [Gaussian(*moments[:2]), Gaussian(*moments[2:])]
             theirs, ours = (seconds.append(spent) or value for seconds, (spent, value) in zip(times, (
                 timed(matrix_root_distance, scipy.linalg.sqrtm, *moments), timed(fid, *sets)), strict=True))
-        row = report(f"sqrtm / distance of {count} images, {dims} dims", *times)
-        rows.append({**row, "relative_difference": theirs / ours - 1})
+        report(f"sqrtm / distance of {count} images, {dims} dims", *times)
         print(f"  the distances differ by {abs(theirs / ours - 1):.1e}")
-    return rows
 
 
 def timed(function: Callable, *args: Any) -> tuple[tuple[float, float], Any]:
@@ -225,16 +210,12 @@ def timed(function: Callable, *args: Any) -> tuple[tuple[float, float], Any]:
     return (time.process_time() - start[0], time.perf_counter() - start[1]), result
 
 
-def report(case: str, other: list[tuple[float, float]], ours: list[tuple[float, float]]) -> dict[str, Any]:
-    """Print and return a row; times are (CPU, wall) seconds."""
-    row: dict[str, Any] = {"case": case}
+def report(case: str, other: list[tuple[float, float]], ours: list[tuple[float, float]]) -> None:
+    """Print a row; times are (CPU, wall) seconds."""
     text = f"{case:<42}"
-    for clock, theirs, mine in zip(("cpu", "wall"), zip(*other, strict=True), zip(*ours, strict=True), strict=True):
-        row[clock] = {"other": theirs, "ours": mine, "ratio_min": min(theirs) / min(mine),
-                      "ratio_median": statistics.median(theirs) / statistics.median(mine)}
-        text += f"{min(theirs):>9.2f}{min(mine):>9.2f}{row[clock]['ratio_min']:>7.2f}x"
+    for theirs, mine in zip(zip(*other, strict=True), zip(*ours, strict=True), strict=True):
+        text += f"{min(theirs):>9.2f}{min(mine):>9.2f}{min(theirs) / min(mine):>7.2f}x"
     print(text, flush=True)
-    return row
 
 
 if __name__ == "__main__":

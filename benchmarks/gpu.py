@@ -2,7 +2,7 @@
 
     python -m benchmarks.gpu --check                            # is all right? A line for everything, and a status
     python -m benchmarks.gpu                                    # ADE20K's published size, 20 instances
-    python -m benchmarks.gpu --batch 8 --precision bfloat16 --what generator_step --json gpu.json
+    python -m benchmarks.gpu --batch 8 --precision bfloat16 --what generator_step
     python -m benchmarks.gpu --device cpu --ngf 8 --crop_size 64 --batch 1     # tries the program where there is no GPU
 
 ``--check`` compares every operation with its plain form, losses and gradients of a step in every precision with float64
@@ -19,7 +19,7 @@ the same on a batch that is there already.
 import argparse
 import contextlib
 import functools
-import json
+import itertools
 import os
 import platform
 import statistics
@@ -32,11 +32,10 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmarks.loader import draw_world
-from benchmarks.speed import DATASETS, batch, random_vgg
+from benchmarks.speed import DATASETS, bare_convolutions, batch, random_vgg
 from models.batches import BatchMaker, load_batches
 from models.ops import backend, proof
 from models.synthesis import Synthesizer
@@ -45,7 +44,6 @@ from tests.reference import ReferenceTrainer
 from trainers.pix2pix_trainer import Pix2PixTrainer
 from util.arguments import ArgumentParser, integer
 from util.errors import command
-from util.files import check_writable, write_atomically
 from util.precision import float32_products
 
 # of --check: relative errors of losses and of gradients; TF32 and bfloat16 have 10 and 7 binary digits
@@ -78,11 +76,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--cudnn_benchmark", action="store_true", help="let cuDNN choose its algorithms by trying them")
     parser.add_argument("--cuda_graphs", action="store_true", help="this project's steps and pictures as CUDA graphs")
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
-    parser.add_argument("--json", metavar="FILE", help="also write the figures there")
-    args = parser.parse_args()
-    if args.json:
-        check_writable(args.json)
-    return args
+    return parser.parse_args()
 
 
 @command
@@ -91,16 +85,13 @@ def main() -> None:
     torch.backends.cudnn.benchmark = args.cudnn_benchmark
     options(args, 1)  # refuses a device that is not there
     card = torch.cuda.get_device_name() if args.device == "cuda" else platform.processor() or platform.machine()
-    about = {"device": card, "torch": torch.__version__, "python": platform.python_version(), **vars(args)}
     print(f"{card}, torch {torch.__version__}")
     if args.check:
         failed = check_all(args)
         print(f"{failed} checks failed" if failed else "all is right")
         sys.exit(1 if failed else 0)
-    rows = [row for encoder in args.encoder for precision in args.precision for size in args.batch
-            for row in measure(args, precision, size, encoder == "on")]
-    if args.json:
-        write_atomically(args.json, json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
+    for encoder, precision, size in itertools.product(args.encoder, args.precision, args.batch):
+        measure(args, precision, size, encoder == "on")
 
 
 def options(args: argparse.Namespace, size: int, precision: str = "float32", encoder: bool = True,
@@ -268,8 +259,8 @@ def one_step(trainer: Pix2PixTrainer, precision: str, side: str,
 # ---- how fast ----
 
 
-def measure(args: argparse.Namespace, precision: str, size: int, encoder: bool) -> list[dict[str, Any]]:
-    rows = []
+def measure(args: argparse.Namespace, precision: str, size: int, encoder: bool) -> None:
+    """Print a row for each of the cases."""
     opt = options(args, size, precision, encoder)
     data = batch(opt, size, args.instances)
     with float32_products(tf32=precision != "float32"):
@@ -289,8 +280,6 @@ def measure(args: argparse.Namespace, precision: str, size: int, encoder: bool) 
                 row["out_of_memory"] = True
                 torch.cuda.empty_cache()
             print(described(row), flush=True)
-            rows.append(row)
-    return rows
 
 
 def compared(args: argparse.Namespace, case: str, trainer: Pix2PixTrainer, reference: ReferenceTrainer | None,
@@ -299,7 +288,10 @@ def compared(args: argparse.Namespace, case: str, trainer: Pix2PixTrainer, refer
     ours, plain = sides(args, case, trainer, reference, data, precision)
     row, runs = counted(args, ours), {"ours": ours}
     if reference:
-        runs |= {"plain": plain, "bare": bare_convolutions(args, reference, plain, precision, case)}
+        learning = (reference.netD,) if case == "discriminator_step" else (reference.netG, reference.netE)
+        networks = [network for network in (reference.netG, reference.netE, reference.netD, reference.vgg) if network]
+        bare = bare_convolutions(networks, learning, plain, HALF.get(precision, torch.float32))
+        runs |= {"plain": plain, "bare": bare}
     return row | {f"{name}_seconds": seconds for name, seconds in in_turns(args, runs).items()}
 
 
@@ -380,46 +372,6 @@ def fed(args: argparse.Namespace, precision: str, size: int, encoder: bool) -> d
                 seconds["ours_seconds"].append(iterations(loader))
                 seconds["ready_seconds"].append(iterations([ready] * len(loader)))
     return {name: statistics.median(times[1:]) for name, times in seconds.items()} | {"workers": opt.num_workers}
-
-
-def bare_convolutions(args: argparse.Namespace, reference: ReferenceTrainer, plain: Run, precision: str,
-                      case: str) -> Run:
-    """The convolutions and linear layers of ``plain``, forward and (in a step) backward, and nothing else; gradients of
-    the weights only for the networks that learn."""
-    dtype = {"float16": torch.float16, "bfloat16": torch.bfloat16}.get(precision, torch.float32)
-    calls = []
-
-    def record(network: nn.Module) -> Callable:
-        learning = (reference.netD,) if case == "discriminator_step" else (reference.netG, reference.netE)
-
-        def hook(module: nn.Module, inputs: tuple) -> None:
-            backward = torch.is_grad_enabled()
-            x, weight = torch.randn_like(inputs[0], dtype=dtype), module.weight.detach().to(dtype)
-            if isinstance(module, nn.Conv2d):
-                x, weight = (tensor.contiguous(memory_format=torch.channels_last) for tensor in (x, weight))
-            x.requires_grad_(backward and inputs[0].requires_grad)
-            calls.append((module, x, weight.requires_grad_(backward and network in learning)))
-
-        return hook
-
-    networks = [network for network in (reference.netG, reference.netE, reference.netD, reference.vgg) if network]
-    hooks = [layer.register_forward_pre_hook(record(network)) for network in networks for layer in network.modules()
-             if isinstance(layer, nn.Conv2d | nn.Linear)]
-    plain()
-    for hook in hooks:
-        hook.remove()
-
-    def run() -> None:
-        for module, x, weight in calls:
-            if isinstance(module, nn.Conv2d):
-                out = F.conv2d(x, weight, None, module.stride, module.padding)
-            else:
-                out = F.linear(x, weight)
-            wanted = [tensor for tensor in (x, weight) if tensor.requires_grad]
-            if wanted:
-                torch.autograd.grad(out, wanted, out.detach())
-
-    return run
 
 
 def in_turns(args: argparse.Namespace, runs: dict[str, Run]) -> dict[str, float]:

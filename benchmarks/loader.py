@@ -1,7 +1,7 @@
 """Images per second of the loader against a plain pipeline of PIL and torchvision.
 
     python -m benchmarks.loader                                     # the example world at 256x256, drawn anew
-    python -m benchmarks.loader --dataset_mode coco --dataroot DATA --workers 0 2 4 --json loader.json
+    python -m benchmarks.loader --dataset_mode coco --dataroot DATA --workers 0 2 4
 
 The plain pipeline is the usual one. PIL reads photo, label and instance map; torchvision resizes, crops and flips them,
 all as float32; torch's DataLoader makes the batches. Before anything is measured, all batches of both are compared: ids
@@ -11,9 +11,7 @@ started before. A ratio above 1 means that this project is faster.
 import argparse
 import copy
 import functools
-import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -24,7 +22,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torchvision
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import InterpolationMode
@@ -37,7 +34,6 @@ from models.batches import BatchMaker
 from options import Options, TrainOptions
 from util.arguments import ArgumentParser, integer
 from util.errors import command
-from util.files import check_writable, write_atomically
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -52,23 +48,17 @@ def parse() -> argparse.Namespace:
                         help="data-loading processes (default 0 1 2)")
     parser.add_argument("--repeats", type=integer(1), default=3,
                         help="epochs of each side, after one to warm up (default 3)")
-    parser.add_argument("--json", metavar="FILE", help="also write the figures there")
     return parser.parse_args()
 
 
 @command
 def main() -> None:
     args = parse()
-    if args.json:
-        check_writable(args.json)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         root = args.dataroot or draw_world(folder, args.scenes)
-        rows = [measure(args, root, workers) for workers in args.workers]
-    about = {"torch": torch.__version__, "torchvision": torchvision.__version__, "python": platform.python_version(),
-             "cores": os.cpu_count(), **vars(args)}
-    if args.json:
-        write_atomically(args.json, json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
+        for workers in args.workers:
+            measure(args, root, workers)
 
 
 def draw_world(folder: str, scenes: int) -> str:
@@ -77,8 +67,8 @@ def draw_world(folder: str, scenes: int) -> str:
     return folder
 
 
-def measure(args: argparse.Namespace, root: str, workers: int) -> dict[str, Any]:
-    """Print and return a row: both sides with that many workers."""
+def measure(args: argparse.Namespace, root: str, workers: int) -> None:
+    """Print a row: both sides with that many workers."""
     opt = TrainOptions().parse(["--dataset_mode", args.dataset_mode, "--dataroot", root, "--batchSize", str(args.batch),
                                 "--nThreads", str(workers), "--gpu_ids", "-1", "--seed", "0", "--label_nc", "255",
                                 "--contain_dontcare_label", "--use_vae"])
@@ -96,15 +86,12 @@ def measure(args: argparse.Namespace, root: str, workers: int) -> dict[str, Any]
             if n:
                 seconds[name].append(taken)
     rates = {name: images / min(times) for name, times in seconds.items()}
-    row = {"workers": workers, "images": images, "seconds": seconds, "images_per_second": rates,
-           "ratio_min": min(seconds["plain"]) / min(seconds["ours"]),
-           "ratio_median": statistics.median(seconds["plain"]) / statistics.median(seconds["ours"])}
+    ratios = (least(seconds["plain"]) / least(seconds["ours"]) for least in (min, statistics.median))
     print(f"workers {workers}: plain {rates['plain']:.0f} images/s, this project {rates['ours']:.0f} images/s, "
-          f"ratio min {row['ratio_min']:.2f}x median {row['ratio_median']:.2f}x; with tables for a GPU "
-          f"{rates['ours with tables']:.0f} images/s", flush=True)
+          "ratio min {:.2f}x median {:.2f}x; with tables for a GPU ".format(*ratios)
+          + f"{rates['ours with tables']:.0f} images/s", flush=True)
     for loader in (ours, for_gpu):
         loader.close()
-    return row
 
 
 def timed(run: Callable[[int], Iterable], epoch: int) -> float:

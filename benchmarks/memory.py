@@ -11,7 +11,8 @@ Computed figures follow every tensor of the same steps on PyTorch's device "meta
 dropped, for two batch sizes. With ``RESERVED`` left free they say how many pictures fit a card.
 """
 import argparse
-import subprocess
+import os
+import re
 import sys
 import weakref
 from collections import Counter
@@ -19,15 +20,17 @@ from collections import Counter
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
-from benchmarks.launches import Launches, on_meta, options, place, tensors_in
-from benchmarks.speed import DATASETS, batch, random_vgg
+from benchmarks.launches import Launches, on_meta, options
+from benchmarks.speed import DATASETS, batch, own_peak, peak_of, random_vgg
 from models.batches import BatchMaker
 from options import TrainOptions
 from trainers.pix2pix_trainer import Pix2PixTrainer
 from util.arguments import ArgumentParser, integer
-from util.errors import UserError, command
+from util.errors import command
 
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 WAYS = {"as it is": [], "recomputed activations": ["--checkpoint_activations"], "averaged networks": ["--ema", "1000"]}
 CARDS = (8, 12, 24, 80)  # GiB
 SIZES = 4, 8  # of the batches; for fewer pictures, gradients may make the peak
@@ -57,18 +60,9 @@ def main() -> None:
         return
     print(f"torch {torch.__version__}, {args.dataset_mode}, peak MiB")
     for how in WAYS:
-        peaks = [peak(args, how, number) for number in args.batch]
+        peaks = [peak_of("benchmarks.memory", *sys.argv[1:], "--batch", number, "--here", how) for number in args.batch]
         figures = (f"{number}: {value:6.0f}" for number, value in zip(args.batch, peaks, strict=True))
         print(f"{how:<22}", *figures, flush=True)
-
-
-def peak(args: argparse.Namespace, how: str, number: int) -> float:
-    line = [sys.executable, "-m", "benchmarks.memory", "--here", how, "--batch", number, "--dataset_mode",
-            args.dataset_mode, "--instances", args.instances]
-    done = subprocess.run([str(word) for word in line], capture_output=True, text=True)
-    if done.returncode:
-        raise UserError(f"the process that measures memory failed: {done.stderr.strip().splitlines()[-1:]}")
-    return float(done.stdout.split()[-1])
 
 
 def peak_here(args: argparse.Namespace) -> float:
@@ -80,8 +74,7 @@ def peak_here(args: argparse.Namespace) -> float:
     for _ in range(2):
         trainer.run_generator_one_step(data)
         trainer.run_discriminator_one_step(data)
-    with open("/proc/self/status", encoding="utf-8") as file:  # getrusage would count the parent's peak in
-        return int(next(line for line in file if line.startswith("VmHWM")).split()[1]) / 1024
+    return own_peak()
 
 
 def compute(args: argparse.Namespace) -> None:
@@ -113,6 +106,28 @@ def peak_computed(args: argparse.Namespace, how: str, precision: str, number: in
     return live.at_peak + Counter({"Adam's moments": moments})
 
 
+def place() -> str:
+    """The line of the project that asks for an operation; of one in the backward pass, the line that it goes back to
+    (which anomaly detection knows)."""
+    frame = sys._getframe(1)
+    while frame:
+        file = _ours(frame.f_code.co_filename)
+        if file and file.startswith("trainers") and (node := torch._C._current_autograd_node()):
+            lines = [re.search(r'File "(.*)", line (\d+)', text) for text in node.metadata.get("traceback_", ())]
+            files = [(_ours(match[1]), match[2]) for match in lines if match and _ours(match[1])]
+            return "backward of {}:{}".format(*files[-1]) if files else "backward"
+        if file:
+            return f"{file}:{frame.f_lineno}"
+        frame = frame.f_back
+    return "elsewhere"
+
+
+def _ours(file: str) -> str | None:
+    """The name, seen from the root, of a file of what is measured."""
+    name = os.path.relpath(file, ROOT)
+    return name if name.split(os.sep)[0] in ("models", "trainers") else None
+
+
 class Live(TorchDispatchMode):
     """Follows the memory of tensors on "meta"."""
 
@@ -124,8 +139,9 @@ class Live(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
-        for tensor in tensors_in(result):
-            self._see(func.overloadpacket.__name__, tensor)
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, Tensor):
+                self._see(func.overloadpacket.__name__, tensor)
         return result
 
     def _see(self, name: str, tensor: Tensor) -> None:

@@ -2,7 +2,7 @@
 
     python -m benchmarks.speed                                   # ADE20K's published size, 20 instances, one thread
     python -m benchmarks.speed --dataset_mode cityscapes --instances 8 64 256
-    python -m benchmarks.speed --classes 35 151 500 --what inference --json speed.json
+    python -m benchmarks.speed --classes 35 151 500 --what inference
 
 Both sides have the same weights and inputs and run alternately in one process. Times are CPU seconds with one thread
 (wall-clock seconds with more): small parallel regions say more about what else the machine does. A ratio above 1 means
@@ -11,18 +11,18 @@ that this project is faster, or needs less memory, than what it is compared with
 It measures on the CPU; ``python -m benchmarks.gpu`` does on CUDA.
 """
 import argparse
-import json
 import os
 import platform
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from options import Options, TrainOptions
 from tests.reference import ReferenceTrainer
@@ -30,7 +30,6 @@ from trainers.pix2pix_trainer import Pix2PixTrainer
 from util.arguments import ArgumentParser, integer
 from util.checkpoints import save_tensors
 from util.errors import UserError, command
-from util.files import check_writable, write_atomically
 from util.memory import keep_freed_memory
 
 DATASETS = ("ade20k", "cityscapes", "celeba", "deepfashion")
@@ -52,12 +51,9 @@ def parse() -> argparse.Namespace:
                         help="do what train.py and test.py do for both sides, see util/memory.py")
     parser.add_argument("--use_amp", action="store_true", help="this project's steps in mixed precision")
     parser.add_argument("--no_vgg_loss", action="store_true", help="the generator step without VGG")
-    parser.add_argument("--json", metavar="FILE", help="also write the figures there")
     parser.add_argument("--memory_of", choices=("reference", "ours"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     args.threads = args.threads or os.cpu_count()
-    if args.json:
-        check_writable(args.json)
     return args
 
 
@@ -70,27 +66,20 @@ def main() -> None:
     if args.memory_of:
         print(peak_memory_here(args))
         return
-    about = {"torch": torch.__version__, "python": platform.python_version(), "clock": clock_name(), **vars(args)}
-    print(", ".join(f"{name} {about[name]}" for name in ("torch", "python", "threads", "clock")))
+    print(f"torch {torch.__version__}, python {platform.python_version()}, threads {args.threads}, {clock_name()}")
     print(f"{'case':<20}{'K':>5}{'C':>5}{'plain s':>11}{'ours s':>11}{'ratio min':>11}{'median':>9}")
-    rows = []
     for classes in args.classes or [None]:
         for instances in args.instances:
-            rows += measure(args, classes, instances)
-    if args.json:
-        write_atomically(args.json, json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
+            measure(args, classes, instances)
 
 
-def measure(args: argparse.Namespace, classes: int | None, instances: int) -> list[dict[str, Any]]:
-    """All cases for one number of classes and instances; prints and returns a row for each."""
-    rows = []
+def measure(args: argparse.Namespace, classes: int | None, instances: int) -> None:
+    """Print a row for each of the cases, for one number of classes and instances."""
 
     def report(case: str, plain: list[float], ours: list[float], form: str = "11.3f") -> None:
-        row = {"case": case, "instances": instances, "classes": opt.num_classes, "plain": plain, "ours": ours,
-               "ratio_min": min(plain) / min(ours), "ratio_median": statistics.median(plain) / statistics.median(ours)}
+        ratios = min(plain) / min(ours), statistics.median(plain) / statistics.median(ours)
         print(f"{case:<20}{instances:>5}{opt.num_classes:>5}{min(plain):>{form}}{min(ours):>{form}}"
-              f"{row['ratio_min']:>10.2f}x{row['ratio_median']:>8.2f}x", flush=True)
-        rows.append(row)
+              f"{ratios[0]:>10.2f}x{ratios[1]:>8.2f}x", flush=True)
 
     opt = options(args, classes)
     trainer, reference = build(opt)
@@ -99,14 +88,15 @@ def measure(args: argparse.Namespace, classes: int | None, instances: int) -> li
         if case in args.what:
             report(case, *alternately(plain, ours, args.repeats))
     if "inference" in args.what:
-        convolutions = bare_convolutions(reference, data)
-        ours = cases(trainer, reference, data)["inference"][1]
+        plain, ours = cases(trainer, reference, data)["inference"]
+        convolutions = bare_convolutions((reference.netG, reference.netE), (), plain)
         report("inference/bare convs", *alternately(convolutions, ours, args.repeats))
     del trainer, reference
     if "memory" in args.what:
-        peaks = [[peak_memory(args, classes, instances, side)] for side in ("reference", "ours")]
+        line = ["benchmarks.speed", *sys.argv[1:], "--instances", instances]
+        line += ["--classes", classes] if classes else []
+        peaks = [[peak_of(*line, "--memory_of", side)] for side in ("reference", "ours")]
         report("peak memory, MiB", *peaks, form="11.0f")
-    return rows
 
 
 def options(args: argparse.Namespace, classes: int | None) -> Any:
@@ -185,31 +175,41 @@ def cases(trainer: Pix2PixTrainer, reference: ReferenceTrainer, data: dict[str, 
     }
 
 
-def bare_convolutions(reference: ReferenceTrainer, data: dict[str, torch.Tensor]) -> Callable[[], None]:
-    """The convolutions and linear layers of inference with the encoder, as the networks define them, and nothing else:
-    dense, channels-last, spectral norm folded in."""
-    calls: list[tuple] = []
+def bare_convolutions(networks: Sequence[nn.Module], learning: Sequence[nn.Module], plain: Callable[[], Any],
+                      dtype: torch.dtype = torch.float32) -> Callable[[], None]:
+    """The convolutions and linear layers of some networks in ``plain``, forward and, where it records gradients,
+    backward, and nothing else: dense, channels-last, spectral norm folded in.
 
-    def record(module: torch.nn.Module, inputs: tuple) -> None:
-        x, weight = torch.randn_like(inputs[0]), module.weight.detach()
-        if isinstance(module, torch.nn.Linear):
-            calls.append((F.linear, x, weight))
-        else:
-            x, weight = (tensor.contiguous(memory_format=torch.channels_last) for tensor in (x, weight))
-            calls.append((F.conv2d, x, weight, None, module.stride, module.padding))
+    :param learning: the networks whose weights have gradients.
+    """
+    calls = []
 
-    layers = [m for network in (reference.netG, reference.netE) for m in network.modules()
-              if isinstance(m, torch.nn.Conv2d | torch.nn.Linear)]
-    hooks = [layer.register_forward_pre_hook(record) for layer in layers]
-    with torch.no_grad():
-        reference.infer(data, encode=True)
+    def record(network: nn.Module) -> Callable:
+        def hook(module: nn.Module, inputs: tuple) -> None:
+            backward = torch.is_grad_enabled()
+            x, weight = torch.randn_like(inputs[0], dtype=dtype), module.weight.detach().to(dtype)
+            if isinstance(module, nn.Conv2d):
+                x, weight = (tensor.contiguous(memory_format=torch.channels_last) for tensor in (x, weight))
+            x.requires_grad_(backward and inputs[0].requires_grad)
+            calls.append((module, x, weight.requires_grad_(backward and network in learning)))
+
+        return hook
+
+    hooks = [layer.register_forward_pre_hook(record(network)) for network in networks for layer in network.modules()
+             if isinstance(layer, nn.Conv2d | nn.Linear)]
+    plain()
     for hook in hooks:
         hook.remove()
 
-    @torch.no_grad()
     def run() -> None:
-        for function, *args in calls:
-            function(*args)
+        for module, x, weight in calls:
+            if isinstance(module, nn.Conv2d):
+                out = F.conv2d(x, weight, None, module.stride, module.padding)
+            else:
+                out = F.linear(x, weight)
+            wanted = [tensor for tensor in (x, weight) if tensor.requires_grad]
+            if wanted:
+                torch.autograd.grad(out, wanted, out.detach())
 
     return run
 
@@ -231,18 +231,18 @@ def alternately(plain: Callable[[], Any], ours: Callable[[], Any], repeats: int)
     return times
 
 
-def peak_memory(args: argparse.Namespace, classes: int | None, instances: int, side: str) -> float:
-    """MiB that a process of its own has at most resident in training steps of one side."""
-    line = [sys.executable, "-m", "benchmarks.speed", "--memory_of", side, "--dataset_mode", args.dataset_mode,
-            "--instances", instances, "--batch", args.batch, "--ngf", args.ngf, "--threads", args.threads]
-    line += ["--classes", classes] if classes else []
-    line += ["--crop_size", args.crop_size] if args.crop_size else []
-    line += ["--no_vgg_loss"] if args.no_vgg_loss else []
-    line += ["--keep_freed_memory"] if args.keep_freed_memory else []
-    done = subprocess.run([str(word) for word in line], capture_output=True, text=True)
+def peak_of(*words: object) -> float:
+    """MiB that ``python -m`` with these words has at most resident, which it prints last."""
+    done = subprocess.run([sys.executable, "-m", *map(str, words)], capture_output=True, text=True)
     if done.returncode:
         raise UserError(f"the process that measures memory failed: {done.stderr.strip().splitlines()[-1:]}")
     return float(done.stdout.split()[-1])
+
+
+def own_peak() -> float:
+    """MiB that this process had at most resident."""
+    with open("/proc/self/status", encoding="utf-8") as file:  # getrusage would count the parent's peak in
+        return int(next(line for line in file if line.startswith("VmHWM")).split()[1]) / 1024
 
 
 def peak_memory_here(args: argparse.Namespace) -> float:
@@ -256,8 +256,7 @@ def peak_memory_here(args: argparse.Namespace) -> float:
         steps = reference.generator_step, reference.discriminator_step
     for step in (*steps, *steps):
         step(data)
-    with open("/proc/self/status", encoding="utf-8") as file:  # getrusage would count the parent's peak in
-        return int(next(line for line in file if line.startswith("VmHWM")).split()[1]) / 1024
+    return own_peak()
 
 
 if __name__ == "__main__":
