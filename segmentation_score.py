@@ -26,8 +26,7 @@ from data.listing import one_by_key
 from data.pix2pix_dataset import Pix2pixDataset
 from metrics.images import read_image
 from metrics.lite0_segmenter import MOST_PAIRS, trained_lite0
-from metrics.segmentation import confusion
-from metrics.segmentation_scores import confusion_picture, describe, segmentation_scores
+from metrics.segmentation_scores import confusion, confusion_picture, describe, segmentation_scores
 from metrics.segmenters import Segment, load_segmenter
 from models.networks.efficientnet_lite import packaged_weights
 from options import Options

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from benchmarks.looks import Pairs
 from metrics.distances import fid, unbiased_mmd
 from metrics.extractors import LiteExtractor
-from metrics.looks import Pairs
 from metrics.statistics import FeatureStatistics
 from util.errors import UserError
 from util.images import save_image

@@ -19,14 +19,15 @@ import torch
 from torch import Tensor
 
 from benchmarks.judges import Lite2Judge, check_face_detector, evenly, faces_found
+from benchmarks.looks import Pairs, look_distances
+from benchmarks.segmenter import faithfulness, segment, trained_segmenter
 from data import class_names, create_dataloader, create_dataset
 from metrics.distances import fid
 from metrics.diversity import Diversity, measure_layout
 from metrics.extractors import LiteExtractor
 from metrics.lite0_segmenter import trained_lite0
-from metrics.looks import Pairs, look_distances
 from metrics.perceptual import Lite0Distance, rgb_distance
-from metrics.segmentation import confusion, faithfulness, segment, trained_segmenter
+from metrics.segmentation_scores import confusion
 from metrics.statistics import FeatureStatistics
 from models.batches import Batch, load_batches
 from models.networks.efficientnet_lite import LITE2, packaged_weights

@@ -30,7 +30,7 @@ from PIL import Image
 
 from datasets.example_world.classes import CLASSES
 from datasets.example_world.rendering import COLUMNS, draw_scene
-from util.arguments import ArgumentParser
+from util.arguments import ArgumentParser, integer
 from util.errors import UserError, command
 from util.files import atomic_path, exclusive, remove_leftovers, write_atomically
 from util.parallel import available_cores, run_parallel
@@ -79,19 +79,16 @@ def parse() -> argparse.Namespace:
     parser = ArgumentParser(description="Draw the built-in example world: pictures, label maps, instance maps, styles.",
                             formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--out", required=True, help="folder to write")
-    parser.add_argument("--num", type=int, default=1000, help="training scenes")
-    parser.add_argument("--num_val", type=int, help="validation scenes; if not given, a tenth of --num, at least 16")
+    parser.add_argument("--num", type=integer(1), default=1000, help="training scenes")
+    parser.add_argument("--num_val", type=integer(1), help="validation scenes; else a tenth of --num, at least 16")
     parser.add_argument("--size", type=int, default=64, help="pixels: sides of the scenes; a multiple of 16, 64 to 512")
-    parser.add_argument("--seed", type=int, default=0, help="another seed draws other scenes")
-    parser.add_argument("--workers", type=int, default=available_cores(), help="processes that draw")
+    parser.add_argument("--seed", type=integer(0), default=0, help="another seed draws other scenes")
+    parser.add_argument("--workers", type=integer(1), default=available_cores(), help="processes that draw")
     args = parser.parse_args()
     if args.num_val is None:
         args.num_val = max(16, args.num // 10)
     if not 64 <= args.size <= 512 or args.size % 16:
         raise UserError(f"--size {args.size}: choose a multiple of 16 from 64 to 512")
-    for option, lowest in (("num", 1), ("num_val", 1), ("workers", 1), ("seed", 0)):
-        if getattr(args, option) < lowest:
-            raise UserError(f"--{option} {getattr(args, option)}: choose {lowest} or more")
     if os.path.exists(args.out) and not os.path.isdir(args.out):
         raise UserError(f"--out {args.out}: is a file; choose a folder")
     return args

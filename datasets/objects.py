@@ -1,40 +1,32 @@
 """What the commands share that draw instance maps from a data set's own objects."""
-import argparse
 import functools
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from scipy import ndimage
 
 from data.dataset_kind import InstanceJob
 from data.instance_maps import InstanceRecipe, make_instance_map
-from util.arguments import ArgumentParser, integer
+from datasets.preparation import OVERWRITE, options
 from util.files import exclusive, remove_leftovers
-from util.parallel import available_cores, run_parallel
+from util.parallel import run_parallel
 
 FIRST_OBJECT = 2**8  # ids below it are classes
 
 
-def options(description: str, annotations: str) -> ArgumentParser:
-    """A parser with the options that these commands have.
+def make_maps(description: str, annotations: str,
+              find_work: Callable[[str, str], Sequence[tuple[InstanceJob, InstanceRecipe]]]) -> None:
+    """What these commands do: make the instance maps that are not up to date.
 
     :param annotations: what --annotations is.
-    """
-    parser = ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--path", required=True, help="folder of the data set: --dataroot for training")
-    parser.add_argument("--annotations", required=True, help=annotations)
-    parser.add_argument("--overwrite", action="store_true", help="make all maps anew, also those that are up to date")
-    parser.add_argument("--workers", type=integer(1), default=available_cores(),
-                        help="processes (default: one for each core)")
-    return parser
-
-
-def make_maps(args: argparse.Namespace, work: Sequence[tuple[InstanceJob, InstanceRecipe]]) -> None:
-    """Make the instance maps that are not up to date.
-
+    :param find_work: of --path and --annotations, the maps to make, and what to make them from.
     :raises UserError: a file cannot be read or written, or was made by another tool.
     """
+    parser = options(description, path="folder of the data set: --dataroot for training", annotations=annotations)
+    parser.add_argument("--overwrite", action="store_true", help=OVERWRITE)
+    args = parser.parse_args()
+    work = find_work(args.path, args.annotations)
     with exclusive(args.path):
         remove_leftovers({os.path.dirname(job.instance) for job, _ in work})
         made = run_parallel(functools.partial(_make, overwrite=args.overwrite), work, args.workers, "instance maps",

@@ -15,6 +15,8 @@ from util.files import atomic_path, new_folder, write_atomically
 from util.parallel import available_cores, run_parallel
 
 JPEG_QUALITY = 86
+OUT = "folder to make: --dataroot for training"
+OVERWRITE = "make all files anew, also those that are up to date"
 
 
 class Sample(NamedTuple):
@@ -30,14 +32,14 @@ class Sample(NamedTuple):
 Pair = tuple[Image.Image, np.ndarray] | None
 
 
-def options(description: str, source: str) -> ArgumentParser:
-    """A parser with the options that every such command has.
+def options(description: str, **required: str) -> ArgumentParser:
+    """A parser with the options that every command of preparation has.
 
-    :param source: what --path is.
+    :param required: what the options are that must be given, by name.
     """
     parser = ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--path", required=True, help=source)
-    parser.add_argument("--out", required=True, help="folder to make: --dataroot for training")
+    for name, what in required.items():
+        parser.add_argument(f"--{name}", required=True, help=what)
     parser.add_argument("--workers", type=integer(1), default=available_cores(),
                         help="processes (default: one for each core)")
     return parser

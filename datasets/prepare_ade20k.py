@@ -21,7 +21,7 @@ from data.ade20k_dataset import ADE20K
 from data.dataset_kind import InstanceJob
 from data.derived_files import make_note
 from data.image_files import read_image, renumber
-from datasets.objects import FIRST_OBJECT, give_rest_to_nearest, make_maps, options
+from datasets.objects import FIRST_OBJECT, give_rest_to_nearest, make_maps
 from util.errors import UserError, command
 
 
@@ -90,8 +90,7 @@ def find_work(path: str, annotations: str) -> list[tuple[InstanceJob, Objects]]:
 
 @command
 def main() -> None:
-    args = options(__doc__, "folder annotations_instance").parse_args()
-    make_maps(args, find_work(args.path, args.annotations))
+    make_maps(__doc__, "folder annotations_instance", find_work)
 
 
 if __name__ == "__main__":

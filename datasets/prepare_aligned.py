@@ -19,7 +19,7 @@ from scipy.ndimage import uniform_filter
 
 from data.image_files import Source, read_photo, stem
 from data.label_colors import read_label_colors
-from datasets.preparation import Pair, Sample, make_data_set, options
+from datasets.preparation import OUT, Pair, Sample, make_data_set, options
 from util.arguments import integer
 from util.errors import UserError, command
 
@@ -93,7 +93,7 @@ def odd(text: str) -> int:
 
 
 def parse() -> argparse.Namespace:
-    parser = options(__doc__, "folder with train, val and test")
+    parser = options(__doc__, path="folder with train, val and test", out=OUT)
     parser.add_argument("--photo", choices=["left", "right"], default="left", help="the half that is the photo (left)")
     parser.add_argument("--colors", metavar="FILE", help="table of the layout's colours (default: CMP facades)")
     parser.add_argument("--majority", type=odd, default=3, metavar="N",

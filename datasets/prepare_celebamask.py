@@ -36,10 +36,11 @@ from PIL import Image
 
 from data.derived_files import make_note, read_note, write_ids
 from data.image_files import Source, check_size, read_ids, read_image, read_photo, stem
-from util.arguments import ArgumentParser, integer
+from datasets.preparation import OVERWRITE, options
+from util.arguments import integer
 from util.errors import UserError, command
-from util.files import atomic_path, exclusive, remove_leftovers
-from util.parallel import available_cores, run_parallel
+from util.files import atomic_path, exclusive, read_text, remove_leftovers
+from util.parallel import run_parallel
 
 PARTS = ("skin", "nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "l_ear", "r_ear", "mouth", "u_lip", "l_lip",
          "hair", "hat", "ear_r", "neck_l", "neck", "cloth")
@@ -146,13 +147,8 @@ def _read_splits(path: str, numbers: list[int]) -> dict[int, str]:
 
 def _rows(path: str, form: str, header: bool = False) -> list[tuple[str, ...]]:
     """The groups of ``form`` in every line of a text file."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            lines = file.read().splitlines()[int(header):]
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path} ({getattr(error, 'strerror', None) or error}); get the file again, or "
-                        f"take {PARTITION} away for the split by number") from error
-    rows = [(line, re.fullmatch(form, line.strip())) for line in lines if line.strip()]
+    lines = read_text(path, remedy=f"get the file again, or take {PARTITION} away for the split by number").splitlines()
+    rows = [(line, re.fullmatch(form, line.strip())) for line in lines[int(header):] if line.strip()]
     for line, match in rows:
         if not match:
             raise UserError(f"{path}: cannot make sense of the line {line[:60]!r}; get the file again")
@@ -222,22 +218,16 @@ def _write_photo(photo: Image.Image, job: Job, size: tuple[int, int] | None) -> 
 
 
 def parse() -> argparse.Namespace:
-    parser = ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--path", required=True, help="folder CelebAMask-HQ, as unpacked")
-    parser.add_argument("--out", required=True, help="folder to write: --dataroot for training")
-    parser.add_argument("--size", type=int, help="pixels: width of the photos written (default: as they are, byte for "
-                                                 "byte); label maps keep their size")
+    parser = options(__doc__, path="folder CelebAMask-HQ, as unpacked", out="folder to write: --dataroot for training")
+    parser.add_argument("--size", type=integer(16), help="pixels: width of the photos written (default: as they are, "
+                                                         "byte for byte); label maps keep their size")
     parser.add_argument("--num_test", type=integer(0), help="of ready-made label maps: how many are for testing, the "
                                                             "last by name (default: a tenth)")
-    parser.add_argument("--overwrite", action="store_true", help="make all files anew, also those that are up to date")
-    parser.add_argument("--workers", type=int, default=available_cores(), help="processes (default: one for each core)")
+    parser.add_argument("--overwrite", action="store_true", help=OVERWRITE)
     args = parser.parse_args()
     for option, value in (("path", args.path), ("out", args.out)):
         if (option == "path" or os.path.exists(value)) and not os.path.isdir(value):
             raise UserError(f"--{option} {value}: is not a folder")
-    for option, lowest in (("size", 16), ("workers", 1)):
-        if (value := getattr(args, option)) is not None and value < lowest:
-            raise UserError(f"--{option} {value}: choose {lowest} or more")
     return args
 
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from data.dataset_kind import InstanceJob, mirrored_splits
 from data.image_files import renumber, stem
-from datasets.objects import FIRST_OBJECT, give_rest_to_nearest, make_maps, options
+from datasets.objects import FIRST_OBJECT, give_rest_to_nearest, make_maps
 from util.errors import UserError, command
 from util.files import read_text
 
@@ -137,8 +137,7 @@ def find_work(path: str, annotations: str) -> list[tuple[InstanceJob, Objects]]:
 
 @command
 def main() -> None:
-    args = options(__doc__, "folder of instances_{train,val}2017.json").parse_args()
-    make_maps(args, find_work(args.path, args.annotations))
+    make_maps(__doc__, "folder of instances_{train,val}2017.json", find_work)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,6 @@
 ``statistics_files``  statistics on disk, with their protocol
 ``diversity``         how much the pictures of one layout differ, and what other styles of a region change
 ``perceptual``        distances between pictures
-``looks``             colours of instances: their spread, and distances between sets of them
-``segmentation``      a small network that reads layouts off pictures, for the offline yardstick
+``looks``             colours of instances: their spread
+``segmentation_scores``  intersection over union and accuracies; ``segmenters`` and ``lite0_segmenter``, their networks
 """

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from metrics.statistics import FeatureStatistics, Gaussian, checked_gaussian
+from metrics.statistics import FeatureStatistics, Gaussian
 from util.errors import UserError
 
 KID_MIN_IMAGES = 4  # two subsets of two
@@ -28,16 +28,6 @@ def fid(real: Gaussian | FeatureStatistics, fake: Gaussian | FeatureStatistics) 
     singular_values = np.linalg.svd(root1 @ root2.T, compute_uv=False)
     spread = np.square(root1).sum() + np.square(root2).sum()  # tr(RᵀR), without making the covariances
     return max(0.0, float(difference @ difference + spread - 2 * singular_values.sum()))
-
-
-def frechet_distance(mu1: np.ndarray, s1: np.ndarray, mu2: np.ndarray, s2: np.ndarray) -> float:
-    """The Fréchet distance between N(mu1, s1) and N(mu2, s2); means [d], covariances [d,d]; at least 0.
-
-    :raises UserError: shapes that do not fit, values that are not finite, or a matrix that is no covariance.
-    """
-    dims = np.size(mu1)
-    return fid(checked_gaussian(mu1, s1, dims, "first statistics"),
-               checked_gaussian(mu2, s2, dims, "second statistics"))
 
 
 class KID(NamedTuple):

@@ -1,11 +1,17 @@
 """A segmentation network for photographs that is trained in minutes: frozen features of EfficientNet-Lite0, and a light
 head on top of them."""
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from metrics.segmentation import trained_once
 from models.networks.efficientnet_lite import EfficientNetLite, enlarged
+from util.checkpoints import load_network, save_tensors, tensors_of
+from util.errors import UserError
+from util.files import check_writable
 from util.progress import progress
 
 _VERSION = 1  # of network and training: other ones do not share cached weights
@@ -30,6 +36,33 @@ def trained_lite0(pictures: Tensor, classes: Tensor, num_classes: int, cache: st
         lambda head: _train(Lite0Segmenter(head, use_amp).to(device), pictures, classes, num_classes, steps),
         (_VERSION, "lite0", num_classes, steps, use_amp, tuple(classes.shape)), (pictures, classes), cache)
     return Lite0Segmenter(head, use_amp).to(device).eval()
+
+
+def trained_once(build: Callable[[], nn.Module], train: Callable[[nn.Module], None], recipe: tuple,
+                 pairs: Sequence[Tensor], cache: str) -> nn.Module:
+    """What ``train`` makes of the network that ``build`` returns, always from the same random numbers; read from the
+    folder ``cache`` where it was made before.
+
+    :param recipe: what the result depends on besides the content of ``pairs``; both make the file's name.
+    :raises UserError: the cached file is damaged, or cannot be written.
+    """
+    content = hashlib.sha256(repr(recipe).encode())
+    for array in pairs:
+        content.update(array.numpy().tobytes())
+    path = os.path.join(cache, f"segmenter-{content.hexdigest()[:16]}.pth")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = build()
+        if os.path.isfile(path):
+            try:
+                load_network(network, path)
+            except UserError as error:
+                raise UserError(f"{path}: a damaged file; delete it, and the network is trained again") from error
+        else:
+            check_writable(path)
+            train(network)
+            save_tensors(tensors_of(network), path)
+    return network.eval()
 
 
 class Lite0Segmenter(nn.Module):

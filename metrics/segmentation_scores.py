@@ -7,12 +7,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
 
 COMMON = 0.01  # share of the pixels from which on a class is called common
 
 _TEXT_CELL = 12  # pixels that a row of text takes
 _CELLS = 900  # pixels that a large matrix may take
+
+
+def confusion(truth: Tensor, found: Tensor, num_classes: int) -> np.ndarray:
+    """[C, C] counts of pixels: rows by their true class, columns by the class found."""
+    pairs = truth.flatten().long() * num_classes + found.flatten()
+    return torch.bincount(pairs, minlength=num_classes**2).view(num_classes, num_classes).numpy()
 
 
 def segmentation_scores(counts: np.ndarray) -> dict[str, Any]:

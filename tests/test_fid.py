@@ -23,11 +23,11 @@ from PIL import Image
 
 import fid_score
 from metrics import statistics_files
-from metrics.distances import fid, frechet_distance, kid, unbiased_mmd
+from metrics.distances import fid, kid, unbiased_mmd
 from metrics.images import ImageFolder, list_images, read_image
 from metrics.inception import FEATURE_DIMS, WEIGHTS_FILE, FIDInception, load_inception
 from metrics.protocol import Measured, Meter, Protocol, check_comparable, measure_folder
-from metrics.statistics import FeatureStatistics
+from metrics.statistics import FeatureStatistics, checked_gaussian
 from metrics.statistics_files import load_statistics, save_statistics
 from tests.fill import fill_
 from util.device import find_device
@@ -276,6 +276,11 @@ def test_statistics_refuse():
 
 
 # ---- distance
+
+
+def frechet_distance(mu1: np.ndarray, s1: np.ndarray, mu2: np.ndarray, s2: np.ndarray) -> float:
+    """Of N(mu1, s1) and N(mu2, s2)."""
+    return fid(*(checked_gaussian(mean, s, np.size(mu1), "statistics") for mean, s in ((mu1, s1), (mu2, s2))))
 
 
 def test_distance_in_closed_form():

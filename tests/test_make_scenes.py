@@ -221,10 +221,10 @@ def test_default_number_of_validation_scenes(monkeypatch):
     ("--size", 65, "--size 65: choose a multiple of 16 from 64 to 512"),
     ("--size", 48, "--size 48: choose a multiple of 16 from 64 to 512"),
     ("--size", 528, "--size 528: choose a multiple of 16 from 64 to 512"),
-    ("--num", 0, "--num 0: choose 1 or more"),
-    ("--num_val", 0, "--num_val 0: choose 1 or more"),
-    ("--workers", -1, "--workers -1: choose 1 or more"),
-    ("--seed", -1, "--seed -1: choose 0 or more"),
+    ("--num", 0, "--num: 0 is too small: it must be at least 1"),
+    ("--num_val", 0, "--num_val: 0 is too small: it must be at least 1"),
+    ("--workers", -1, "--workers: -1 is too small: it must be at least 1"),
+    ("--seed", -1, "--seed: -1 is too small: it must be at least 0"),
 ])
 def test_bad_values(tmp_path, monkeypatch, option, value, message):
     monkeypatch.setattr("sys.argv", [COMMAND, "--out", str(tmp_path / "a"), option, str(value)])

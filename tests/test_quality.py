@@ -8,12 +8,13 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import judges
+from benchmarks import judges, segmenter
 from benchmarks.judges import Lite2Judge, evenly, faces_found
+from benchmarks.looks import Pairs, look_distances, looks, sliced_wasserstein
 from benchmarks.quality import layout_figures
-from metrics import segmentation
-from metrics.looks import ColourSpread, Pairs, look_distances, looks, sliced_wasserstein
-from metrics.segmentation import confusion, faithfulness, segment, trained_segmenter
+from benchmarks.segmenter import faithfulness, segment, trained_segmenter
+from metrics.looks import ColourSpread
+from metrics.segmentation_scores import confusion
 from tests.worlds import CLASSES, NETWORK, build_model, draw_world, succeed
 from util.errors import UserError
 
@@ -110,7 +111,7 @@ def test_segmenter_learns_and_is_kept(tmp_path, monkeypatch):
     assert torch.equal(torch.get_rng_state(), state)
     found, features = segment(network, pictures, batch_size=7)
     assert faithfulness(confusion(labels, found, 3))["mIoU"] > 0.95 and features.shape == (32, 96)
-    monkeypatch.setattr(segmentation, "_train", None)  # cannot be called again
+    monkeypatch.setattr(segmenter, "_train", None)  # cannot be called again
     again, _ = segment(trained_segmenter(pictures, labels, 3, epochs=8, cache=str(tmp_path)), pictures)
     assert torch.equal(again, found)
     pictures[0, 0, 0, 0] += 1

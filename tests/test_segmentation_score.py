@@ -15,8 +15,7 @@ import segmentation_score
 from data.label_space import LabelSpace
 from metrics import lite0_segmenter
 from metrics.lite0_segmenter import _class_weights, trained_lite0
-from metrics.segmentation import confusion
-from metrics.segmentation_scores import confusion_picture, describe, segmentation_scores
+from metrics.segmentation_scores import confusion, confusion_picture, describe, segmentation_scores
 from metrics.segmenters import load_segmenter
 from segmentation_score import SegmentationOptions
 from tests.data_helpers import build, refusal, write

@@ -161,10 +161,8 @@ def modulate(x: Tensor, table: Tensor, mean: Tensor, var: Tensor, eps: float, re
     """
     channels, width = x.shape[-1], region.shape[-1]
     out = torch.empty(*region.shape, channels, dtype=dtype, device=x.device)
-    rows, columns = _tile(region.numel(), channels, TILE)
-    _launch(_modulate, (triton.cdiv(region.numel(), rows), triton.cdiv(channels, columns)),
-            x, table, mean, var, region, out, region.numel(), channels, width,
-            EPS=eps, SLOPE=slope, UPSAMPLED=_upsampled(x, region), ROWS=rows, COLS=columns)
+    _in_tiles(_modulate, region.numel(), channels, TILE, x, table, mean, var, region, out, region.numel(), channels,
+              width, EPS=eps, SLOPE=slope, UPSAMPLED=_upsampled(x, region))
     return out
 
 
@@ -176,11 +174,9 @@ def modulate_sums(x: Tensor, grad: Tensor, table: Tensor, mean: Tensor, var: Ten
     """
     channels, pieces = x.shape[-1], len(segments.piece_segment)
     sums = torch.empty(pieces, 2, channels, dtype=table.dtype, device=x.device)
-    columns = _columns(channels, COLUMNS // 2)
-    _launch(_modulate_sums, (pieces, triton.cdiv(channels, columns)),
-            x, grad, table, mean, var, segments.members, segments.piece_start, segments.piece_segment, sums,
-            channels, region.shape[-1],
-            EPS=eps, SLOPE=slope, UPSAMPLED=_upsampled(x, region), ROWS=SUMMED_ROWS, COLS=columns)
+    _summing(_modulate_sums, pieces, channels, x, grad, table, mean, var, segments.members, segments.piece_start,
+             segments.piece_segment, sums, channels, region.shape[-1], EPS=eps, SLOPE=slope,
+             UPSAMPLED=_upsampled(x, region))
     return _pieces_summed(sums, segments)
 
 
@@ -189,9 +185,7 @@ def moments_grad(sums: Tensor, table: Tensor, count: int) -> Tensor:
     :func:`modulate_sums`."""
     segments, _, channels = sums.shape
     by_moments = torch.empty(2, channels, dtype=sums.dtype, device=sums.device)
-    columns = _columns(channels, COLUMNS // 2)
-    _launch(_moments_grad, (2, triton.cdiv(channels, columns)), sums, table, by_moments, segments, channels, count,
-            ROWS=SUMMED_ROWS, COLS=columns)
+    _summing(_moments_grad, 2, channels, sums, table, by_moments, segments, channels, count)
     return by_moments
 
 
@@ -205,11 +199,9 @@ def modulate_grad(x: Tensor, grad: Tensor, table: Tensor, mean: Tensor, var: Ten
     channels = x.shape[-1]
     pixels = x.numel() // channels
     upsampled = _upsampled(x, region)
-    rows, columns = _tile(pixels, channels, SMALL_TILE if upsampled else TILE)
-    _launch(_modulate_grad, (triton.cdiv(pixels, rows), triton.cdiv(channels, columns)),
-            x, grad, table, mean, var, var if by_moments is None else by_moments, region, grad_x,
-            pixels, channels, region.shape[-1],
-            EPS=eps, SLOPE=slope, UPSAMPLED=upsampled, BY_MOMENTS=by_moments is not None, ROWS=rows, COLS=columns)
+    _in_tiles(_modulate_grad, pixels, channels, SMALL_TILE if upsampled else TILE, x, grad, table, mean, var,
+              var if by_moments is None else by_moments, region, grad_x, pixels, channels, region.shape[-1],
+              EPS=eps, SLOPE=slope, UPSAMPLED=upsampled, BY_MOMENTS=by_moments is not None)
     return grad_x
 
 
@@ -418,18 +410,14 @@ def instance_norm(x: Tensor, eps: float, slope: float) -> tuple[Tensor, Tensor]:
     """The result, of the shape and dtype of x, and rstd [B, c]."""
     batch, height, width, channels = x.shape
     pixels, dtype = height * width, torch.promote_types(x.dtype, torch.float32)
-    pieces, columns = triton.cdiv(pixels, PIECE), _columns(channels, COLUMNS // 2)
+    pieces = triton.cdiv(pixels, PIECE)
     moments = torch.empty(batch, pieces, 2, channels, dtype=dtype, device=x.device)
     mean, rstd = torch.empty(2, batch, channels, dtype=dtype, device=x.device)
     out = torch.empty_like(x)
-    sizes = {"PIECE": PIECE, "ROWS": SUMMED_ROWS, "COLS": columns}
-    _launch(_piece_moments, (batch * pieces, triton.cdiv(channels, columns)), x, moments, pixels, channels, pieces,
-            **sizes)
-    _launch(_joined_moments, (batch, triton.cdiv(channels, columns)), moments, mean, rstd, pixels, channels, pieces,
-            EPS=eps, **sizes)
-    rows, columns = _tile(batch * pixels, channels, TILE)
-    _launch(_instance_norm, (triton.cdiv(batch * pixels, rows), triton.cdiv(channels, columns)),
-            x, mean, rstd, out, batch * pixels, pixels, channels, SLOPE=slope, ROWS=rows, COLS=columns)
+    _summing(_piece_moments, batch * pieces, channels, x, moments, pixels, channels, pieces, PIECE=PIECE)
+    _summing(_joined_moments, batch, channels, moments, mean, rstd, pixels, channels, pieces, EPS=eps, PIECE=PIECE)
+    _in_tiles(_instance_norm, batch * pixels, channels, TILE, x, mean, rstd, out, batch * pixels, pixels, channels,
+              SLOPE=slope)
     return out, rstd
 
 
@@ -437,15 +425,13 @@ def instance_norm_grad(grad: Tensor, out: Tensor, rstd: Tensor, slope: float) ->
     """The gradient of x, for ``grad`` of what :func:`instance_norm` gives, which is ``out``."""
     batch, height, width, channels = out.shape
     pixels = height * width
-    pieces, columns = triton.cdiv(pixels, PIECE), _columns(channels, COLUMNS // 2)
+    pieces = triton.cdiv(pixels, PIECE)
     sums = torch.empty(batch, pieces, 2, channels, dtype=rstd.dtype, device=out.device)
-    _launch(_piece_grads, (batch * pieces, triton.cdiv(channels, columns)), grad, out, sums, pixels, channels, pieces,
-            SLOPE=slope, PIECE=PIECE, ROWS=SUMMED_ROWS, COLS=columns)
+    _summing(_piece_grads, batch * pieces, channels, grad, out, sums, pixels, channels, pieces, SLOPE=slope,
+             PIECE=PIECE)
     grad_x = torch.empty_like(out)
-    rows, columns = _tile(batch * pixels, channels, TILE)
-    _launch(_instance_norm_grad, (triton.cdiv(batch * pixels, rows), triton.cdiv(channels, columns)),
-            grad, out, rstd, sums.sum(1), grad_x, batch * pixels, pixels, channels,
-            SLOPE=slope, ROWS=rows, COLS=columns)
+    _in_tiles(_instance_norm_grad, batch * pixels, channels, TILE, grad, out, rstd, sums.sum(1), grad_x, batch * pixels,
+              pixels, channels, SLOPE=slope)
     return grad_x
 
 
@@ -465,9 +451,7 @@ def _gain_grad(grad, gain, u, v, grad_weight, rows, columns, ROWS: tl.constexpr,
 
 def gain_grad(grad: Tensor, gain: Tensor, u: Tensor, v: Tensor) -> Tensor:
     out = torch.empty(len(u), len(v), dtype=u.dtype, device=u.device)
-    rows, columns = _tile(len(u), len(v), TILE)
-    _launch(_gain_grad, (triton.cdiv(len(u), rows), triton.cdiv(len(v), columns)),
-            grad, gain, u, v, out, len(u), len(v), ROWS=rows, COLS=columns)
+    _in_tiles(_gain_grad, len(u), len(v), TILE, grad, gain, u, v, out, len(u), len(v))
     return out
 
 
@@ -576,9 +560,7 @@ def patches(x: Tensor, index: Tensor, stride: int, dtype: torch.dtype) -> Tensor
     batch, height, width, channels = x.shape
     centres = batch * triton.cdiv(height, stride) * triton.cdiv(width, stride)
     out = torch.empty(centres, 9 * channels, dtype=dtype, device=x.device)
-    rows, columns = _tile(centres, channels, SMALL_TILE)
-    _launch(_patches, (triton.cdiv(centres, rows), triton.cdiv(channels, columns)),
-            x, index, out, centres, channels, height, width, STRIDE=stride, ROWS=rows, COLS=columns)
+    _in_tiles(_patches, centres, channels, SMALL_TILE, x, index, out, centres, channels, height, width, STRIDE=stride)
     return out
 
 
@@ -586,10 +568,8 @@ def patches_grad(grad: Tensor, index: Tensor, stride: int, dtype: torch.dtype) -
     """The gradient [B, h, w, c] of x, for ``grad`` [N', 9c] of what :func:`patches` gives."""
     channels = grad.shape[1] // 9
     grad_x = torch.empty(*index.shape, channels, dtype=dtype, device=grad.device)
-    rows, columns = _tile(index.numel(), channels, SMALL_TILE)
-    _launch(_patches_grad, (triton.cdiv(index.numel(), rows), triton.cdiv(channels, columns)),
-            grad, index, grad_x, index.numel(), channels, *index.shape[1:],
-            STRIDE=stride, DTYPE=tl.float64 if dtype == torch.float64 else tl.float32, ROWS=rows, COLS=columns)
+    _in_tiles(_patches_grad, index.numel(), channels, SMALL_TILE, grad, index, grad_x, index.numel(), channels,
+              *index.shape[1:], STRIDE=stride, DTYPE=tl.float64 if dtype == torch.float64 else tl.float32)
     return grad_x
 
 
@@ -598,10 +578,8 @@ def patch_sums(rows: Tensor, index: Tensor, segments: SegmentSums) -> Tensor:
     channels, pieces = rows.shape[1], len(segments.piece_segment)
     dtype = torch.promote_types(rows.dtype, torch.float32)
     sums = torch.empty(pieces, 9, channels, dtype=dtype, device=rows.device)
-    columns = max(16, _columns(channels, COLUMNS // 2))  # a product has at least 16
-    _launch(_patch_sums, (pieces, triton.cdiv(channels, columns)),
-            rows, index, segments.members, segments.piece_start, segments.piece_segment, sums,
-            channels, *index.shape[1:], ROWS=SUMMED_ROWS, COLS=columns)
+    _summing(_patch_sums, pieces, max(16, channels), rows, index, segments.members, segments.piece_start,
+             segments.piece_segment, sums, channels, *index.shape[1:])  # a product has at least 16 columns
     return _pieces_summed(sums, segments)
 
 
@@ -609,9 +587,8 @@ def patch_sums_grad(grad: Tensor, index: Tensor, dtype: torch.dtype) -> Tensor:
     """The gradient [N, c] of the rows, for ``grad`` [T, 9, c] of what :func:`patch_sums` gives."""
     channels = grad.shape[2]
     grad_x = torch.empty(index.numel(), channels, dtype=dtype, device=grad.device)
-    rows, columns = _tile(index.numel(), channels, SMALL_TILE)
-    _launch(_patch_sums_grad, (triton.cdiv(index.numel(), rows), triton.cdiv(channels, columns)),
-            grad, index, grad_x, index.numel(), channels, *index.shape[1:], ROWS=rows, COLS=columns)
+    _in_tiles(_patch_sums_grad, index.numel(), channels, SMALL_TILE, grad, index, grad_x, index.numel(), channels,
+              *index.shape[1:])
     return grad_x
 
 
@@ -622,16 +599,22 @@ def _pieces_summed(pieces: Tensor, segments: SegmentSums) -> Tensor:
     """[Q, a, c] -> [T, a, c]."""
     _, parts, channels = pieces.shape
     out = torch.empty(segments.count, parts, channels, dtype=pieces.dtype, device=pieces.device)
-    columns = _columns(parts * channels, COLUMNS // 2)
-    _launch(_sum_pieces, (segments.count, triton.cdiv(parts * channels, columns)),
-            pieces, segments.first_piece, out, parts * channels, ROWS=SUMMED_ROWS, COLS=columns)
+    _summing(_sum_pieces, segments.count, parts * channels, pieces, segments.first_piece, out, parts * channels)
     return out
 
 
-def _tile(rows: int, channels: int, tile: int) -> tuple[int, int]:
-    """Rows and columns of the tiles of so many rows of channels."""
+def _in_tiles(kernel, rows: int, channels: int, tile: int, *args, **constants) -> None:
+    """A program for every tile of so many rows of channels."""
     columns = _columns(channels, COLUMNS)
-    return (SMALL_TILE if rows * channels < FEW else tile) // columns, columns
+    height = (SMALL_TILE if rows * channels < FEW else tile) // columns
+    _launch(kernel, (triton.cdiv(rows, height), triton.cdiv(channels, columns)), *args, ROWS=height, COLS=columns,
+            **constants)
+
+
+def _summing(kernel, programs: int, channels: int, *args, **constants) -> None:
+    """So many programs for every few channels, each of which sums rows."""
+    columns = _columns(channels, COLUMNS // 2)
+    _launch(kernel, (programs, triton.cdiv(channels, columns)), *args, ROWS=SUMMED_ROWS, COLS=columns, **constants)
 
 
 def _columns(channels: int, most: int) -> int:

@@ -1,16 +1,10 @@
 """A small segmentation network: what it sees in synthesized pictures tells how well they follow their layouts."""
-import hashlib
-import os
-from collections.abc import Callable, Sequence
-
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from util.checkpoints import load_network, save_tensors, tensors_of
-from util.errors import UserError
-from util.files import check_writable
+from metrics.lite0_segmenter import trained_once
 from util.progress import progress
 
 _VERSION = 1  # of network and training: other ones do not share cached weights
@@ -58,33 +52,6 @@ def trained_segmenter(pictures: Tensor, labels: Tensor, num_classes: int, epochs
                         (_VERSION, num_classes, epochs, batch_size, tuple(labels.shape)), (pictures, labels), cache)
 
 
-def trained_once(build: Callable[[], nn.Module], train: Callable[[nn.Module], None], recipe: tuple,
-                 pairs: Sequence[Tensor], cache: str) -> nn.Module:
-    """What ``train`` makes of the network that ``build`` returns, always from the same random numbers; read from the
-    folder ``cache`` where it was made before.
-
-    :param recipe: what the result depends on besides the content of ``pairs``; both make the file's name.
-    :raises UserError: the cached file is damaged, or cannot be written.
-    """
-    content = hashlib.sha256(repr(recipe).encode())
-    for array in pairs:
-        content.update(array.numpy().tobytes())
-    path = os.path.join(cache, f"segmenter-{content.hexdigest()[:16]}.pth")
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        network = build()
-        if os.path.isfile(path):
-            try:
-                load_network(network, path)
-            except UserError as error:
-                raise UserError(f"{path}: a damaged file; delete it, and the network is trained again") from error
-        else:
-            check_writable(path)
-            train(network)
-            save_tensors(tensors_of(network), path)
-    return network.eval()
-
-
 def _train(network: Segmenter, pictures: Tensor, labels: Tensor, epochs: int, batch_size: int) -> None:
     steps = epochs * -(-len(pictures) // batch_size)
     optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
@@ -107,12 +74,6 @@ def segment(network: Segmenter, pictures: Tensor, batch_size: int = 50) -> tuple
     classes, features = zip(*((scores.argmax(1), means) for scores, means in map(network, pictures.split(batch_size))),
                             strict=True)
     return torch.cat(classes), torch.cat(features)
-
-
-def confusion(truth: Tensor, found: Tensor, num_classes: int) -> np.ndarray:
-    """[C, C] counts of pixels: rows by their true class, columns by the class found."""
-    pairs = truth.flatten().long() * num_classes + found.flatten()
-    return torch.bincount(pairs, minlength=num_classes**2).view(num_classes, num_classes).numpy()
 
 
 def faithfulness(counts: np.ndarray) -> dict[str, float]:
