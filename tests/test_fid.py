@@ -181,9 +181,9 @@ def test_weights_in_the_cache_are_used_whatever_their_hash(weights, tmp_path, mo
 def broken_weights():
     fc = {"fc.weight": torch.zeros(1000, 2048)}
     return {
-        "keys missing": {"fc.bias": torch.zeros(1008)},
-        "of another shape": fc,
-        "unknown": {"AuxLogits.fc.bias": torch.zeros(3)},
+        "is missing": {"fc.bias": torch.zeros(1008)},
+        r"fc.weight is \[1000, 2048\], not \[1008": fc,
+        "AuxLogits.fc.bias is unknown": {"AuxLogits.fc.bias": torch.zeros(3)},
         "no state dict": {"epoch": 3},
         "cannot be read": b"not weights at all",
     }

@@ -7,7 +7,6 @@ the other files.
 import contextlib
 import os
 import re
-import shutil
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from models.pix2pix_model import Pix2PixModel
 from options.options import DERIVED, Options
-from util import distributed
+from util import distributed, files
 from util.checkpoints import (
     check_finite,
     load_state_dict,
@@ -28,7 +27,7 @@ from util.checkpoints import (
     tensors_of,
 )
 from util.errors import UserError
-from util.files import copy_atomically
+from util.files import copy_atomically, names_in
 
 # what a state holds, and of which type it is
 _PARTS = {
@@ -93,7 +92,7 @@ def mend(model: Pix2PixModel, average: AveragedStates, epoch: str | int) -> None
 
 def save_again(folder: str, source: str | int, epoch: str | int) -> None:
     """Let ``<epoch>_*.pth`` be what was just saved as ``source``."""
-    names = [name for name in sorted(_listed(folder)) if re.fullmatch(rf"{source}_net_\w+\.pth", name)]
+    names = [name for name in sorted(names_in(folder)) if re.fullmatch(rf"{source}_net_\w+\.pth", name)]
     for name in (f"{source}_state.pth", *names):
         copy_atomically(os.path.join(folder, name), os.path.join(folder, f"{epoch}{name.removeprefix(str(source))}"))
 
@@ -129,7 +128,7 @@ def newest_whole(folder: str) -> tuple[str, dict[str, Any]] | None:
 
     :raises UserError: there are checkpoints, and none is whole.
     """
-    paths = [os.path.join(folder, name) for name in _listed(folder) if name.endswith("_state.pth")]
+    paths = [os.path.join(folder, name) for name in names_in(folder) if name.endswith("_state.pth")]
     paths.sort(key=lambda path: (os.path.basename(path) == "latest_state.pth", os.lstat(path).st_mtime), reverse=True)
     problem = None
     for path in paths:
@@ -228,9 +227,9 @@ def check_options(opt: Options, saved: Mapping[str, Any], path: str) -> None:
 
 def prune(folder: str, keep: int) -> None:
     """Remove all numbered checkpoints except the newest ``keep``."""
-    numbers = sorted({int(match[1]) for name in _listed(folder) if (match := re.fullmatch(r"(\d+)_state\.pth", name))})
+    numbers = sorted({int(match[1]) for name in names_in(folder) if (match := re.fullmatch(r"(\d+)_state\.pth", name))})
     for number in numbers[:-keep]:
-        for name in sorted(_listed(folder), key=lambda name: not name.endswith("_state.pth")):  # the state first
+        for name in sorted(names_in(folder), key=lambda name: not name.endswith("_state.pth")):  # the state first
             if re.fullmatch(rf"{number}_(net_\w+|state)\.pth", name):
                 with contextlib.suppress(OSError):
                     os.remove(os.path.join(folder, name))
@@ -238,19 +237,8 @@ def prune(folder: str, keep: int) -> None:
 
 def set_aside(folder: str) -> str | None:
     """Move the files of an earlier run out of the way of a new one; where they are now, if there were any."""
-    names = [name for name in _listed(folder)
+    names = [name for name in names_in(folder)
              if re.fullmatch(r"\w+_(state|net_\w+)\.pth|(loss_log|fid|iter|opt|class_names)\.txt|web|logs", name)]
     if not any(name.endswith(".pth") for name in names):
         return None
-    number = next(n for n in range(1, 10**6) if not os.path.exists(os.path.join(folder, f"earlier_{n}")))
-    target = os.path.join(folder, f"earlier_{number}")
-    os.makedirs(target)
-    for name in sorted(names, key=lambda name: name.endswith("_state.pth")):  # states last
-        shutil.move(os.path.join(folder, name), os.path.join(target, name))
-    return target
-
-
-def _listed(folder: str) -> list[str]:
-    with contextlib.suppress(FileNotFoundError):
-        return os.listdir(folder)
-    return []
+    return files.set_aside(folder, sorted(names, key=lambda name: name.endswith("_state.pth")))  # states last

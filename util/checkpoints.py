@@ -198,14 +198,14 @@ def _plain_state(state: Any, path: str) -> dict[str, Tensor]:
     label = re.search(r"_net_([A-Z]+)(_ema)?\.pth$", path)
     own = {f"net{label[1]}", f"net{label[1][-1]}"} if label else set()  # the encoder IE may be called netE, too
     stripped = []
-    while isinstance(state, Mapping) and not _is_state_dict(state):
+    while isinstance(state, Mapping) and not is_state_dict(state):
         inner = [key for key, value in state.items() if isinstance(value, Mapping) and value]
         chosen = inner if len(inner) == 1 else [key for key in inner if key in own]
         if len(chosen) != 1:
             break
         stripped.append(f"a dict around its part {chosen[0]}")
         state = state[chosen[0]]
-    if not _is_state_dict(state):
+    if not is_state_dict(state):
         raise UserError(f"{path}: not a state dict of tensors; name a file written by train.py")
     state = {str(key): value for key, value in state.items()}
     while True:
@@ -222,7 +222,7 @@ def _plain_state(state: Any, path: str) -> dict[str, Tensor]:
     return state
 
 
-def _is_state_dict(value: Any) -> bool:
+def is_state_dict(value: Any) -> bool:
     return isinstance(value, Mapping) and len(value) > 0 and all(isinstance(part, Tensor) for part in value.values())
 
 
@@ -268,9 +268,8 @@ def load_state_dict(network: nn.Module, state: Any, path: str) -> None:
     for key, value in expected.items():
         if key.endswith("num_batches_tracked"):
             state.setdefault(key, torch.zeros_like(value))
-    differences = _differences(state, expected)
-    if differences:
-        keys, lines = zip(*differences, strict=True)
+    if found := differences(state, expected):
+        keys, lines = zip(*found, strict=True)
         hints = list(dict.fromkeys(next(hint for part, hint in _HINTS if part in key) for key in keys))
         shown = "; ".join(lines[:4]) + (f"; and {len(lines) - 4} more" if len(lines) > 4 else "")
         raise UserError(f"{path} does not fit the network that the options describe: {shown}. "
@@ -279,7 +278,8 @@ def load_state_dict(network: nn.Module, state: Any, path: str) -> None:
     network.load_state_dict(state)
 
 
-def _differences(state: dict[str, Tensor], expected: dict[str, Tensor]) -> list[tuple[str, str]]:
+def differences(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[tuple[str, str]]:
+    """In what one state dict differs from another: the key of each thing, and a line."""
     lines = []
     for key in sorted(state.keys() & expected.keys()):
         found, wanted = tuple(state[key].shape), tuple(expected[key].shape)

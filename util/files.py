@@ -195,6 +195,21 @@ def copy_atomically(source: str, path: str) -> None:
         shutil.copyfile(source, temporary)
 
 
+def names_in(folder: str) -> list[str]:
+    """The names in a folder; none if it is not there."""
+    return os.listdir(folder) if os.path.isdir(folder) else []
+
+
+def set_aside(folder: str, names: Iterable[str]) -> str:
+    """Move files of a folder, one after the other, to a new subfolder ``earlier_1`` or the like; where that is."""
+    number = next(n for n in range(1, 10**6) if not os.path.exists(os.path.join(folder, f"earlier_{n}")))
+    target = os.path.join(folder, f"earlier_{number}")
+    for name in names:
+        os.makedirs(os.path.dirname(os.path.join(target, name)), exist_ok=True)
+        shutil.move(os.path.join(folder, name), os.path.join(target, name))
+    return target
+
+
 def remove_leftovers(folders: Iterable[str]) -> None:
     """Remove the temporary files of runs that were killed while they wrote to ``folders``."""
     for folder in folders:

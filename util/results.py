@@ -3,12 +3,11 @@ import json
 import os
 import re
 import secrets
-import shutil
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from util.errors import UserError
-from util.files import read_text, write_atomically
+from util.files import names_in, read_text, set_aside, write_atomically
 
 PICTURES = "images"  # subfolder of a folder of results, in which every kind of picture has its own
 SAMPLES = r"synthesized_image(_\d+)?"  # the kinds that are what networks made
@@ -57,16 +56,12 @@ class Results:
                if os.path.join(kind, name) not in made]
         if not old:
             return
-        number = next(n for n in range(1, 10**6) if not os.path.exists(self.path(f"earlier_{n}")))
-        target = self.path(f"earlier_{number}")
-        for name in old:
-            os.makedirs(os.path.dirname(os.path.join(target, name)), exist_ok=True)
-            shutil.move(self.path(name), os.path.join(target, name))
+        target = set_aside(self.folder, old)
         print(f"{self.folder}: {len(old)} files of an earlier run, which this one does not make, are now in {target}")
 
     def _kinds(self) -> list[str]:
         """The subfolders that hold what test.py made."""
-        found = [f"{PICTURES}/{name}" for name in _listed(self.path(PICTURES))] + ["styles"]
+        found = [f"{PICTURES}/{name}" for name in names_in(self.path(PICTURES))] + ["styles"]
         return [name for name in sorted(found) if _KINDS.fullmatch(name) and os.path.isdir(self.path(name))]
 
     def path(self, name: str) -> str:
@@ -85,10 +80,6 @@ def listed(folder: str) -> set[str] | None:
     """The names of the layouts of a folder of results; None if it is none, or an older one that lists none."""
     names = _read(os.path.join(folder, _RUN)).get("layouts")
     return set(map(str, names)) if isinstance(names, list) else None
-
-
-def _listed(folder: str) -> list[str]:
-    return os.listdir(folder) if os.path.isdir(folder) else []
 
 
 def _read(path: str) -> dict[str, Any]:

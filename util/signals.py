@@ -71,7 +71,7 @@ def _nothing(signum: int, frame: FrameType | None) -> None:
     pass
 
 
-def leave_signals_to_the_parent() -> None:
+def leave_signals_to_the_parent(*_: object) -> None:
     """In a process that helps another one: the other decides when to stop."""
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)

@@ -1,6 +1,4 @@
 """Multiscale PatchGAN discriminators (pix2pixHD)."""
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -83,11 +81,12 @@ class MultiscaleDiscriminator(nn.Module):
             outputs.append(discriminator(x))
         return outputs
 
-    def _respond(self, layout: Layout) -> "Responses":
-        """The share of the layout in the first layers' outputs."""
+    def _respond(self, layout: Layout) -> tuple[list[Tensor], int]:
+        """The share of the layout in the first layers' outputs, whatever the image: [B, ndf, h, w] for each
+        discriminator; and how many of the input's channels are in it, from the first."""
         return self._looked_up(layout) if backend.form(layout.label, "look_up") == "fast" else self._convolved(layout)
 
-    def _looked_up(self, layout: Layout) -> "Responses":
+    def _looked_up(self, layout: Layout) -> tuple[list[Tensor], int]:
         """The share of the classes alone.
 
         At full resolution, convolving one-hot classes is looking up a row of the weight for each of the 16 taps. The
@@ -101,9 +100,9 @@ class MultiscaleDiscriminator(nn.Module):
             else:
                 mixtures = layout.halved_classes(i).to(weight.dtype)
                 maps.append(F.conv2d(mixtures, weight, stride=2, padding=2))
-        return Responses(maps, layout.num_classes)
+        return maps, layout.num_classes
 
-    def _convolved(self, layout: Layout) -> "Responses":
+    def _convolved(self, layout: Layout) -> tuple[list[Tensor], int]:
         """The share of the whole semantic input, which is made for this."""
         weights = [discriminator.model0[0].weight for discriminator in self.discriminators]
         semantics = layout.semantics_in(working_dtype(weights[0]))
@@ -111,36 +110,24 @@ class MultiscaleDiscriminator(nn.Module):
         for i, weight in enumerate(weights):
             semantics = halve(semantics) if i else semantics
             maps.append(F.conv2d(semantics, weight[:, :channels], stride=2, padding=2))
-        return Responses(maps, channels)
+        return maps, channels
 
-    def _outputs(self, responses: "Responses", layout: Layout, image: Tensor) -> Outputs:
+    def _outputs(self, responses: tuple[list[Tensor], int], layout: Layout, image: Tensor) -> Outputs:
         """What :meth:`plain` makes of layout and ``image`` [n*B, 3, H, W], n pictures for each layout: the first for
         each, then the second for each, and so on."""
-        x, times = image, len(image) // layout.batch_size
-        if layout.with_edges and responses.channels == layout.num_classes:
+        (maps, channels), x, times = responses, image, len(image) // layout.batch_size
+        if layout.with_edges and channels == layout.num_classes:
             edges = layout.edges[:, None].to(image.dtype).repeat(times, 1, 1, 1)
             x = torch.cat([edges, image], dim=1)
         x = x.contiguous(memory_format=torch.channels_last)
         outputs = []
-        for i, (discriminator, response) in enumerate(zip(self.discriminators, responses.maps, strict=True)):
+        for i, (discriminator, response) in enumerate(zip(self.discriminators, maps, strict=True)):
             x = halve(x) if i else x
             conv, activation = discriminator.model0
-            own = F.conv2d(x, conv.weight[:, responses.channels:], conv.bias, stride=2, padding=2)
+            own = F.conv2d(x, conv.weight[:, channels:], conv.bias, stride=2, padding=2)
             first = own + response if times == 1 else (own.unflatten(0, (times, -1)) + response).flatten(0, 1)
             outputs.append(discriminator.later_layers(activation(first)))
         return outputs
-
-
-@dataclass(frozen=True)
-class Responses:
-    """What the first layers make of a layout, whatever the image.
-
-    :param maps: [B, ndf, h, w] for each discriminator.
-    :param channels: how many of the input's channels are in it, from the first.
-    """
-
-    maps: list[Tensor]
-    channels: int
 
 
 def _look_up(label: Tensor, weight: Tensor) -> Tensor:

@@ -59,7 +59,7 @@ class Regions(Tables):
         for size in sizes:
             self.at(size)
         for size in sums_at:
-            self.at(size).prepare_sums()
+            self.at(size).segments  # noqa: B018 (is kept)
         return self
 
     def at(self, size: tuple[int, int]) -> "RegionMap":
@@ -131,10 +131,6 @@ class RegionMap(Tables):
     def segments(self) -> "SegmentSums":
         """The pixels region by region."""
         return SegmentSums(_sorted(self.flat, self.count), self.sizes)
-
-    def prepare_sums(self) -> None:
-        """Make :attr:`sizes` and :attr:`segments` now."""
-        self.segments  # noqa: B018 (is kept)
 
     def spread(self, table: Tensor) -> Tensor:
         """[T, c] -> [N, c]: every pixel gets its region's row."""
@@ -218,7 +214,8 @@ class SegmentSums(Tables):
         numbers = torch.arange(most, device=sizes.device)
         segment = torch.repeat_interleave(torch.cat([pieces, most - first_piece[-1:]]), output_size=most)
         piece_start = start[segment] + self.piece * (numbers - first_piece[segment])
-        narrow = index_dtype(sizes.device)
+        # on a GPU, reading half as much matters more than what PyTorch prefers
+        narrow = torch.int32 if sizes.is_cuda else torch.int64
         self.members = members.to(narrow)
         self.first_piece = first_piece.to(narrow)
         self.piece_start = F.pad(piece_start.clamp_(max=len(members)), (0, 1), value=len(members)).to(narrow)
@@ -229,11 +226,6 @@ class SegmentSums(Tables):
         """[N, c] -> [T, c]; 0 for segments without rows."""
         pieces = F.embedding_bag(self.members, rows, self.piece_start, mode="sum", include_last_offset=True)
         return F.embedding_bag(self.numbers, pieces, self.first_piece, mode="sum", include_last_offset=True)
-
-
-def index_dtype(device: torch.device) -> torch.dtype:
-    """Of tables of indices: on a GPU, reading half as much matters more than what PyTorch prefers."""
-    return torch.int32 if device.type == "cuda" else torch.int64
 
 
 def rows_of(x: Tensor) -> Tensor:
