@@ -205,7 +205,7 @@ def _read_weights(path: str, network: FIDInception) -> dict[str, torch.Tensor]:
     expected = network.state_dict()
     state = {**state, **{key: torch.zeros((), dtype=torch.long) for key in expected if key.endswith("_tracked")}}
     if found := differences(state, expected):
-        lines = "; ".join(line for _, line in found[:3])
+        lines = "; ".join(line for _, line in (*found[:2], *found[2:][-1:]))  # missing keys come before unknown ones
         raise UserError(f"{path}: not the weights of the FID Inception: {lines}; {remedy}")
     broken = next((key for key, tensor in state.items() if not tensor.isfinite().all()), None)
     if broken:
