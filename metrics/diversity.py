@@ -188,85 +188,61 @@ class Parts:
         return tuple(np.flatnonzero(self.instances == instance).tolist())
 
 
-class Mean:
-    """A mean that numbers are added to, with its standard error."""
-
-    def __init__(self):
-        self.count, self._total, self._squares = 0, 0.0, 0.0
-
-    def add(self, value: float) -> None:
-        self.count += 1
-        self._total += value
-        self._squares += value * value
-
-    @property
-    def value(self) -> float | None:
-        return self._total / self.count if self.count else None
-
-    @property
-    def standard_error(self) -> float | None:
-        if self.count < 2:
-            return None
-        spread = max(self._squares - self._total**2 / self.count, 0)
-        return math.sqrt(spread / (self.count - 1) / self.count)
-
-
 class Diversity:
-    """Means over layouts; memory grows with the classes, not with the layouts."""
+    """The distances of all layouts, and means over them."""
 
     def __init__(self):
-        self._whole = Mean()
-        self._inside, self._outside = defaultdict(Mean), defaultdict(Mean)  # by (kind, class)
+        self._whole: list[float] = []
+        self._found = defaultdict(list)  # (kind, side) -> class and distance, of every class or instance measured
 
     def add(self, distances: LayoutDistances) -> None:
-        self._whole.add(distances.whole)
+        self._whole.append(distances.whole)
         for kind, found in (("class", distances.classes), ("instance", distances.instances)):
             for label, change in found:
-                self._add(kind, label, change)
-                if change.masked:
-                    self._add(f"masked {kind}", label, change.masked)
-
-    def _add(self, kind: str, label: int, sides: Change | Sides) -> None:
-        self._inside[kind, label].add(sides.inside)
-        if sides.outside is not None:
-            self._outside[kind, label].add(sides.outside)
+                for name, sides in ((kind, change), (f"masked {kind}", change.masked)):
+                    for side in Sides._fields:
+                        if sides and (value := getattr(sides, side)) is not None:
+                            self._found[name, side].append((label, value))
 
     def figures(self, names: dict[int, str]) -> dict[str, Any]:
         """All figures, as plain numbers; None where nothing was measured.
 
         :param names: class id -> name, of the classes that have one.
         """
-        labels = sorted({label for _, label in self._inside})
-        masked = any(kind == "masked class" for kind, _ in self._inside)
+        count = len(self._whole)
+        labels = sorted({label for found in self._found.values() for label, _ in found})
         return {
-            "layouts": self._whole.count,
-            "diversity": self._whole.value,
-            "standard_error": self._whole.standard_error,
-            **self._means(labels),
-            **({"masked": self._means(labels, "masked ")} if masked else {}),
+            "layouts": count,
+            "diversity": _mean(self._whole),
+            "standard_error": float(np.std(self._whole, ddof=1) / math.sqrt(count)) if count > 1 else None,
+            **self._means(),
+            **({"masked": self._means("masked ")} if ("masked class", "inside") in self._found else {}),
             "classes": {str(label): {"name": names.get(label), **self._figures_of(label)} for label in labels},
         }
 
-    def _means(self, labels: list[int], prefix: str = "") -> dict[str, float | None]:
-        classes, instances = ([(prefix + kind, label) for label in labels] for kind in ("class", "instance"))
-        return {"mCSD": _over_classes(self._inside, classes), "mOCD": _over_classes(self._outside, classes),
-                "mISD": _over_instances(self._inside, instances), "mOISD": _over_instances(self._outside, instances)}
+    def _means(self, prefix: str = "") -> dict[str, float | None]:
+        """Every class counts once, however many layouts have it; and so does every instance."""
+        by_class = [_mean([_mean(values) for values in self._by_class(f"{prefix}class", side).values()])
+                    for side in Sides._fields]
+        by_instance = [_mean([value for _, value in self._found.get((f"{prefix}instance", side), ())])
+                       for side in Sides._fields]
+        return dict(zip(("mCSD", "mOCD", "mISD", "mOISD"), (*by_class, *by_instance), strict=True))
+
+    def _by_class(self, kind: str, side: str) -> dict[int, list[float]]:
+        values = defaultdict(list)
+        for label, value in self._found.get((kind, side), ()):
+            values[label].append(value)
+        return values
 
     def _figures_of(self, label: int) -> dict[str, Any]:
-        return {kind: {"inside": self._inside[kind, label].value, "outside": self._outside[kind, label].value,
-                       "count": self._inside[kind, label].count} for kind in ("class", "instance")}
+        values = {(kind, side): self._by_class(kind, side).get(label, []) for kind in ("class", "instance")
+                  for side in Sides._fields}
+        return {kind: {**{side: _mean(values[kind, side]) for side in Sides._fields},
+                       "count": len(values[kind, "inside"])} for kind in ("class", "instance")}
 
 
-def _over_classes(means: dict[tuple[str, int], Mean], keys: list[tuple[str, int]]) -> float | None:
-    """Every class counts once, however many layouts have it."""
-    values = [means[key].value for key in keys if means[key].count]
-    return float(np.mean(values)) if values else None
-
-
-def _over_instances(means: dict[tuple[str, int], Mean], keys: list[tuple[str, int]]) -> float | None:
-    """Every instance counts once."""
-    found = [means[key] for key in keys if means[key].count]
-    return sum(mean.value * mean.count for mean in found) / sum(mean.count for mean in found) if found else None
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
 
 
 def describe(figures: dict[str, Any]) -> str:
