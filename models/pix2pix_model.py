@@ -88,7 +88,10 @@ class Pix2PixModel(nn.Module):
     # ---- training ----
 
     def generator_losses(self, batch: Batch) -> tuple[Losses, Tensor]:
-        """The losses of generator and encoder, and the fake images [B, 3, H, W] in [-1, 1]."""
+        """The losses of generator and encoder, and the fake images [B, 3, H, W] in [-1, 1].
+
+        A new loss is an entry here: a :class:`~models.networks.loss.Loss`, which says whether it is a mean or a sum.
+        """
         fake, posterior = self._fake(batch)
         rows = self._encoded_rows  # the others have no photo to be like
         losses: Losses = {}

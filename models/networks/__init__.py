@@ -39,7 +39,8 @@ def build_generator(opt: Options, make_norm: MakeNorm, start_is_map: bool) -> Ge
 
 
 def build_discriminator(opt: Options, features: Lite0Features | None = None) -> MultiscaleDiscriminator:
-    """``netD``.
+    """``netD``: a module that is called as ``netD(layout, fake, real)`` and returns a
+    :class:`~models.networks.loss.Judgement` of either. One of your own is chosen here.
 
     :param features: the frozen network of the model; for ``--netD projected``.
     """

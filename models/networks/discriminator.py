@@ -1,4 +1,4 @@
-"""Multiscale PatchGAN discriminators (pix2pixHD)."""
+"""Multiscale PatchGAN discriminators, as in SPADE."""
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from util.precision import working_dtype
 
 
 class NLayerDiscriminator(nn.Module):
-    """PatchGAN of ``n_layers`` convolutions and a last one to a map of scores."""
+    """PatchGAN (Isola et al., CVPR 2017, Section 3.2.2) of ``n_layers`` convolutions and one to a map of scores."""
 
     def __init__(self, channels: int, ndf: int, n_layers: int, norm: str):
         super().__init__()
@@ -38,7 +38,8 @@ class NLayerDiscriminator(nn.Module):
 
 
 class MultiscaleDiscriminator(nn.Module):
-    """``num_D`` PatchGANs, each on the input of the last at half its resolution.
+    """``num_D`` PatchGANs, each on the input of the last at half its resolution (pix2pixHD, Wang et al., CVPR 2018,
+    Section 3.2).
 
     They see [semantic input, image]: the one-hot classes, the instance edges, and the picture. The first layer is
     linear, so what it makes of the layout is the same for every picture: it is computed once, and added to what the

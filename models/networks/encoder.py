@@ -13,7 +13,7 @@ from util.precision import full_precision, no_autocast
 
 
 class InstanceEncoder(nn.Module):
-    """A U-Net of instance-aware convolutions whose four outputs are averaged over every instance."""
+    """A U-Net of instance-aware convolutions whose four outputs are averaged over every instance (Section 3.3)."""
 
     def __init__(self, ngf: int, noise_nc: int):
         super().__init__()

@@ -81,7 +81,7 @@ def gan_loss(judgement: Judgement, mode: str, *, real: bool, for_discriminator: 
 
 def feature_matching_loss(fake: Judgement, real: Judgement, first: int,
                           rows: slice = slice(None)) -> Tensor:
-    """L1 between the activations for fake and real images, from layer ``first`` on.
+    """L1 between the activations for fake and real images, from layer ``first`` on (Equation 4 of pix2pixHD).
 
     Summed over layers and averaged over the discriminators.
 

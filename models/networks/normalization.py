@@ -86,7 +86,8 @@ class INADE(nn.Module):
 
 
 class SPADE(nn.Module):
-    """Spatially-adaptive modulation: out = norm(x) * (1 + gamma) + beta, both convolved from the semantic input."""
+    """Spatially-adaptive modulation (Equation 1 of Park et al., CVPR 2019): out = norm(x) * (1 + gamma) + beta, both
+    convolved from the semantic input."""
 
     hidden = 128
 

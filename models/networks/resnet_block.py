@@ -10,7 +10,7 @@ from util.precision import working_dtype
 
 
 class ResnetBlock(nn.Module):
-    """out = shortcut(x) + conv_1(lrelu(norm_1(conv_0(lrelu(norm_0(x)))))), every norm a modulation.
+    """out = shortcut(x) + conv_1(lrelu(norm_1(conv_0(lrelu(norm_0(x)))))), every norm a modulation (Figure 4 of SPADE).
 
     The shortcut is x itself, or conv_s(norm_s(x)) where the number of channels changes.
     """
