@@ -39,11 +39,9 @@ class UncheckedStep(NamedTuple):
 class Run:
     """A training run: steps, logs, evaluation and checkpoints until its last epoch, or until a signal asks it to stop.
 
-    =========  ========================================================================================
-    ``latest``  every --save_latest_freq images, when a signal or an error ends the run, and with every number
-    number      every --save_epoch_freq epochs, and after the last
-    ``best``    with --train_eval, after every evaluation that is the best so far
-    =========  ========================================================================================
+    What is saved when: ``latest`` every --save_latest_freq images, with every number, and when a signal, a bad file or
+    a failed evaluation ends the run; the number of the epoch every --save_epoch_freq epochs, and after the last; with
+    --train_eval ``best`` after every evaluation that is the best so far.
 
     Its state is the trainer's; everything else follows from that and the options. Of several processes all do the
     same, except that the first alone logs and saves: the others have no ``visualizer``.
