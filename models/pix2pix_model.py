@@ -14,7 +14,7 @@ from models.class_match import ClassMatch, class_count
 from models.networks import build_discriminator, build_generator
 from models.networks.efficientnet_lite import Lite0Features, Lite0Loss
 from models.networks.layout import WHOLE, Part
-from models.networks.loss import Loss, Losses, feature_matching_loss, gan_loss
+from models.networks.loss import Loss, Losses, color_loss, feature_matching_loss, gan_loss
 from models.networks.projected import BLOCKS
 from models.networks.styles import Posterior, Styles
 from models.networks.vgg import VGGLoss
@@ -97,6 +97,8 @@ class Pix2PixModel(nn.Module):
         losses: Losses = {}
         if posterior is not None:
             losses["KLD"] = Loss(posterior[rows].kl_divergence() * self.opt.lambda_kld, "sum")
+        if self.opt.lambda_color:
+            losses["Color"] = Loss(color_loss(fake, batch.image, batch.layout, rows) * self.opt.lambda_color, "sum")
         with frozen(self.netD), self.lite0.while_shared() if self.lite0 else contextlib.nullcontext():
             judged, target = self.netD(batch.layout, fake, batch.image)  # gradients flow through it, not to it
             losses["GAN"] = Loss(gan_loss(judged, self.opt.gan_mode, real=True, for_discriminator=False))

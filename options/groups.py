@@ -339,6 +339,9 @@ class Losses(Group):
             help="with --use_vae: synthesize every second picture of a batch in styles of the prior, not of its photo; "
                  "the discriminators alone judge it. The prior's pictures get better, and a lower --lambda_kld does "
                  "them less harm")
+        add("--lambda_color", type=weight, default=0.0,
+            help="with --use_vae: weight of a loss that asks for the photo's mean colour in every instance, so that a "
+                 "reference's styles carry its colours over")
         add("--no_ganFeat_loss", action="store_true", help="no feature matching loss")
         add("--no_vgg_loss", action="store_true", help="no VGG perceptual loss")
         add("--perceptual", default="vgg19", choices=["vgg19", "lite0"],
@@ -362,6 +365,9 @@ class Losses(Group):
             raise UserError(f"--no_vgg_loss and --perceptual {opt.perceptual} contradict each other: leave out one")
         if opt.mix_prior and not opt.use_vae:
             raise UserError("--mix_prior: without --use_vae all styles are the prior's; leave it out")
+        if opt.lambda_color and not (opt.use_vae and opt.norm_mode == "inade"):
+            raise UserError(f"--lambda_color {opt.lambda_color:g}: only the instance encoder (--use_vae --norm_mode "
+                            "inade) learns from it; leave it out")
         if opt.netD != "projected" and "lambda_projected" in given:
             raise UserError(f"--lambda_projected has no effect with --netD {opt.netD}: leave it out, or give --netD "
                             "projected")

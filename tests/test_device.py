@@ -41,7 +41,7 @@ MODES = {
     "inade, everything else": ("--use_vae", "--no_instance", "--no_ganFeat_loss", "--gan_mode", "original",
                                "--norm_D", "none", "--num_D", 1, "--checkpoint_activations", "--ema", 10),
     "inade, more upsampling": ("--use_vae", "--crop_size", 64, "--load_size", 64, "--num_upsampling_layers", "more"),
-    "inade, projected": ("--use_vae", "--netD", "projected", "--mix_prior"),
+    "inade, projected": ("--use_vae", "--netD", "projected", "--mix_prior", "--lambda_color", 0.5),
     "spade": ("--norm_mode", "spade"),
     "spade, encoder": ("--norm_mode", "spade", "--use_vae"),
     "spade, instance norm": ("--norm_mode", "spade", "--norm_G", "spectralspadeinstance3x3", "--crop_size", 64,

@@ -62,7 +62,7 @@ def largest_difference(one, other, scale):
     (["--use_vae", "--ema", 16], ["--checkpoint_activations"]),
     (["--use_vae", "--norm_mode", "spade"], []),
     (["--use_vae", "--accumulate", 2], []),
-    (["--use_vae", "--netD", "projected", "--mix_prior"], []),
+    (["--use_vae", "--netD", "projected", "--mix_prior", "--lambda_color", 0.5], []),
     (["--stranger", "--use_vae", "--accumulate", 2], []),
 ], ids=["inade", "spade", "accumulated", "projected", "stranger"])
 def test_two_processes_are_one(world, tmp_path, mode, only_in_two):

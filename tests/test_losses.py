@@ -5,7 +5,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from models.networks.loss import GAN_MODES, Judgement, Loss, feature_matching_loss, gan_loss
+from models.networks.layout import Layout
+from models.networks.loss import GAN_MODES, Judgement, Loss, color_loss, feature_matching_loss, gan_loss
 from models.networks.styles import kl_divergence
 from models.networks.vgg import VGGLoss
 from options import TrainOptions
@@ -94,6 +95,22 @@ def test_feature_matching():
 
 
 # ---- KL divergence
+
+
+@pytest.mark.parametrize("rows", [slice(None), slice(None, None, 2)], ids=["all", "every second"])
+def test_color_loss(rows):
+    """Differences of mean colours, instance by instance."""
+    generator = torch.Generator().manual_seed(0)
+    instance = torch.randint(0, 5, (4, 8, 6), generator=generator)
+    instance[0, :4] = 9  # ids with gaps
+    fake, real = (torch.rand(4, 3, 8, 6, generator=generator, dtype=torch.float64) for _ in range(2))
+    expected = 0
+    for sample in range(4)[rows]:
+        for number in instance[sample].unique():
+            inside = instance[sample] == number
+            expected += (fake[sample][:, inside].mean(1) - real[sample][:, inside].mean(1)).abs().mean().item()
+    layout = Layout(torch.zeros_like(instance), instance, 1, with_edges=False)
+    assert color_loss(fake, real, layout, rows).item() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(("mu", "logvar", "expected"), [

@@ -74,7 +74,7 @@ def test_interrupted_runs_end_alike():
 
 @pytest.mark.parametrize("extra", [
     ["--nThreads", 2], ["--use_amp", "--D_steps_per_G", 2],
-    ["--netD", "projected", "--use_vae", "--mix_prior", "--ema", 8]], ids=str)
+    ["--netD", "projected", "--use_vae", "--mix_prior", "--lambda_color", 0.5, "--ema", 8]], ids=str)
 def test_going_on_in_the_middle_of_an_epoch(world, tmp_path, extra):
     args = [*TRAIN, "--dataroot", world, "--checkpoints_dir", tmp_path, *extra]
     assert run_command(*args, "--name", "whole", "--niter", 2).returncode == 0

@@ -1,4 +1,4 @@
-"""Adversarial and feature matching losses. (KL: styles.py; perceptual: vgg.py.)"""
+"""Adversarial, feature matching and colour losses. (KL: styles.py; perceptual: vgg.py, efficientnet_lite.py.)"""
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from models.networks.layout import Layout
+from models.ops.regions import rows_of
 from util.precision import full_precision
 
 Outputs = list[list[Tensor]]  # per discriminator, the outputs of its layers; the last is a map of scores
@@ -91,3 +93,16 @@ def feature_matching_loss(fake: Judgement, real: Judgement, first: int,
               for fakes, reals in zip(fake.features, real.features, strict=True)
               for f, r in list(zip(fakes, reals, strict=True))[first:]]
     return torch.stack(losses).sum() / len(fake.features) if losses else fake.scores[0].new_zeros(())
+
+
+def color_loss(fake: Tensor, real: Tensor, layout: Layout, rows: slice = slice(None)) -> Tensor:
+    """L1 between the mean colours that every instance has in two batches of images [B, 3, H, W], summed over instances.
+
+    :param rows: the samples that count.
+    """
+    regions = layout.instance_regions
+    pixels = regions.at(layout.size)
+    means = pixels.sum(rows_of(full_precision(fake - real))) / pixels.sizes.clamp(min=1)[:, None]  # [T, 3]
+    counts = torch.zeros(layout.batch_size, device=fake.device)
+    counts[rows] = 1
+    return (means.abs().mean(1) * counts[regions.ids[0]]).sum()
