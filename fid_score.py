@@ -11,6 +11,7 @@ The protocol and the formulas are described in docs/evaluation.md.
 import argparse
 import json
 import os
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -76,7 +77,7 @@ def work(args: argparse.Namespace, device: torch.device) -> None:
         return
     result = score(real, fake, args) if fake else {}
     if args.json:
-        sides = {name: side and {"path": side.source, "protocol": side.protocol and side.protocol.record()}
+        sides = {name: side and {"path": side.source, "protocol": side.protocol and asdict(side.protocol)}
                  for name, side in (("real", real), ("fake", fake))}
         write_atomically(args.json, json.dumps({**result, **sides}, indent=1) + "\n")
 

@@ -12,6 +12,8 @@ say much. A ratio above 1 means that fid_score.py takes less.
 import argparse
 import os
 import platform
+import resource
+import subprocess
 import sys
 import tempfile
 import time
@@ -159,16 +161,13 @@ def compare_scores(repeats: int, folder: str, weights: str, folders: list[str]) 
 
 def process_seconds(line: list[str], environment: dict[str, str]) -> tuple[float, float, float] | None:
     """CPU seconds, wall-clock seconds and the last number printed of a Python process; None if it failed."""
-    with tempfile.TemporaryFile("w+") as output, open(os.devnull, "w") as null:
-        start = time.perf_counter()
-        child = os.posix_spawn(sys.executable, [sys.executable, *line], {**os.environ, **environment}, file_actions=[
-            (os.POSIX_SPAWN_DUP2, output.fileno(), 1), (os.POSIX_SPAWN_DUP2, null.fileno(), 2)])
-        _, status, usage = os.wait4(child, 0)
-        seconds = time.perf_counter() - start
-        if status:
-            return None
-        output.seek(0)
-        return usage.ru_utime + usage.ru_stime, seconds, float(output.read().split()[-1])
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    done = subprocess.run([sys.executable, *line], env={**os.environ, **environment}, capture_output=True, text=True)
+    seconds, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    if done.returncode:
+        return None
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return cpu, seconds, float(done.stdout.split()[-1])
 
 
 def report(case: str, other: list[tuple[float, float]], ours: list[tuple[float, float]]) -> None:

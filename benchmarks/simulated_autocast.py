@@ -21,14 +21,14 @@ class _Autocast:
     def __init__(self, dtype: torch.dtype):
         self.dtype = dtype
         self.enabled = [False]  # that of the innermost context last
-        self._converted: dict[int, Tensor] = {}
+        self.converted: dict[int, Tensor] = {}
 
     def narrowed(self, x: Tensor) -> Tensor:
         if not isinstance(x, nn.Parameter):
             return x.to(self.dtype)
-        if id(x) not in self._converted:
-            self._converted[id(x)] = x.to(self.dtype)
-        return self._converted[id(x)]
+        if id(x) not in self.converted:
+            self.converted[id(x)] = x.to(self.dtype)
+        return self.converted[id(x)]
 
     def converting(self, function: Callable, convert: Callable[[Tensor], Tensor]) -> Callable:
         def converts(*args: Any, **kwargs: Any) -> Any:
@@ -43,24 +43,21 @@ class _Autocast:
         """In place of ``torch.autocast``; contexts for other devices change nothing."""
         return _Context(self, enabled if device_type == "meta" else None)
 
-    def enter(self, enabled: bool | None) -> None:
-        self.enabled.append(self.enabled[-1] if enabled is None else enabled)
-
-    def leave(self) -> None:
-        self.enabled.pop()
-        if len(self.enabled) == 1:
-            self._converted.clear()
-
 
 class _Context(contextlib.AbstractContextManager):
+    """May be entered again and again."""
+
     def __init__(self, autocast: _Autocast, enabled: bool | None):
         self._autocast, self._enabled = autocast, enabled
 
     def __enter__(self):
-        self._autocast.enter(self._enabled)
+        enabled = self._autocast.enabled
+        enabled.append(enabled[-1] if self._enabled is None else self._enabled)
 
     def __exit__(self, *_: Any):
-        self._autocast.leave()
+        self._autocast.enabled.pop()
+        if len(self._autocast.enabled) == 1:
+            self._autocast.converted.clear()
 
 
 @contextlib.contextmanager

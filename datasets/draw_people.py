@@ -54,6 +54,15 @@ class Figure(Canvas):
                   (side * hand[0], hand[1], 0.6 * radius))
         self.limb(kind, *joints, end=end)
 
+    def arms(self, kind: str, **sleeves: float) -> None:
+        """Both arms, hanging."""
+        for side in (-1, 1):
+            self.arm(kind, side, *HANGING, **sleeves)
+
+    def panel(self, kind: str, side: int, *right: Point) -> None:
+        """An area of the right side, or its mirror image on the left."""
+        self.area(kind, *((side * x, y) for x, y in right))
+
     def head(self, hair: str = "short") -> None:
         """Neck, face and hair: short, bob or long."""
         if hair == "long":
@@ -65,8 +74,8 @@ class Figure(Canvas):
         self.disc("skin", 0.002, 0.102, 0.031, 0.045)
         if hair == "long":  # over the shoulders, in front
             for side in (-1, 1):
-                self.area("hair", *((side * x, y) for x, y in (
-                    (0.02, 0.045), (0.045, 0.07), (0.062, 0.21), (0.045, 0.25), (0.034, 0.2), (0.03, 0.1))))
+                self.panel("hair", side, (0.02, 0.045), (0.045, 0.07), (0.062, 0.21), (0.045, 0.25), (0.034, 0.2),
+                           (0.03, 0.1))
         self.both_sides("hair", (0.014, 0.04), (0.036, 0.06), (0.036, 0.085), (0.018, 0.07))
 
     def trunk(self, kind: str, bottom: float = 0.47, waist: float = 0.064, hem: float = 0.082) -> None:
@@ -88,8 +97,8 @@ def coat_and_skirt() -> Figure:
     figure.head("bob")
     for side in (-1, 1):
         figure.arm("skin", side, *HANGING, radius=0.03)
-        figure.area("coat", *((side * x, y) for x, y in (
-            (0.026, 0.165), (0.09, 0.183), (0.098, 0.3), (0.112, 0.57), (0.055, 0.58), (0.04, 0.4), (0.03, 0.26))))
+        figure.panel("coat", side, (0.026, 0.165), (0.09, 0.183), (0.098, 0.3), (0.112, 0.57), (0.055, 0.58),
+                     (0.04, 0.4), (0.03, 0.26))
         figure.arm("coat", side, *HANGING, end=0.92, radius=0.034)
     figure.area("bag", (0.095, 0.5), (0.13, 0.5), (0.135, 0.6), (0.09, 0.6))
     return figure
@@ -102,11 +111,9 @@ def shirt_and_jeans() -> Figure:
     figure.both_sides("jeans", (0.062, 0.42), (0.084, 0.47), (0.06, 0.53))
     figure.both_sides("belt", (0.064, 0.413), (0.067, 0.435))
     figure.head("short")
-    for side in (-1, 1):
-        figure.arm("skin", side, *HANGING)
+    figure.arms("skin")
     figure.trunk("shirt", 0.42, hem=0.07)
-    for side in (-1, 1):
-        figure.arm("shirt", side, *HANGING, end=0.8, radius=0.031)
+    figure.arms("shirt", end=0.8, radius=0.031)
     figure.area("skin", (-0.018, 0.165), (0.018, 0.165), (0, 0.215))
     figure.both_sides("sunglasses", (0.029, 0.088), (0.029, 0.104), (0.008, 0.104))
     return figure
@@ -116,8 +123,7 @@ def dress() -> Figure:
     figure = Figure(0.02)
     figure.legs("skin")
     figure.feet("shoes")
-    for side in (-1, 1):
-        figure.arm("skin", side, *HANGING)
+    figure.arms("skin")
     figure.both_sides("skin", (0.026, 0.165), (0.085, 0.185), (0.088, 0.22), (0.06, 0.24))
     figure.head("long")
     figure.both_sides("dress", (0.05, 0.19), (0.074, 0.26), (0.056, 0.37), (0.085, 0.47), (0.115, 0.64))
@@ -150,8 +156,8 @@ def suit() -> Figure:
     figure.trunk("shirt", 0.42)
     for side in (-1, 1):
         figure.arm("skin", side, *HANGING)
-        figure.area("suit", *((side * x, y) for x, y in (
-            (0.026, 0.165), (0.094, 0.183), (0.094, 0.3), (0.094, 0.52), (0.0, 0.53), (-0.004, 0.36), (0.02, 0.26))))
+        figure.panel("suit", side, (0.026, 0.165), (0.094, 0.183), (0.094, 0.3), (0.094, 0.52), (0.0, 0.53),
+                     (-0.004, 0.36), (0.02, 0.26))
         figure.arm("suit", side, *HANGING, end=0.93, radius=0.033)
     figure.area("tie", (-0.009, 0.18), (0.009, 0.18), (0.008, 0.31), (-0.006, 0.31))
     return figure
@@ -180,11 +186,9 @@ def sweater_and_pants() -> Figure:
     figure.legs("pants", end=0.925, radius=0.05)
     figure.both_sides("pants", (0.064, 0.42), (0.09, 0.47), (0.075, 0.55))
     figure.head("long")
-    for side in (-1, 1):
-        figure.arm("skin", side, *HANGING)
+    figure.arms("skin")
     figure.trunk("sweater", 0.46, hem=0.084, waist=0.076)
-    for side in (-1, 1):
-        figure.arm("sweater", side, *HANGING, end=0.93, radius=0.036)
+    figure.arms("sweater", end=0.93, radius=0.036)
     figure.both_sides("hat", (0.02, 0.018), (0.044, 0.045), (0.047, 0.076))
     return figure
 
@@ -199,8 +203,8 @@ def blazer_and_skirt() -> Figure:
     figure.arm("skin", 1, *HANGING)
     figure.arm("skin", -1, *ON_HIP)
     for side, pose in ((1, HANGING), (-1, ON_HIP)):
-        figure.area("blazer", *((side * x, y) for x, y in (
-            (0.026, 0.165), (0.092, 0.183), (0.088, 0.3), (0.082, 0.47), (0.03, 0.48), (0.022, 0.36), (0.028, 0.25))))
+        figure.panel("blazer", side, (0.026, 0.165), (0.092, 0.183), (0.088, 0.3), (0.082, 0.47), (0.03, 0.48),
+                     (0.022, 0.36), (0.028, 0.25))
         figure.arm("blazer", side, *pose, end=0.9, radius=0.032)
     figure.area("purse", (0.088, 0.5), (0.14, 0.5), (0.145, 0.57), (0.084, 0.57))
     return figure

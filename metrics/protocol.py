@@ -7,7 +7,7 @@ in where the pixels come from.
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -43,21 +43,15 @@ class Protocol:
 
     @classmethod
     def from_record(cls, record: Any) -> "Protocol":
-        """The reverse of :meth:`record`; entries it does not know are left out. Records from before there were several
-        extractors are of Inception. :raises ValueError: no such record."""
+        """The reverse of ``asdict``; entries it does not know are left out. :raises ValueError: no such record."""
         kinds = {"resize": str | None, "precision": str, "weights": str, "extractor": str}
         try:
-            record = {"extractor": "inception", **record}
             values = {field.name: record[field.name] for field in fields(cls)}
         except (TypeError, KeyError) as error:
             raise ValueError("not a record of a protocol") from error
         if not all(isinstance(value, kinds.get(name, int)) for name, value in values.items()):
             raise ValueError("a record with values of the wrong type")
         return cls(**values)
-
-    def record(self) -> dict[str, Any]:
-        """Name -> value, to be stored as JSON."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, eq=False)

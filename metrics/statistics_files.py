@@ -6,6 +6,7 @@ look at. Files from elsewhere have none.
 import contextlib
 import json
 import os
+from dataclasses import asdict
 
 import numpy as np
 
@@ -77,7 +78,7 @@ def save_statistics(name_or_path: str, measured: Measured) -> str:
     """
     path = statistics_path(name_or_path)
     arrays = measured.statistics.mean, measured.statistics.covariance
-    record = json.dumps(measured.protocol.record(), indent=1) + "\n" if measured.protocol else None
+    record = json.dumps(asdict(measured.protocol), indent=1) + "\n" if measured.protocol else None
     if path.endswith(".npz"):
         with atomic_path(path) as temporary:
             np.savez_compressed(temporary, mu=arrays[0], sigma=arrays[1], **({"protocol": record} if record else {}))

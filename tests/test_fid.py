@@ -12,7 +12,7 @@ import struct
 import subprocess
 import sys
 import zlib
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -487,10 +487,10 @@ def test_unusable_statistics(statistics_dir, tmp_path):
     (folder / "s.npy").write_bytes(b"")
     refused("cannot be read", "half")
     np.save(folder / "s.npy", np.eye(64))
-    for record in ("{", "[]", "{}", json.dumps({**PROTOCOL.record(), "height": "tall"})):
+    for record in ("{", "[]", "{}", json.dumps({**asdict(PROTOCOL), "height": "tall"})):
         (folder / "protocol.json").write_text(record)
         refused("cannot be read", "half")
-    (folder / "protocol.json").write_text(json.dumps({**PROTOCOL.record(), "dims": 2048}))
+    (folder / "protocol.json").write_text(json.dumps({**asdict(PROTOCOL), "dims": 2048}))
     refused("protocol is of 2048 dimensions", "half")
 
 
