@@ -64,9 +64,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--batch", type=integer(1), nargs="+", default=[1, 8, 32], help="pictures (default 1 8 32)")
     parser.add_argument("--precision", nargs="+", default=PRECISIONS, choices=PRECISIONS, help="default: all")
     parser.add_argument("--what", nargs="+", default=CASES, choices=CASES, help="what to measure (default: all)")
-    parser.add_argument("--encoder", nargs="+", default=["on"], choices=("on", "off"),
-                        help="with (--use_vae) or without, or both in turn (default: on)")
-    parser.add_argument("--norm_mode", default="inade", choices=("inade", "spade"), help="default inade")
     parser.add_argument("--instances", type=integer(1), default=20, help="instances per picture (default 20)")
     parser.add_argument("--ngf", type=integer(1), default=64, help="first width of all networks (default 64)")
     parser.add_argument("--crop_size", type=integer(1), help="pixels (default: as published)")
@@ -90,17 +87,16 @@ def main() -> None:
         failed = check_all(args)
         print(f"{failed} checks failed" if failed else "all is right")
         sys.exit(1 if failed else 0)
-    for encoder, precision, size in itertools.product(args.encoder, args.precision, args.batch):
-        measure(args, precision, size, encoder == "on")
+    for precision, size in itertools.product(args.precision, args.batch):
+        measure(args, precision, size)
 
 
-def options(args: argparse.Namespace, size: int, precision: str = "float32", encoder: bool = True,
-            **changes: Any) -> Options:
-    given = {"dataset_mode": args.dataset_mode, "norm_mode": args.norm_mode, "ngf": args.ngf, "ndf": args.ngf,
+def options(args: argparse.Namespace, size: int, precision: str = "float32", **changes: Any) -> Options:
+    given = {"dataset_mode": args.dataset_mode, "ngf": args.ngf, "ndf": args.ngf,
              "batchSize": size, "gpu_ids": 0 if args.device == "cuda" else -1, "vgg_weights": random_vgg(),
              "crop_size": args.crop_size, "amp_dtype": precision if precision in HALF else None, **changes}
     line = [f"--{name}={value}" for name, value in given.items() if value is not None]
-    line += [f"--{name}" for name, on in {"use_vae": encoder, "use_amp": precision in HALF,
+    line += [f"--{name}" for name, on in {"use_vae": True, "use_amp": precision in HALF,
                                           "cuda_graphs": args.cuda_graphs}.items() if on]
     return TrainOptions().parse(line)
 
@@ -259,9 +255,9 @@ def one_step(trainer: Pix2PixTrainer, precision: str, side: str,
 # ---- how fast ----
 
 
-def measure(args: argparse.Namespace, precision: str, size: int, encoder: bool) -> None:
+def measure(args: argparse.Namespace, precision: str, size: int) -> None:
     """Print a row for each of the cases."""
-    opt = options(args, size, precision, encoder)
+    opt = options(args, size, precision)
     data = batch(opt, size, args.instances)
     with float32_products(tf32=precision != "float32"):
         trainer = trainer_of(opt)
@@ -270,10 +266,10 @@ def measure(args: argparse.Namespace, precision: str, size: int, encoder: bool) 
             reference = ReferenceTrainer(opt).to(memory_format=torch.channels_last)
             reference.copy(trainer.model)
         for case in args.what:
-            row = {"case": case, "precision": precision, "batch": size, "encoder": encoder}
+            row = {"case": case, "precision": precision, "batch": size}
             try:
                 if case == "training":
-                    row |= fed(args, precision, size, encoder)
+                    row |= fed(args, precision, size)
                 else:
                     row |= compared(args, case, trainer, reference, data, precision)
             except torch.cuda.OutOfMemoryError:
@@ -296,7 +292,7 @@ def compared(args: argparse.Namespace, case: str, trainer: Pix2PixTrainer, refer
 
 
 def described(row: dict[str, Any]) -> str:
-    text = f"{row['precision']:<9}{row['case']:<20} batch {row['batch']:<3}{'' if row['encoder'] else ' no encoder'}"
+    text = f"{row['precision']:<9}{row['case']:<20} batch {row['batch']:<3}"
     if "out_of_memory" in row:
         return text + " does not fit"
     ours = row["ours_seconds"]
@@ -320,7 +316,7 @@ def sides(args: argparse.Namespace, case: str, trainer: Pix2PixTrainer, referenc
     if args.device == "cuda":
         loaded, data = ({name: value.pin_memory() for name, value in whole.items() if name != "path"}
                         for whole in (loaded, data))
-    encode = case == "inference" and trainer.opt.use_vae
+    encode = case == "inference"
 
     def synthesize() -> None:
         prepared = model.prepare(loaded)
@@ -344,13 +340,13 @@ def sides(args: argparse.Namespace, case: str, trainer: Pix2PixTrainer, referenc
     return lambda: step(loaded), plain_step
 
 
-def fed(args: argparse.Namespace, precision: str, size: int, encoder: bool) -> dict[str, Any]:
+def fed(args: argparse.Namespace, precision: str, size: int) -> dict[str, Any]:
     """Seconds of an iteration of training with the loader and without."""
     with tempfile.TemporaryDirectory() as folder:
         root = draw_world(folder, 4 * max(size, 4))
         side = args.crop_size or 256
-        opt = options(args, size, precision, encoder, dataset_mode="custom", dataroot=root, label_nc=150,
-                      crop_size=side, load_size=side).replace(contain_dontcare_label=True)
+        opt = options(args, size, precision, dataset_mode="custom", dataroot=root, label_nc=150, crop_size=side,
+                      load_size=side).replace(contain_dontcare_label=True)
         trainer, loader = trainer_of(opt), load_batches(opt)
 
         def iterations(batches: Iterable[dict[str, Any]]) -> float:
