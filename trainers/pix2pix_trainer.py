@@ -200,7 +200,7 @@ class Pix2PixTrainer:
             self.best_fid, self.data_seed = state["best_fid"], int(state["data_seed"])
             self.data_digest = state["data_digest"]
             self._losses_G, self._losses_D = ({name: value.to(self.opt.device) for name, value in
-                                               state["losses"][side].items()} for side in "GD")
+                                               state["losses"].get(side, {}).items()} for side in "GD")
             torch.set_rng_state(state["rng"])
             if self.opt.device.type == "cuda" and state["rng_cuda"] is not None:
                 torch.cuda.set_rng_state(state["rng_cuda"], self.opt.device)

@@ -7,7 +7,7 @@ the other files.
 import contextlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -113,14 +113,14 @@ def _is_state(state: Any) -> bool:
             and all(isinstance(state.get(name, ...), kind) for name, kind in _PARTS.items())
             and isinstance(state.get("average"), dict | None)
             and not any(isinstance(value, Tensor) for value in state["options"].values())
-            and all(isinstance(value, Tensor) and value.numel() == 1 for value in _of_both_sides(state["losses"]))
-            and all(isinstance(value, int | float) for value in _of_both_sides(state["scaler"]))
+            and _all(state["losses"], lambda value: isinstance(value, Tensor) and value.numel() == 1)
+            and _all(state["scaler"], lambda value: isinstance(value, int | float))
             and state["epoch"] >= 1 and state["epoch_iter"] >= 0 and state["data_seed"] >= 0)
 
 
-def _of_both_sides(saved: dict) -> list[Any]:
-    """What a dictionary for each of G and D holds."""
-    return [value for side in saved.values() for value in (side.values() if isinstance(side, dict) else [side])]
+def _all(saved: dict, right: Callable[[Any], bool]) -> bool:
+    """Whether all values are right, here or by name in a dictionary for each side (older states have no sides)."""
+    return all(_all(value, right) if isinstance(value, dict) else right(value) for value in saved.values())
 
 
 def newest_whole(folder: str) -> tuple[str, dict[str, Any]] | None:
