@@ -50,15 +50,10 @@ def work(opt: Options) -> None:
     with alone, StopRequest() as stop:
         if distributed.is_main():
             remove_leftovers(os.path.join(opt.folder, part) for part in ("", "web", os.path.join("web", "images")))
-        if distributed.restarts() and goes_on(opt):
+        if distributed.restarts() and run_state.saved_in_this_launch(opt.folder):
             opt = opt.replace(continue_train=True, which_epoch="latest")
         trainer = Pix2PixTrainer(opt)
         Run(opt, trainer, loader, evaluator, stop).train()
-
-
-def goes_on(opt: Options) -> bool:
-    """Whether the run that torchrun lost a process of had saved anything; else it begins again as its options say."""
-    return distributed.from_main(distributed.is_main() and run_state.saved_in_this_launch(opt.folder))
 
 
 def summary(opt: Options, trainer: Pix2PixTrainer, loader: EpochDataLoader) -> str:

@@ -65,12 +65,8 @@ class Source:
 
     def _found(self, recursive: bool) -> list[str]:
         return sorted(os.path.join(folder, name) for folder, name in walk(self.folder, recursive)
-                      if self._takes(name))
-
-    def _takes(self, name: str) -> bool:
-        lower = name.lower()
-        return (os.path.splitext(lower)[1] in IMAGE_SUFFIXES and self.part in name
-                and lower.endswith(self.ending.lower()))
+                      if os.path.splitext(name.lower())[1] in IMAGE_SUFFIXES and self.part in name
+                      and name.lower().endswith(self.ending.lower()))
 
 
 def walk(folder: str, recursive: bool = True,

@@ -24,10 +24,6 @@ def _scale_shortside(width: int, height: int, opt: Options) -> Size:
     return opt.load_size * width // short, opt.load_size * height // short
 
 
-def _round_to_multiple(width: int, height: int, opt: Options) -> Size:
-    return tuple(max(1, round(side / _MULTIPLE)) * _MULTIPLE for side in (width, height))
-
-
 # --preprocess_mode: the size that an image of width x height is scaled to. Names that end in "crop" crop afterwards.
 SCALED_SIZE: dict[str, Callable[[int, int, Options], Size]] = {
     "resize_and_crop": lambda width, height, opt: (opt.load_size, opt.load_size),
@@ -37,7 +33,7 @@ SCALED_SIZE: dict[str, Callable[[int, int, Options], Size]] = {
     "scale_shortside": _scale_shortside,
     "scale_shortside_and_crop": _scale_shortside,
     "fixed": lambda width, height, opt: (opt.crop_size, round(opt.crop_size / opt.aspect_ratio)),
-    "none": _round_to_multiple,
+    "none": lambda width, height, opt: tuple(max(1, round(side / _MULTIPLE)) * _MULTIPLE for side in (width, height)),
 }
 
 

@@ -22,6 +22,7 @@ from models.norm_modes import norm_mode
 from models.ops import backend
 from options.options import Options
 from util.checkpoints import (
+    first_existing,
     load_agreeing,
     load_state_dict,
     network_path,
@@ -200,7 +201,7 @@ class Pix2PixModel(nn.Module):
         for label, network in self.networks().items():
             names = self.mode.encoder_files if network is self.netE else (label,)
             paths = [network_path(folder, name, "latest") for name in names]
-            path = next((path for path in paths if os.path.exists(path)), paths[0])
+            path = first_existing(paths)
             if label != "G" and not os.path.exists(path):
                 lines.append(f"net{label}: new ({path} is not there)")
                 continue

@@ -146,12 +146,12 @@ def newest_whole(folder: str) -> tuple[str, dict[str, Any]] | None:
 
 def saved_in_this_launch(folder: str) -> bool:
     """Whether the newest whole checkpoint of a folder was saved since torchrun was started, before a restart. Otherwise
-    it is of an earlier run, or of an earlier part of this one.
+    it is of an earlier run, or of an earlier part of this one. The first process looks for all.
 
     :raises UserError: see :func:`newest_whole`.
     """
-    newest = newest_whole(folder)
-    return newest is not None and newest[1].get("launch") == distributed.launch_id()
+    newest = newest_whole(folder) if distributed.is_main() else None
+    return distributed.from_main(newest is not None and newest[1].get("launch") == distributed.launch_id())
 
 
 def apply(model: Pix2PixModel, optimizers: Mapping[str, torch.optim.Optimizer], state: Mapping[str, Any],

@@ -144,7 +144,7 @@ def read_networks(folder: str, epoch: str | int, names: Mapping[str, Sequence[st
     :param names: of every network, those that its file may have, in the order in which a state holds the networks.
     :raises UserError: a file is missing or damaged.
     """
-    paths = {label: _first_existing([network_path(folder, name, epoch, averaged) for name in files])
+    paths = {label: first_existing([network_path(folder, name, epoch, averaged) for name in files])
              for label, files in names.items()}
     state = state_path(folder, epoch)
     if os.path.exists(state):
@@ -180,7 +180,8 @@ def of_one_moment(state: str, paths: Sequence[str], averaged: bool = False) -> b
     return any(found[i:i + len(checksums)] == checksums for i in starts) and all(map(os.path.exists, paths))
 
 
-def _first_existing(paths: Sequence[str]) -> str:
+def first_existing(paths: Sequence[str]) -> str:
+    """The first of some paths that is there; the very first if none is."""
     return next((path for path in paths if os.path.exists(path)), paths[0])
 
 
