@@ -14,13 +14,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from models.batches import BatchMaker
-from models.graphs import Graphs
+from models.graphs import Graphs, StepGraphs
 from models.ops import backend
 from models.pix2pix_model import Pix2PixModel
 from models.synthesis import Synthesizer
 from tests.test_device import META, data_of, options
 from trainers.pix2pix_trainer import Pix2PixTrainer
-from trainers.step_graphs import StepGraphs
 from util.checkpoints import load_tensors, state_path
 
 CPU = torch.device("cpu")

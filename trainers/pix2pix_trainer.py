@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from models.batches import Batch, num_instances
+from models.graphs import StepGraphs
 from models.networks.layout import Part
 from models.networks.loss import Losses
 from models.pix2pix_model import Pix2PixModel, learning_rates
 from options.options import Options
 from trainers import run_state
 from trainers.ema import Average
-from trainers.step_graphs import StepGraphs
 from util import distributed
 from util.checkpoints import network_path, state_path
 from util.errors import UserError
