@@ -6,7 +6,7 @@ import math
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,7 +49,7 @@ class Visualizer:
         _keep_lines(self._fid_path, r"epoch (\d{1,15}): ", (epoch - 1,))
         if not os.path.exists(self._log_path):
             append_line(self._log_path, f"================ Training Loss ({time.strftime('%c')}) ================")
-        self._losses: dict[str, Series] = {}
+        self._losses: dict[str, list[tuple[float, float]]] = {}  # epoch and value, by name
         if not opt.no_html:
             for line in re.finditer(r"^\(epoch: (\d{1,15}), iters: (\d{1,15}),.*?\) (.*)$", read_text(self._log_path),
                                     re.MULTILINE):
@@ -78,7 +78,7 @@ class Visualizer:
     def _add_losses(self, epoch: int, images: int, losses: Mapping[str, float]) -> None:
         for name, value in losses.items():
             if math.isfinite(value):
-                self._losses.setdefault(name, Series()).add(epoch - 1 + images / self.images_per_epoch, value)
+                self._losses.setdefault(name, []).append((epoch - 1 + images / self.images_per_epoch, value))
 
     def log_fid(self, epoch: int, fid: float, averaged: float | None = None) -> None:
         """A line of ``fid.txt``, another for averaged networks, and the curves of all its lines on the page."""
@@ -144,8 +144,8 @@ class Visualizer:
         for name in (self._fid_name, f"averaged {self._fid_name}"):
             if fids := self._logged_fids(name):
                 page.add_curve(f"{name} of the test split", "epoch", fids)
-        for name, series in self._losses.items():
-            page.add_curve(name, "epoch", series.points(), marked=False)
+        for name, points in self._losses.items():
+            page.add_curve(name, "epoch", thinned(points), marked=False)
         self._add_followed(page)
         for (epoch, images), moment in sorted(moments.items(), reverse=True)[:_ROWS]:
             regions = Outlines.parse(read_note(os.path.join(self._web, "images", f"{moment}_input_label.png")))
@@ -206,31 +206,10 @@ class Visualizer:
             self._board.close()
 
 
-class Series:
-    """A curve that grows without end, in at most ``_POINTS`` points: means of equally many values that follow one
-    another."""
-
-    def __init__(self):
-        self._points: list[tuple[float, float]] = []
-        self._each = 1  # values in a point
-        self._sums, self._count = (0.0, 0.0), 0  # of the point to come
-
-    def add(self, x: float, y: float) -> None:
-        self._sums, self._count = (self._sums[0] + x, self._sums[1] + y), self._count + 1
-        if self._count == self._each:
-            self._points.append(self._mean())
-            self._sums, self._count = (0.0, 0.0), 0
-        if len(self._points) == _POINTS:
-            pairs = zip(self._points[::2], self._points[1::2], strict=True)
-            self._points = [((a + c) / 2, (b + d) / 2) for (a, b), (c, d) in pairs]
-            self._each *= 2
-
-    def points(self) -> list[tuple[float, float]]:
-        """(x, y) in order."""
-        return [*self._points, *([self._mean()] if self._count else [])]
-
-    def _mean(self) -> tuple[float, float]:
-        return self._sums[0] / self._count, self._sums[1] / self._count
+def thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """A curve in at most ``_POINTS`` points: means of equally many of ``points`` (x, y) that follow one another."""
+    each = -(-len(points) // _POINTS)
+    return [tuple(np.mean(points[start:start + each], axis=0).tolist()) for start in range(0, len(points), each)]
 
 
 def duration(seconds: float) -> str:
