@@ -13,7 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 from data.label_colors import LabelColors
 from util.errors import UserError, say_once
-from util.runs import run_starts
+from util.ranks import ranked
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jfif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff",
                             ".webp"})
@@ -310,20 +310,4 @@ def renumber(ids: np.ndarray) -> np.ndarray:
     >>> renumber(np.array([7, 26001, 26000, 7])).tolist()
     [0, 2, 1, 0]
     """
-    starts = run_starts(ids)
-    found = ids.ravel()[starts]  # one pixel of each run is enough
-    if ids.dtype.itemsize <= 2:  # a table over all possible ids is faster than sorting
-        present = np.zeros(np.iinfo(ids.dtype).max + 1, dtype=bool)
-        present[found] = True
-        values = np.flatnonzero(present)
-        table = np.empty(present.size, _dtype_for(values.size))
-        table[values] = np.arange(values.size)
-        ranks = table[found]
-    else:
-        values, ranks = np.unique(found, return_inverse=True)
-        ranks = ranks.astype(_dtype_for(values.size))
-    return np.repeat(ranks, np.diff(starts, append=ids.size)).reshape(ids.shape)
-
-
-def _dtype_for(count: int) -> type[np.integer]:
-    return np.uint8 if count <= 2**8 else np.uint16 if count <= 2**16 else np.int32
+    return ranked(ids)[1]

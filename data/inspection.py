@@ -12,7 +12,7 @@ from data.sample import Files, SampleReader
 from data.transforms import Size, choose_geometry, nearest_size
 from options.options import Options
 from util.errors import UserError
-from util.runs import run_starts
+from util.ranks import ranked
 
 UNPAIRED = "files without partner"
 SAME_NAME = "files of one name"
@@ -151,17 +151,13 @@ def check_geometry(size: Size, opt: Options, path: str) -> None:
 
 def count(ids: np.ndarray) -> tuple[list[int], list[int]]:
     """The values in a map, ascending, and how many pixels have each."""
-    starts = run_starts(ids)
-    values, which = np.unique(ids.ravel()[starts], return_inverse=True)
-    pixels = np.bincount(which, weights=np.diff(starts, append=ids.size))
-    return values.tolist(), pixels.astype(int).tolist()
+    values, ranks = ranked(ids)
+    return values.tolist(), np.bincount(ranks.ravel()).tolist()
 
 
 def compare(label: np.ndarray, instance: np.ndarray) -> tuple[int, bool]:
     """How many instances have pixels of several classes, and whether both maps divide the image alike."""
-    starts = run_starts(label, instance)
-    classes, instances = (np.unique(ids.ravel()[starts], return_inverse=True)[1] for ids in (label, instance))
-    num_classes, num_instances = int(classes.max()) + 1, int(instances.max()) + 1
-    pairs = np.unique(classes * num_instances + instances)
-    spanning = np.count_nonzero(np.bincount(pairs % num_instances) > 1)
-    return spanning, len(pairs) == num_classes == num_instances
+    (classes, class_of), (instances, instance_of) = ranked(label), ranked(instance)
+    pairs, _ = ranked(class_of.astype(np.int64) * instances.size + instance_of)
+    spanning = np.count_nonzero(np.bincount(pairs % instances.size) > 1)
+    return spanning, pairs.size == classes.size == instances.size

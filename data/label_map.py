@@ -6,7 +6,7 @@ import numpy as np
 
 from util.errors import UserError
 from util.files import read_text
-from util.runs import run_starts
+from util.ranks import ranked
 
 _DROP, _SAME = "drop", "same"
 _FORM = "`OLD NEW [name]`, where OLD may be * for all other ids, and NEW drop (don't care) or same"
@@ -32,13 +32,8 @@ class LabelMap:
         :param image_path: file to name in errors.
         :raises UserError: an id that the table does not list.
         """
-        values = np.unique(ids.ravel()[run_starts(ids)])
-        new = np.array([self._new(value, dont_care, image_path) for value in values.tolist()], np.int32)
-        if values[0] >= 0 and values[-1] < 2**16:  # a table is faster than a search
-            table = np.zeros(int(values[-1]) + 1, np.int32)
-            table[values] = new
-            return table[ids]
-        return new[np.searchsorted(values, ids)]
+        values, ranks = ranked(ids)
+        return np.array([self._new(value, dont_care, image_path) for value in values.tolist()], np.int32)[ranks]
 
     def _new(self, old: int, dont_care: int, image_path: str) -> int:
         if old == dont_care and old not in self.new_of:

@@ -19,7 +19,7 @@ from dominate import svg, tags
 from dominate.util import raw
 
 from util.files import read_text, write_atomically
-from util.runs import run_starts
+from util.ranks import ranked
 
 _STYLE, _SCRIPT = (read_text(os.path.join(os.path.dirname(__file__), f"page.{kind}")) for kind in ("css", "js"))
 _ROWS = 50  # on each of a page's files
@@ -52,12 +52,9 @@ class Outlines(NamedTuple):
     def of(cls, label: np.ndarray, instance: np.ndarray) -> "Outlines":
         """Those of the maps [H, W] of class ids and instance ids (both ≥ 0)."""
         span = int(instance.max()) + 1
-        pixels = (label.astype(np.int64) * span + instance).ravel()
-        starts = run_starts(pixels)  # one pixel of each run is enough to sort
-        members, ranks = np.unique(pixels[starts], return_inverse=True)
-        numbers = np.repeat(ranks.astype("<u4"), np.diff(starts, append=pixels.size))
+        members, ranks = ranked(label.astype(np.int64) * span + instance)
         return cls(*label.shape[::-1], [divmod(member, span) for member in members.tolist()],
-                   base64.b64encode(zlib.compress(numbers.tobytes())).decode())
+                   base64.b64encode(zlib.compress(ranks.astype("<u4").tobytes())).decode())
 
     def text(self) -> str:
         """These, for :meth:`parse`."""
