@@ -154,15 +154,17 @@ def check_size(width: float, height: float, name: str, how: str) -> tuple[int, i
     return size
 
 
-def read_photo(path: str) -> Image.Image:
-    """The photo as RGB, as viewers show it.
+def read_photo(path: str, as_shown: bool = True) -> Image.Image:
+    """The photo as RGB, as viewers show it, or as its pixels lie.
 
     :raises UserError: the file cannot be read, or has more than 8 bits per channel.
     """
     image = read_image(path)
     if orientation(image):
-        say_once("photo", f"{path}: is turned by its orientation tag (EXIF), as viewers show it; so are others like it")
-    return to_rgb(turned(image), path)
+        how = "turned by its orientation tag (EXIF), as viewers show it" if as_shown else \
+            "read as its pixels lie, whatever its orientation tag (EXIF) says"
+        say_once("photo", f"{path}: is {how}; so are others like it")
+    return to_rgb(turned(image) if as_shown else image, path)
 
 
 def to_rgb(image: Image.Image, name: str) -> Image.Image:
