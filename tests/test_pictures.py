@@ -367,6 +367,7 @@ def test_label_map(tmp_path, check, monkeypatch):  # noqa: F811
 @pytest.mark.parametrize(("text", "expected"), [
     ("", "has no ids"), ("1 2\nx 3\n", "line 2"), ("1 -3\n", "line 1"), ("1 2\n1 3\n", "line 2: 1 has a line already"),
     ("1\n", "line 1"), ("1 99999999\n", "line 1"),
+    ("128 0 0 3 car\n", "line 1: `128 0 0 3 car` looks like a colour; --label_colors FILE reads lines `r g b id`"),
 ])
 def test_bad_label_map(tmp_path, text, expected):
     (tmp_path / "map.txt").write_text(text)
