@@ -212,8 +212,10 @@ def to_ids(image: Image.Image, path: str, colors: LabelColors | None = None, fir
         return colors.to_ids(np.asarray(image.convert("RGB")), path)
     if image.mode not in ("1", "L", "P", "I") and not image.mode.startswith("I;16"):
         kind = "an image of fractions" if image.mode == "F" else "a colour image"
+        or_colors = "RGB for --label_colors" if colors else "for colours of classes give --label_colors FILE with " \
+            "lines `r g b id`"
         raise UserError(f"{path}: {kind} (mode {mode}), not a map of ids; convert it to ids in a PNG with one "
-                        "channel, or for colours of classes give --label_colors FILE with lines `r g b id`")
+                        f"channel, or {or_colors}")
     return check_ids(_stored_numbers(image), path, least)
 
 

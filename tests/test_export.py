@@ -78,7 +78,7 @@ def written(tmp_path_factory):
     for label in "G", "IE":
         (folder / f"latest_net_{label}.pth").rename(folder / f"latest_net_{label}_ema.pth")
     said = succeed(run_command("-m models.export", "--checkpoints_dir", root, "--name", "exp", "--use_ema",
-                               "--out", root / "new" / "generator.onnx")).stdout
+                               "--out", root / "new" / "generator.onnx", timeout=1200)).stdout
     assert re.search(r"generator\.onnx: [\d.]+ MiB; largest difference on 5 made-up layouts: \d\.\de-0[5-9]$", said)
     synthesizer = Synthesizer.load(str(folder), use_ema=True)
     assert export.export(synthesizer, str(root / "new" / "encoder.onnx"), encoder=True) < 1e-4

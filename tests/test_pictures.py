@@ -139,6 +139,8 @@ def test_palettes_are_looked_up_in_the_table(tmp_path, transparency):
     assert np.array_equal(create_dataset(opt)[0]["label"][0], np.where(two, 4, 0))
     write(paths[0][0], (chosen % 4).astype(np.uint8))  # greys that are no colours of the table: ids
     assert np.array_equal(create_dataset(opt)[0]["label"][0], chosen % 4)
+    Image.fromarray(COLORS[chosen]).convert("CMYK").save(paths[0][0], "TIFF")
+    assert refusal(lambda: create_dataset(opt)[0]).endswith("in a PNG with one channel, or RGB for --label_colors")
 
 
 def test_palettes_that_differ(tmp_path, check, capsys):  # noqa: F811
