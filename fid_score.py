@@ -49,7 +49,9 @@ def work(args: argparse.Namespace, device: torch.device) -> None:
 
     def find(path: str) -> ImageFolder | Measured:
         """The images of a folder, or the statistics of an .npz file."""
-        return load_statistics(path, dims, args.extractor) if path.endswith(".npz") else ImageFolder.find(path, size)
+        if path.endswith(".npz"):
+            return load_statistics(path, dims, args.extractor)
+        return ImageFolder.find(path, size, args.orientation == "apply")
 
     real = load_statistics(args.load_np_name, dims, args.extractor) if args.load_np_name else find(args.path_real)
     fake = find(args.path_fake) if args.path_fake is not None else None
@@ -128,6 +130,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--resize_size", type=side_lengths, metavar="S", default=-1,
                         help="resize images to S×S pixels (bicubic), S high and 2S wide where NAME has 'cityscapes' "
                              "in it; WxH: to W×H pixels; -1 leaves them as they are")
+    parser.add_argument("--orientation", default="apply", choices=("apply", "ignore"),
+                        help="orientation tags (EXIF): apply (default) turns images as viewers do, ignore leaves their "
+                             "pixels as they lie, as training does where a line says so")
     parser.add_argument("--inception_weights", metavar="FILE",
                         help="weights of the FID Inception instead of those in the torch hub cache")
     parser.add_argument("--kid_subsets", type=integer(2), default=100,

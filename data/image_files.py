@@ -154,15 +154,17 @@ def check_size(width: float, height: float, name: str, how: str) -> tuple[int, i
     return size
 
 
-def read_photo(path: str) -> Image.Image:
-    """The photo as RGB, as viewers show it.
+def read_photo(path: str, as_shown: bool = True) -> Image.Image:
+    """The photo as RGB, as viewers show it, or as its pixels lie.
 
     :raises UserError: the file cannot be read, or has more than 8 bits per channel.
     """
     image = read_image(path)
     if orientation(image):
-        say_once("photo", f"{path}: is turned by its orientation tag (EXIF), as viewers show it; so are others like it")
-    return to_rgb(turned(image), path)
+        how = "turned by its orientation tag (EXIF), as viewers show it" if as_shown else \
+            "read as its pixels lie, whatever its orientation tag (EXIF) says"
+        say_once("photo", f"{path}: is {how}; so are others like it")
+    return to_rgb(turned(image) if as_shown else image, path)
 
 
 def to_rgb(image: Image.Image, name: str) -> Image.Image:
@@ -210,8 +212,10 @@ def to_ids(image: Image.Image, path: str, colors: LabelColors | None = None, fir
         return colors.to_ids(np.asarray(image.convert("RGB")), path)
     if image.mode not in ("1", "L", "P", "I") and not image.mode.startswith("I;16"):
         kind = "an image of fractions" if image.mode == "F" else "a colour image"
+        or_colors = "RGB for --label_colors" if colors else "for colours of classes give --label_colors FILE with " \
+            "lines `r g b id`"
         raise UserError(f"{path}: {kind} (mode {mode}), not a map of ids; convert it to ids in a PNG with one "
-                        "channel, or for colours of classes give --label_colors FILE with lines `r g b id`")
+                        f"channel, or {or_colors}")
     return check_ids(_stored_numbers(image), path, least)
 
 

@@ -85,6 +85,9 @@ def read_label_map(path: str) -> LabelMap:
             and re.fullmatch(f"[0-9]{{1,5}}|{_DROP}|{_SAME}", words[1])
         if not form:
             raise UserError(f"--label_map {path}, line {number}: `{line.strip()}` is not {_FORM}; mend the line")
+        if len(words) == 3 and words[2].split()[0].isdigit():
+            raise UserError(f"--label_map {path}, line {number}: `{line.strip()}` looks like a colour; --label_colors "
+                            "FILE reads lines `r g b id`, in which several colours may have one id")
         old = words[0] if words[0] == "*" else str(int(words[0]))
         if old in found:
             raise UserError(f"--label_map {path}, line {number}: {old} has a line already; remove one of them")

@@ -107,7 +107,7 @@ class Layout(Tables):
 
     @property
     def batch_size(self) -> int:
-        return len(self.label)
+        return self.label.shape[0]
 
     @property
     def size(self) -> tuple[int, int]:
