@@ -577,17 +577,20 @@ def test_signals(number, moment, tmp_path):
     pytest.importorskip("gradio", reason="needs Gradio: pip install -r requirements-demo.txt")
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    log = tmp_path / "log"
+    log, host = tmp_path / "log", "0.0.0.0" if moment == "drawing" else "localhost"
     with open(log, "w") as file:
-        process = subprocess.Popen([sys.executable, "demo.py", "--port", str(port)], cwd=ROOT, stdout=file, stderr=file,
-                                   env={**os.environ, "TMPDIR": str(tmp_path)}, preexec_fn=lambda: signal.signal(
-                                       signal.SIGINT, signal.default_int_handler))
+        process = subprocess.Popen([sys.executable, "demo.py", "--port", str(port), "--host", host], cwd=ROOT,
+                                   stdout=file, stderr=file, env={**os.environ, "TMPDIR": str(tmp_path)},
+                                   preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
     end = time.monotonic() + 60
     while "open http" not in log.read_text() if moment == "drawing" else not list(tmp_path.glob("inade-demo-*")):
         assert time.monotonic() < end and process.poll() is None, log.read_text()
         time.sleep(0.02)
     if moment == "drawing":
-        visitor = Client(f"127.0.0.1:{port}", "a")
+        here, elsewhere = re.findall(rf"^open http://(.+):{port}/ in a browser", log.read_text(), re.MULTILINE)
+        assert here == "127.0.0.1" and elsewhere not in (here, host)
+        assert log.read_text().endswith("there is no password\n")
+        visitor = Client(f"{elsewhere}:{port}", "a", "")
         clicks = [threading.Thread(target=visitor.click, args=(0,), daemon=True) for _ in range(4)]
         for click in clicks:
             click.start()
