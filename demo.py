@@ -44,10 +44,10 @@ class DemoOptions(NetworkOptions):
     def add_options(self, parser: argparse.ArgumentParser) -> None:
         super().add_options(parser)
         add = parser.add_argument_group("page").add_argument
-        add("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 lets other machines in")
+        add("--host", default="127.0.0.1", help="address to listen on; with 0.0.0.0, other machines can connect")
         add("--port", type=integer(1, 65535), default=7860, help="port to listen on")
         add("--names", nargs="+", default=[], metavar="NAME",
-            help="further host names that browsers may use, such as that of a web server in front")
+            help="further host names that browsers may use, such as that of a web server in front of the demo")
 
     def parse(self, args: Sequence[str] | None = None) -> Options:
         """As every command; but what the checkpoint's ``opt.txt`` says, if it has one, need not be given. Its layouts,

