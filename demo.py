@@ -62,7 +62,7 @@ class DemoOptions(NetworkOptions):
     def finish(self, opt: Options, given: set[str]) -> None:
         super().finish(opt, given)
         if opt.norm_mode != "inade":
-            raise UserError(f"--norm_mode {opt.norm_mode}: the demo shows styles of instances; use inade")
+            raise UserError(f"--norm_mode {opt.norm_mode}: the demo changes styles of instances; use inade")
 
 
 @command
@@ -120,7 +120,7 @@ def serve(opts: Sequence[Options]) -> None:
         for address in addresses(opt.host):
             print(f"open http://{address}:{opt.port}/ in a browser; Ctrl-C ends the demo")
         if is_for_all(opt.host):
-            print("everybody who reaches this machine can use it: there is no password")
+            print("everybody who can reach this machine can use the demo: there is no password")
         sys.stdout.flush()
         sys.stderr = BriefLog(sys.stderr)
         servers.append(Server(app))
@@ -169,7 +169,7 @@ def find_layouts(opt: Options) -> Dataset | None:
     """
     named = opt.label_dir or opt.dataroot != DemoOptions().parser_for([]).get_default("dataroot")
     if not named and not os.path.isdir(opt.dataroot):
-        print("no --dataroot: there are no layouts to choose from; paint one")
+        print("no --dataroot, so there are no layouts to choose from; paint one")
         return None
     return create_dataset(opt.replace(needs_photos=False))
 

@@ -62,16 +62,16 @@ class DiversityOptions(NetworkOptions):
         super().finish(opt, given)
         if opt.region_samples > opt.num_samples:
             raise UserError(f"--region_samples {opt.region_samples}: must be at most --num_samples {opt.num_samples}, "
-                            "whose styles they take")
+                            "because they take the styles of these samples")
         pairs = math.comb(opt.region_samples, 2)
         if opt.masked_pairs > pairs:
             raise UserError(f"--masked_pairs {opt.masked_pairs}: --region_samples {opt.region_samples} pictures have "
                             f"{pairs} pairs; ask for fewer pairs, or for more pictures")
         if opt.norm_mode == "spade" and not opt.use_vae:
-            raise UserError("--norm_mode spade without --use_vae: the layout alone decides the picture, so that there "
-                            "is no diversity to measure; give --use_vae for a SPADE that was trained with it")
+            raise UserError("--norm_mode spade without --use_vae: there is only one picture of each layout, so no "
+                            "diversity to measure; give --use_vae if the network was trained with it")
         if opt.styles == "encoder" and not opt.use_vae:
-            raise UserError("--styles encoder: the encoder is that of --use_vae; give it, or --styles prior")
+            raise UserError("--styles encoder: needs --use_vae; give both, or --styles prior")
         if opt.norm_mode == "inade" and opt.styles == "prior":
             opt.use_vae = False  # then neither photos nor the encoder's file are needed
         if opt.json:

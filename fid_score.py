@@ -56,7 +56,7 @@ def work(args: argparse.Namespace, device: torch.device) -> None:
     if "kid" in args.metrics:
         for side in (real, fake):
             if isinstance(side, ImageFolder) and len(side.files) < KID_MIN_IMAGES:
-                raise UserError(f"{side.source}: {len(side.files)} images, but KID needs at least {KID_MIN_IMAGES}")
+                raise UserError(f"{side.source}: has {len(side.files)} images, but KID needs at least {KID_MIN_IMAGES}")
     extractor = None
     if isinstance(real, ImageFolder) or isinstance(fake, ImageFolder):
         extractor = load_extractor(args.extractor, dims, device, args.inception_weights, args.precision)
@@ -150,15 +150,14 @@ def check(args: argparse.Namespace) -> None:
     if args.extractor != "inception":
         for option in ("dims", "inception_weights"):
             if getattr(args, option) is not None:
-                raise UserError(f"--{option} is of Inception, but there is --extractor {args.extractor}: leave out one "
-                                "of them")
+                raise UserError(f"--{option} has no effect with --extractor {args.extractor}: leave out one of them")
     if args.path_fake is None and not args.save_np_name:
         raise UserError("PATH_FAKE is missing: give the folder of synthesized images after PATH_REAL")
     if "kid" in args.metrics and args.path_fake is not None:
         for path in (args.load_np_name or args.path_real, args.path_fake):
             if args.load_np_name == path or path.endswith(".npz"):
-                raise UserError(f"--metrics kid: {path} holds mean and covariance, but KID needs the features of all "
-                                "images; give a folder of images, without --load_np_name")
+                raise UserError(f"--metrics kid: {path} has only a mean and a covariance, but KID needs the features "
+                                "of all images; give a folder of images, without --load_np_name")
 
 
 def pick_size(args: argparse.Namespace) -> tuple[int, int] | None:

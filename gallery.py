@@ -53,7 +53,7 @@ class GalleryOptions(NetworkOptions):
     def finish(self, opt: Options, given: set[str]) -> None:
         super().finish(opt, given)
         if opt.norm_mode != "inade":
-            raise UserError(f"--norm_mode {opt.norm_mode}: the gallery shows styles of instances; use inade")
+            raise UserError(f"--norm_mode {opt.norm_mode}: the gallery changes styles of instances; use inade")
 
 
 @command

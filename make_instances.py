@@ -51,15 +51,16 @@ def parse() -> argparse.Namespace:
     if bool(args.label_dir) != bool(args.instance_dir) or (args.label_dir and args.dataset != "custom"):
         raise UserError("--label_dir and --instance_dir go together, with --dataset custom")
     if bool(args.path) == bool(args.label_dir):
-        raise UserError("give --path, or with --dataset custom --label_dir and --instance_dir instead")
+        raise UserError("give --path; or, with --dataset custom, --label_dir and --instance_dir")
     if args.label_dir and os.path.realpath(args.label_dir) == os.path.realpath(args.instance_dir):
-        raise UserError(f"--instance_dir {args.instance_dir}: is --label_dir; choose another folder")
+        raise UserError(f"--instance_dir {args.instance_dir}: is the same folder as --label_dir; choose another")
     if args.split_components and DATASETS[args.dataset].has_objects:
-        raise UserError(f"--split_components: {args.dataset} has instances already, which may be in several pieces; "
-                        "leave the option out")
+        raise UserError(f"--split_components: {args.dataset} has ids of instances already, which may consist of "
+                        "several regions; leave the option out")
     for option in ("label_colors", "label_map"):
         if getattr(args, option) and DATASETS[args.dataset].has_objects:
-            raise UserError(f"--{option}: {args.dataset} has instances already, whose ids are no classes; leave it out")
+            raise UserError(f"--{option}: {args.dataset} has ids of instances already, which are not classes; leave it "
+                            "out")
     if not args.split_components and (args.min_area != 1 or args.split_classes):
         raise UserError("--min_area and --split_classes need --split_components")
     return args

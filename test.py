@@ -124,8 +124,8 @@ class Files:
         for files in dataset.files:
             path = files.photo or files.label
             if first.setdefault(stem(path), path) != path:
-                raise UserError(f"{first[stem(path)]} and {path} have the same name, so that one's pictures would "
-                                "replace the other's; rename one")
+                raise UserError(f"{first[stem(path)]} and {path} have the same name, so that their pictures would "
+                                "overwrite each other; rename one")
         return list(first)
 
     def pictures(self, name: str) -> dict[str, str]:
@@ -155,8 +155,8 @@ def prepare(opt: Options, folder: str, files: Files, dataset: Pix2pixDataset) ->
         left = [sample for sample in dataset.files
                 if not results.are_made(files.all(stem(sample.photo or sample.label)), filter(None, sample))]
         if made := len(dataset.files) - len(left):
-            print(f"{made} of {len(dataset.files)} layouts are done already with seed {results.seed} and stay as they "
-                  "are; another --seed draws others")
+            print(f"{made} of {len(dataset.files)} layouts are already done with seed {results.seed}, and are kept; "
+                  "use another --seed for other pictures")
     else:
         results = left = None
     return distributed.from_main((results, left))

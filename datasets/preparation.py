@@ -64,7 +64,7 @@ def make_data_set(args: argparse.Namespace, samples: Sequence[Sample], read: Cal
           f"{len(classes)} classes")
     for sample, size in zip(samples, sizes, strict=True):
         if not size:
-            print(f"left out {sample.name}: {sample.annotation} has background alone")
+            print(f"left out {sample.name}: {sample.annotation} has only background")
 
 
 def _make(sample: Sample, read: Callable[[Sample], Pair], num_classes: int, folder: str) -> tuple[int, int] | None:
@@ -74,7 +74,7 @@ def _make(sample: Sample, read: Callable[[Sample], Pair], num_classes: int, fold
         return None
     photo, label = pair
     if label.max() >= num_classes:
-        raise UserError(f"{sample.annotation}: has the class {label.max()}, but the last one is {num_classes - 1}; get "
+        raise UserError(f"{sample.annotation}: has the class {label.max()}, but classes are 0..{num_classes - 1}; get "
                         "the file again")
     dtype = np.uint8 if num_classes <= 2**8 else np.uint16
     for kind, image, suffix in (("img", photo, "jpg"), ("label", Image.fromarray(label.astype(dtype)), "png")):

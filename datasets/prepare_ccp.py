@@ -66,7 +66,7 @@ def read_classes(path: str) -> list[str]:
     names = [" ".join(map(str, np.ravel(cell)[:1])) for cell in cells.flat] if isinstance(cells, np.ndarray) else []
     names = [" ".join(name.split()) for name in names]  # each is one line of classes.txt
     if not names or not all(names):
-        raise UserError(f"{path}: label_list is no list of names, or a class has none; get the file again")
+        raise UserError(f"{path}: label_list is not a list of names, or lacks the name of a class; get the file again")
     return ["background", *names[1:]]  # where the file says null
 
 

@@ -144,11 +144,11 @@ class LimitedRequests:
         """Refuse requests that a page of another website makes a browser send."""
         hosts = [value for name, value in headers if name == b"host"]
         if len(hosts) != 1:
-            raise Refused(400, "one Host is needed")
+            raise Refused(400, "exactly one Host header is needed")
         origins = [value for name, value in headers if name in (b"origin", b"x-forwarded-host")]
         for value in (*hosts, *origins):
             if not self._is_ours(value.decode("latin-1")):
-                raise Refused(403, "not under this name; start the demo with --names NAME to allow it")
+                raise Refused(403, "the demo does not answer under this name; start it with --names NAME to allow it")
 
     def _is_ours(self, name: str) -> bool:
         try:
@@ -167,7 +167,7 @@ class LimitedRequests:
             except (ValueError, KeyError, TypeError, RecursionError):
                 visitor = None
             if not isinstance(visitor, str) or not re.fullmatch(r"\w{1,40}", visitor):
-                raise Refused(400, "no request of this page")
+                raise Refused(400, "not a request of this page")
             gone = asyncio.ensure_future(receive())  # comes when the client goes
             begun = False
 

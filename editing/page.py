@@ -89,7 +89,7 @@ class Page:
                                       info="0: as before the last change; 1: as after it")
                     truncation = gr.Slider(0, 1.5, 1, step=0.05, label="Variety", elem_id="truncation", buttons=[],
                                            info="low: looks that are usual; high: looks that are rare")
-                    only = gr.Checkbox(label="Only inside", elem_id="only-inside", info="puts the changed part alone "
+                    only = gr.Checkbox(label="Only inside", elem_id="only-inside", info="puts only the changed part "
                                        "into the picture before: a composite. Off: all of it is the network's own")
                     keep = gr.Checkbox(label="Keep these looks for another layout", elem_id="keep", container=False)
                     layouts = _strip("layouts", "Layouts", groups, [
@@ -174,19 +174,19 @@ class Page:
         """What ``change`` makes of a visitor's session, which is kept if it is another one; and what to tell."""
         before, words = self.visitors.get(visitor) or self._start, ""
         if self.visitors.was_dropped(visitor):
-            words = "What you made was dropped: it lay idle, or others needed the room. You start anew. "
+            words = "What you made was dropped: it was idle for too long, or others needed the memory. "
         session = before
         try:
             session = change(before)
         except UserError as error:
             words += str(error)
         except (KeyError, TypeError, ValueError, OverflowError, AttributeError, IndexError):  # of a hand-made request
-            words += "That was no request of this page."
+            words += "That was not a request of this page."
         except Exception as error:
             if in_one_line(error) is None:
                 traceback.print_exc()
             print(f"not done for a visitor: {in_one_line(error) or type(error).__name__}", file=sys.stderr, flush=True)
-            words += "The server could not do this: it may lack memory or room. Try again later, or something smaller."
+            words += "The server could not do this: it may lack memory or disk space. Try again later."
         if session is not before or before is not self._start:
             self.visitors.keep(visitor, address, session)
         return session, words
@@ -222,7 +222,7 @@ class Page:
             return kept
         name = said["saved"]["model"]
         if name not in self.studios:
-            raise UserError("the saved picture was made by a model that is not here")
+            raise UserError("the saved picture is from a model that this demo does not have")
         return restored(self.studios[name].editor, said["saved"])
 
     def _open(self, session: Session, said: Mapping[str, Any], keep: object) -> Session:

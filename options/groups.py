@@ -61,7 +61,8 @@ class Experiment(Group):
     @staticmethod
     def finish(opt: Options, given: set[str]) -> None:
         if not opt.name.strip("./") or os.path.isabs(opt.name) or ".." in opt.name.split("/"):
-            raise UserError(f"--name {opt.name}: must be a folder name under --checkpoints_dir")
+            raise UserError(f"--name {opt.name}: is not the name of a folder under "
+                            "--checkpoints_dir; give another name")
 
 
 class Device(Group):
@@ -98,7 +99,7 @@ class Device(Group):
                 print("no CUDA device found: using the CPU (--gpu_ids -1)", file=sys.stderr)
             opt.device = find_device("--gpu_ids", "-1")
         if opt.amp_dtype and not opt.use_amp:
-            raise UserError(f"--amp_dtype {opt.amp_dtype}: is the half precision of --use_amp; give that, too")
+            raise UserError(f"--amp_dtype {opt.amp_dtype}: has no effect without --use_amp; give both, or leave it out")
         if opt.amp_dtype:
             amp_dtype(opt.device, opt.amp_dtype)  # refuses what the device has not
 
@@ -118,8 +119,8 @@ def _check_batch(opt: Options) -> None:
         raise UserError(f"--batchSize {opt.batchSize}: must be a multiple of {processes * opt.accumulate}, the number "
                         f"of processes ({processes}) times --accumulate ({opt.accumulate})")
     if opt.mix_prior and opt.batchSize // (processes * opt.accumulate) % 2:
-        raise UserError(f"--batchSize {opt.batchSize}: with --mix_prior every process and part needs an even number of "
-                        f"pictures; give a multiple of {2 * processes * opt.accumulate}")
+        raise UserError(f"--batchSize {opt.batchSize}: --mix_prior needs an even number of pictures in every process "
+                        f"and part; give a multiple of {2 * processes * opt.accumulate}")
 
 
 class Recording(Group):
@@ -139,7 +140,8 @@ class Recording(Group):
     def finish(opt: Options, given: set[str]) -> None:
         several = opt.isTrain and (distributed.launched() or opt.num_processes) > 1
         if opt.cuda_graphs and (opt.device.type != "cuda" or several):
-            raise UserError("--cuda_graphs: is for CUDA devices, and for training in one process; leave it out")
+            raise UserError("--cuda_graphs: works on CUDA devices only, and in training with one process only; leave "
+                            "it out")
 
 
 class Architecture(Group):
@@ -233,11 +235,11 @@ class Data(Group):
     def finish(opt: Options, given: set[str]) -> None:
         for name in ("label_dir", "image_dir", "instance_dir"):
             if getattr(opt, name) and opt.dataset_mode != "custom":
-                raise UserError(f"--{name}: only --dataset_mode custom reads single folders; give --dataroot, or "
+                raise UserError(f"--{name}: works with --dataset_mode custom only; give --dataroot instead, or "
                                 "--dataset_mode custom")
         if opt.dont_care_id is not None and not opt.contain_dontcare_label:
-            raise UserError(f"--dont_care_id {opt.dont_care_id}: don't care is a class with --contain_dontcare_label "
-                            "alone; give that, too")
+            raise UserError(f"--dont_care_id {opt.dont_care_id}: has no effect without --contain_dontcare_label; give "
+                            "both, or leave it out")
 
 
 class Loading(Group):
@@ -372,7 +374,8 @@ class Losses(Group):
         if opt.no_vgg_loss and opt.perceptual != "vgg19":
             raise UserError(f"--no_vgg_loss and --perceptual {opt.perceptual} contradict each other: leave out one")
         if opt.mix_prior and not opt.use_vae:
-            raise UserError("--mix_prior: without --use_vae all styles are the prior's; leave it out")
+            raise UserError("--mix_prior: needs --use_vae, because without an encoder all styles are drawn from the "
+                            "prior; leave it out, or give both")
         if opt.netD != "projected" and "lambda_projected" in given:
             raise UserError(f"--lambda_projected has no effect with --netD {opt.netD}: leave it out, or give --netD "
                             "projected")
@@ -403,8 +406,8 @@ class Evaluation(Group):
     @staticmethod
     def finish(opt: Options, given: set[str]) -> None:
         if opt.eval_extractor != "inception" and (unused := sorted({"eval_dims", "inception_weights"} & given)):
-            raise UserError(f"--{unused[0]} is of Inception, but there is --eval_extractor {opt.eval_extractor}: leave "
-                            "out one of them")
+            raise UserError(f"--{unused[0]} has no effect with --eval_extractor {opt.eval_extractor}: leave out one of "
+                            "them")
 
 
 class Published(Group):

@@ -61,7 +61,7 @@ class NetworkOptions(CommandOptions):
         if other := sorted(name for name in names & given if getattr(theirs, name) != getattr(ours, name)):
             name = other[0]
             raise UserError(f"--{name} {getattr(ours, name)}: the networks have --{name} {getattr(theirs, name)}, as "
-                            f"{path} says; leave the option out, or mend --name")
+                            f"{path} says; leave the option out, or check --name")
         names |= _LAYOUTS if "dataset_mode" not in given or theirs.dataset_mode == ours.dataset_mode else set()
         taken = {name for name in names - given if getattr(theirs, name) != getattr(ours, name)}
         if "dataset_mode" not in given:
@@ -116,7 +116,7 @@ class TestOptions(NetworkOptions):
         if opt.styles is None:
             opt.styles = "encoder" if opt.use_vae and not others else "prior"
         if opt.styles == "encoder" and not opt.use_vae:
-            raise UserError("--styles encoder: the encoder is that of --use_vae; give it, or --styles prior")
+            raise UserError("--styles encoder: needs --use_vae; give both, or --styles prior")
         if opt.norm_mode == "spade":
             _check_spade(opt, given)
         else:
@@ -127,14 +127,14 @@ class TestOptions(NetworkOptions):
             raise UserError(f"--reference: {len(opt.reference)} paths; give PHOTO LABEL [INSTANCE], or one photo or "
                             "folder of the data set")
         if opt.reference_map and not others:
-            raise UserError(f"--reference_map {opt.reference_map}: says who takes from which --reference or "
-                            "--style_file; give one of them")
+            raise UserError(f"--reference_map {opt.reference_map}: has no effect without --reference or --style_file; "
+                            "give one of them")
         if opt.vary[0] != "all" and opt.num_samples == 1:
-            raise UserError(f"--vary {opt.vary[0]}: says what differs between samples, but there is one alone; give "
+            raise UserError(f"--vary {opt.vary[0]}: says what differs between samples, but there is only one; give "
                             "--num_samples 2 or more")
         if opt.truncation == 0 and opt.num_samples > 1 and not others:
-            raise UserError(f"--truncation 0: all --num_samples {opt.num_samples} would be the mean; give a larger "
-                            "one, or one sample")
+            raise UserError(f"--truncation 0: all --num_samples {opt.num_samples} would be equal; give a larger "
+                            "--truncation, or --num_samples 1")
         if opt.interpolate:
             _check_interpolation(opt)
 
@@ -149,9 +149,9 @@ def varied(text: str) -> tuple[str, tuple[str, ...]]:
     if kind not in ("all", "global", "classes", "instances") or bool(colon) != (kind in ("classes", "instances")):
         raise argparse.ArgumentTypeError(f"{text!r} is none of all, global, classes:ID|NAME,... and instances:ID,...")
     if colon and not all(words):
-        raise argparse.ArgumentTypeError(f"{text!r} names nothing after a colon or comma")
+        raise argparse.ArgumentTypeError(f"{text!r} has nothing after a colon or comma")
     if kind == "instances" and not all(word.isascii() and word.isdigit() for word in words):
-        raise argparse.ArgumentTypeError(f"{text!r}: instances have numbers; give those of the instance map")
+        raise argparse.ArgumentTypeError(f"{text!r}: instances are given by number; use the ids of the instance map")
     return kind, words
 
 
@@ -159,12 +159,12 @@ def _check_spade(opt: Options, given: set[str]) -> None:
     """SPADE has one style for the whole picture, or none."""
     of_instances = sorted(given & {"vary", "reference", "style_file", "save_styles"})
     if of_instances:
-        raise UserError(f"--{of_instances[0]}: --norm_mode spade has no styles of instances; leave it out, or "
-                        "use inade")
+        raise UserError(f"--{of_instances[0]}: with --norm_mode spade, instances have no styles of their own; leave it "
+                        "out, or use inade")
     drawn = sorted(given & {"num_samples", "styles", "truncation", "interpolate"})
     if drawn and not opt.use_vae:
-        raise UserError(f"--{drawn[0]}: with --norm_mode spade the layout alone decides the picture; leave it out, or "
-                        "give --use_vae for a SPADE that was trained with it")
+        raise UserError(f"--{drawn[0]}: without an encoder, SPADE makes only one picture of a layout; leave it out, or "
+                        "give --use_vae if the network was trained with it")
 
 
 # how wide pictures may be in each format
@@ -174,9 +174,9 @@ _WIDEST = {"png": 2**20, "jpg": 65500, "webp": 16383}
 def _check_interpolation(opt: Options) -> None:
     stations = opt.num_samples + int(opt.styles == "encoder" or bool(opt.reference or opt.style_file))
     if stations == 1:
-        raise UserError(f"--interpolate {opt.interpolate}: there is one sample alone; give --num_samples 2 or more, or "
-                        "other styles to go to (--reference, --style_file, --styles encoder)")
+        raise UserError(f"--interpolate {opt.interpolate}: there is only one sample; give --num_samples 2 or more, or "
+                        "other styles to end with (--reference, --style_file, --styles encoder)")
     width = opt.image_size[1] * ((stations - 1) * (opt.interpolate - 1) + 1)
     if width > _WIDEST[opt.format]:
-        raise UserError(f"--interpolate {opt.interpolate}: a strip of {width} pixels, but --format {opt.format} has at "
-                        f"most {_WIDEST[opt.format]}; ask for fewer pictures or samples")
+        raise UserError(f"--interpolate {opt.interpolate}: the strip would be {width} pixels wide, but --format "
+                        f"{opt.format} allows {_WIDEST[opt.format]}; ask for fewer pictures or samples")

@@ -288,7 +288,7 @@ def test_uploads_are_as_files_are(editor, tmp_path):
     (file_of(Image.new("L", (8, 8), 200)), "label", r"a<b>\.png: has the label id 200"),
     (file_of(Image.new("L", (8, 8)), "JPEG"), "instance", r"a<b>\.png: JPEG"),
     (file_of(Image.new("L", (8, 8)), "GIF"), "photo", "not an image"),
-    (b"", "../photo", r"no upload is called"),
+    (b"", "../photo", "no uploads of the kind"),
 ])
 def test_absurd_uploads(editor, content, kind, expected, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
@@ -450,13 +450,13 @@ def test_hand_made_requests(editor, monkeypatch):
     for wrong in ({}, {"act": "remove"}, {"act": "resample"}, lock, {**lock, "instance": []}, {**stroke, "points": 7},
                   {**stroke, "points": [[1]]}, {**stroke, "radius": None}, [], None):
         assert handler(lambda session, wrong=wrong: page._act(session, wrong)) == (
-            start, "That was no request of this page.")
+            start, "That was not a request of this page.")
     for wrong in ({**stroke, "radius": float("nan")}, {**stroke, "kind": 99}, {"act": "resample", "instance": 7}):
         found, words = handler(lambda session, wrong=wrong: page._act(session, wrong))
         assert found is start and "no" in words
     for wrong in ({"kind": "label", "name": "x", "data": "no base64!"}, {"kind": "../x", "name": "x", "data": ""},
                   {"kind": ["label"], "name": "x", "data": ""}):
-        assert "no request" in handler(lambda session, wrong=wrong: page._upload(session, wrong))[1]
+        assert "not a request" in handler(lambda session, wrong=wrong: page._upload(session, wrong))[1]
     assert len(page.visitors) == 0  # looking, and what is refused, costs the server nothing
     assert handler(lambda session: session.undo()) == (start, "") and len(page.visitors) == 0
 

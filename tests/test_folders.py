@@ -68,7 +68,7 @@ def test_the_second_command_is_refused(name, root, holder):
     before = sorted((root / folder).rglob("*"))
     refused = run_command(*args(root))
     assert refused.returncode == 2 and len(refused.stderr.splitlines()) == 1, refused.stderr
-    assert "another command is writing there" in refused.stderr and sorted((root / folder).rglob("*")) == before
+    assert "another command is writing to it" in refused.stderr and sorted((root / folder).rglob("*")) == before
     process.kill()  # a crash lets go
     process.wait()
     succeed(run_command(*args(root)))
@@ -98,7 +98,7 @@ def test_new_folders(tmp_path, holder):
     with new_folder(str(tmp_path / "made")) as folder:
         assert list((tmp_path / ".writing-made").iterdir()) == [leftover / ".lock"]
         (leftover / "file").write_text("whole")
-        with pytest.raises(UserError, match="made: another command is writing there"), \
+        with pytest.raises(UserError, match="made: another command is writing to it"), \
                 new_folder(str(tmp_path / "made")):
             pass
         assert folder == str(leftover) and (leftover / "file").exists()

@@ -230,7 +230,7 @@ def test_features_of_two_networks_are_never_mixed(world, tmp_path):
         return outcome.lines[0]
 
     line = refusal(of_lite0, fake)
-    assert f"{of_lite0}: statistics of features of lite0, where those of inception are needed" in line
+    assert f"{of_lite0}: these are statistics of lite0, but those of inception are needed" in line
     # a record from before there were two, and none at all, are of Inception
     for protocol in ({"protocol": json.dumps(record)}, {}):
         np.savez(of_inception, mu=statistics["mu"], sigma=statistics["sigma"], **protocol)

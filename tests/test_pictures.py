@@ -288,7 +288,7 @@ def test_classes_of_the_test_split_alone(tmp_path, check):  # noqa: F811
     build(tmp_path, "custom")
     ((label, _, _),) = build(tmp_path, "custom", "val", count=1)
     write(label, read_ids(str(label)) + np.uint8(2))
-    assert "2 classes are in this split alone, so that training never sees them: 7, 8" in check("custom")[1]
+    assert "2 classes are in this split only, so that training never sees them: 7, 8" in check("custom")[1]
 
 
 @pytest.mark.parametrize(("mode", "change", "expected"), [

@@ -348,7 +348,7 @@ def test_samples_of_the_prior_are_only_judged(float64, norm_mode):
 
 
 def test_the_prior_is_mixed_where_there_is_an_encoder_and_an_even_number():
-    with pytest.raises(UserError, match="--mix_prior: without --use_vae"):
+    with pytest.raises(UserError, match="--mix_prior: needs --use_vae"):
         options("--mix_prior")
     for wrong in (["--batchSize", 3], ["--batchSize", 6, "--accumulate", 2]):
         with pytest.raises(UserError, match=r"--batchSize \d: with --mix_prior .* an even number"):

@@ -68,7 +68,7 @@ def test_other_settings_move_what_they_do_not_replace(tmp_path, capsys):
     assert json.loads((tmp_path / "run.json").read_text())["layouts"] == list("abcd")
 
     other = Results(str(tmp_path), {"a": 2}, 0, "ab", files)
-    assert f"3 files of an earlier run, which this one does not make, are now in {tmp_path}/earlier_1" \
+    assert f"3 files of an earlier run, which this run does not replace, are now in {tmp_path}/earlier_1" \
         in capsys.readouterr().out
     assert not other.are_made(files("a"), [])
     assert relative(tmp_path) == [f"images/synthesized_image/{name}.png" for name in "ab"]
