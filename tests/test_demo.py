@@ -345,6 +345,7 @@ def test_limits_of_requests(monkeypatch):
     assert asyncio.run(ask(headers={"content-length": str(MOST_BODY + 1)}))[0] == 413
     assert asyncio.run(ask(headers={"content-length": "-1"}))[0] == 413
     assert asyncio.run(ask(pieces=[bytes(MOST_BODY // 4)] * 8))[0] == 413
+    assert asyncio.run(ask(pieces=[b'{"session_hash": "a", "data": [', b"[]," * 10**5, b"1]}"]))[0] == 413
     for wrong in (b"", b"[]", b"{}", b'{"session_hash": 7}', b'{"session_hash": "a b"}', b"[" * 10**5, b"\xff"):
         assert asyncio.run(ask(pieces=[wrong]))[0] == 400
     assert ask.limited._held == 0
