@@ -103,7 +103,7 @@ def test_new_folders(tmp_path, holder):
             pass
         assert folder == str(leftover) and (leftover / "file").exists()
     assert [path.name for path in (tmp_path / "made").iterdir()] == ["file"] and not leftover.exists()
-    with pytest.raises(UserError, match="is there already"), new_folder(str(tmp_path / "made")):
+    with pytest.raises(UserError, match="exists already"), new_folder(str(tmp_path / "made")):
         pass
     with exclusive(str(tmp_path / "made")):
         assert (tmp_path / "made" / ".lock").exists()

