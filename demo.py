@@ -125,8 +125,7 @@ def serve(opts: Sequence[Options]) -> None:
         sys.stderr = BriefLog(sys.stderr)
         servers.append(Server(app))
         servers[0].run([listener])
-        with page.drawing:  # what is begun is finished: PyTorch must not be left in the middle
-            pass
+        page.worker.shutdown(cancel_futures=True)  # what is begun is finished: PyTorch must not be left in the middle
 
 
 def build(opts: Sequence[Options], names: set[str]) -> tuple["Page", "LimitedRequests"]:

@@ -14,7 +14,7 @@ from editing.uploads import MOST_BYTES
 MOST_BODY = MOST_BYTES * 4 // 3 + 2**16  # an upload in base64, and what comes along
 MOST_BODIES = 8 * MOST_BODY  # held at once, for whoever waits
 SMALL = 2**16  # bytes of a body that is not counted there: no upload
-MOST_COMMAS = 2**14  # of JSON: 20 MB of small values would take seconds and half a gigabyte to parse; a stroke has 4,000
+MOST_COMMAS = 2**14  # of JSON; a stroke has 4000. 20 MB of small values take seconds and half a gigabyte to parse
 BODY_SECONDS = 60  # in which a request must be here
 # who may wait for a drawing at once
 MOST_OF_VISITOR, MOST_OF_ADDRESS, MOST_WAITING = 8, 64, 128

@@ -3,17 +3,19 @@
 Words that are not ours (names of files, layouts, classes) never go into a template: Gradio would run them. They are
 data of a component, and its script sets them as text.
 """
+import asyncio
 import base64
+import contextvars
 import dataclasses
 import io
 import itertools
 import math
 import re
 import sys
-import threading
 import traceback
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -67,7 +69,8 @@ class Page:
         self._references = [(studio.editor, step) for studio in studios for step in _references(studio)]
         self._start = self._layouts[0][0].start(self._layouts[0][2])  # what everybody sees first: looking costs nothing
         self.visitors = Visitors()
-        self.drawing = threading.Lock()  # held while something is done
+        # all is done in one thread: each that draws would keep memory of its own for it
+        self.worker = ThreadPoolExecutor(1)
 
     def build(self) -> gr.Blocks:
         has_encoder = any(studio.editor.has_encoder for studio in self.studios.values())
@@ -160,13 +163,16 @@ class Page:
     def _handler(self, change: Change, show: Callable, names: Sequence[str]) -> Callable:
         """The function that Gradio calls: the values of what ``names`` lists, and last what the visitor is told."""
 
-        def answer(request: gr.Request, event: gr.EventData, *values: Any) -> list[Any]:
-            with self.drawing:
-                visitor, address = str(request.session_hash), request.client.host if request.client else ""
-                session, words = self.changed(visitor, address, lambda session: change(session, event and event._data,
-                                                                                       *values))
-                shown = show(session)
+        def work(request: gr.Request, event: gr.EventData, *values: Any) -> list[Any]:
+            visitor, address = str(request.session_hash), request.client.host if request.client else ""
+            session, words = self.changed(visitor, address, lambda session: change(session, event and event._data,
+                                                                                   *values))
+            shown = show(session)
             return [*(shown[name] for name in names), {"text": words, "count": next(self._counter), "visitor": visitor}]
+
+        async def answer(request: gr.Request, event: gr.EventData, *values: Any) -> list[Any]:
+            run = contextvars.copy_context().run  # Gradio's notes of what it is doing
+            return await asyncio.get_running_loop().run_in_executor(self.worker, run, work, request, event, *values)
 
         return answer
 

@@ -221,7 +221,7 @@ def test_graphs_are_for_one_process_on_cuda(processes, gpu_ids, device, monkeypa
     if processes:
         monkeypatch.setenv("WORLD_SIZE", str(processes))
         monkeypatch.setenv("RANK", "0")
-    with pytest.raises(UserError, match="--cuda_graphs: works on CUDA devices only, and in training with one process only"):
+    with pytest.raises(UserError, match="--cuda_graphs: works on CUDA devices only, and in training with one process"):
         TrainOptions().parse(args)
     monkeypatch.setattr("options.groups.find_device", lambda *_: torch.device("cuda"))
     monkeypatch.setenv("WORLD_SIZE", "1")

@@ -280,7 +280,7 @@ def test_refusals(world, score):
     assert "none of the 5 ids" in score(*arguments(world, *fakes, "--ignore_ids", 0, 1, 2, 3, 4))
     assert "not a folder" in score(*arguments(world, "--synthesized", world / "nowhere"))
     assert "--synthesized is missing" in score(*arguments(world))
-    assert "training split of --dataroot; give" in score(*DATA, "--label_dir", world / "val_label", "--synthesized", world)
+    assert "split of --dataroot; give" in score(*DATA, "--label_dir", world / "val_label", "--synthesized", world)
     both = ["--predictions", world / "found", world / "val_label", *fakes]
     assert "--predictions" in score(*arguments(world, *both))
     assert "cannot write" in score(*arguments(world, *fakes, "--json", world))
