@@ -486,7 +486,7 @@ def test_unusable_statistics(statistics_dir, tmp_path):
         (folder / "protocol.json").write_text(record)
         refused("cannot be read", "half")
     (folder / "protocol.json").write_text(json.dumps({**PROTOCOL.record(), "dims": 2048}))
-    refused("protocol is of 2048 dimensions", "half")
+    refused("protocol has 2048 dimensions", "half")
 
 
 # ---- images

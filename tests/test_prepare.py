@@ -478,7 +478,7 @@ def test_other_colours_and_sides(tmp_path, call, refused):
     label = blocks(0, 3)
     write_joined(tmp_path / "in/val/a.jpg", label, colors, photo_first=False)
     arguments = ("--path", tmp_path / "in", "--out", tmp_path / "out")
-    assert "a.jpg: the colours of its layout are not those of the table" in refused(prepare_aligned, *arguments)
+    assert "a.jpg: the colours of its layout are not in the table" in refused(prepare_aligned, *arguments)
     assert not (tmp_path / "out").exists()
     call(prepare_aligned, *arguments, "--colors", table, "--photo", "right")
     with Image.open(tmp_path / "out/val_label/a.png") as image:

@@ -34,7 +34,7 @@ def test_pictures_of_results_are_those_that_the_run_lists(tmp_path, capsys):
     assert len(relative(tmp_path)) == 6
     assert "synthesized_image (3), images/synthesized_image_2 (3)" in capsys.readouterr().err
     line = refusal(lambda: list_images(str(tmp_path / "images")))
-    assert "maps of ids in input_label (4) beside the pictures in animation (3)" in line
+    assert "maps of ids in input_label (4) as well as pictures in animation (3)" in line
     (tmp_path / "run.json").unlink()
     assert "maps of ids" in refusal(lambda: list_images(str(tmp_path)))
     assert len(list_images(str(tmp_path / "images" / "synthesized_image"))) == 4
@@ -43,7 +43,7 @@ def test_pictures_of_results_are_those_that_the_run_lists(tmp_path, capsys):
 @pytest.mark.parametrize("mode", ["ade20k", "cityscapes", "celeba", "coco", "custom", "deepfashion"])
 def test_a_data_set_is_no_folder_of_pictures(tmp_path, capsys, mode):
     (_, photo, _), *_ = build(tmp_path, mode)
-    assert "beside the pictures in" in refusal(lambda: list_images(str(tmp_path)))
+    assert "as well as pictures in" in refusal(lambda: list_images(str(tmp_path)))
     assert len(list_images(str(photo.parent))) == 3
     assert not capsys.readouterr().err
     sub = photo.parent / "more"
