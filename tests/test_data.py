@@ -292,7 +292,8 @@ def test_no_flip_and_no_training(tmp_path):
 
 @pytest.mark.parametrize(("changes", "expected"), [
     ({"load_size": 31}, "--load_size 31 is smaller than --crop_size 32"),
-    ({"aspect_ratio": 0.5}, "--aspect_ratio 0.5: the generator makes images of 32x64, but images are scaled to 32x32 with"),
+    ({"aspect_ratio": 0.5},
+     "--aspect_ratio 0.5: the generator makes images of 32x64, but images are scaled to 32x32 with"),
     ({"crop_size": 64, "load_size": 64, "aspect_ratio": 1.5, "preprocess_mode": "fixed"},
      "--aspect_ratio 1.5: the generator makes images of 64x32, but images are scaled to 64x43 with"),
 ])
