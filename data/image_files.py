@@ -161,7 +161,7 @@ def read_photo(path: str) -> Image.Image:
     """
     image = read_image(path)
     if orientation(image):
-        say_once("photo", f"{path}: is rotated by its orientation tag (EXIF), as viewers show it; so are other photos "
+        say_once("photo", f"{path}: is turned by its orientation tag (EXIF), as viewers show it; so are other photos "
                           "with such a tag")
     return to_rgb(turned(image), path)
 

@@ -114,10 +114,10 @@ class SampleReader:
         fits = sum(self._fit(sample) for sample in found[1:])
         why = f"as is the rule with --dataset_mode {self.opt.dataset_mode}"
         if self.opt.orientation != "auto" or fits == 1:
-            why = "since its size then fits" if self.opt.orientation == "auto" else "as --orientation says"
+            why = "because its size fits then" if self.opt.orientation == "auto" else "as --orientation says"
         kind = tagged[-1]
         how = "turned by its orientation tag (EXIF)" if choices[best][kind] else \
-            "read as its pixels lie, whatever its orientation tag (EXIF) says"
+            "read as it is stored, without its orientation tag (EXIF)"
         return found[best], f"{getattr(files, kind)}: is {how}, {why}; see --orientation"
 
     def _fit(self, images: dict[str, Image.Image]) -> bool:
