@@ -49,7 +49,7 @@ def demo(*args: str, **environment: str) -> Iterator[tuple[str, subprocess.Popen
         yield f"127.0.0.1:{port}", process
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(30)
+        process.wait(60)
 
 
 class Visitor:

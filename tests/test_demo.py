@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 import zipfile
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -473,6 +474,23 @@ def test_hand_made_requests(editor, monkeypatch):
     assert handler(editor.resample)[1] == "" and len(page.visitors) == 1
     again, words = handler(lambda session: session)
     assert again is start and "was dropped" in words and handler(lambda session: session) == (start, "")
+
+
+def test_one_thread_draws(editor):
+    """Each that does keeps memory of its own, and Gradio has forty."""
+    page, seen = make_page(editor, []), []
+
+    def change(session, said):
+        seen.append(threading.get_ident())
+        return session
+
+    async def ask():
+        answer = page._handler(change, lambda session: {}, [])
+        await asyncio.gather(*(answer(SimpleNamespace(session_hash="a", client=None), None) for _ in range(9)))
+
+    asyncio.run(ask())
+    page.worker.shutdown()
+    assert len(seen) == 9 and len(set(seen) - {threading.get_ident()}) == 1
 
 
 def test_too_many_instances(editor, session):
