@@ -1,7 +1,9 @@
 """Folders that two commands would write at once."""
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -89,6 +91,20 @@ def test_pictures_are_of_the_run_that_is_noted(root):
     same = [np.array_equal(np.asarray(Image.open(path)), np.asarray(Image.open(noted / path.relative_to(pictures))))
             for path in sorted(pictures.rglob("synthesized_image*/*.png"))]
     assert len(same) == 6 and set(same) == {seed == 5}
+
+
+def test_nobody_comes_between_the_last_file_and_the_name(tmp_path, monkeypatch):
+    rename = os.rename
+
+    def late(source, target):
+        with pytest.raises(UserError, match="another command is writing to it"), new_folder(str(tmp_path / "made")):
+            pass
+        rename(source, target)
+
+    monkeypatch.setattr("util.files.os.rename", late)
+    with new_folder(str(tmp_path / "made")) as folder:
+        Path(folder, "a").write_text("x")
+    assert [path.name for path in tmp_path.rglob("*")] == ["made", "a"]
 
 
 def test_new_folders(tmp_path, holder):

@@ -74,8 +74,8 @@ def new_folder(path: str) -> Iterator[str]:
         try:
             yield temporary
             try:
-                os.remove(os.path.join(temporary, _LOCK))
                 os.rename(temporary, path)
+                os.remove(os.path.join(path, _LOCK))  # not before: another command would empty the folder
             except OSError as error:
                 raise _cannot_write(path, error) from error
         finally:
