@@ -298,6 +298,17 @@ def test_absurd_uploads(editor, content, kind, expected, tmp_path, monkeypatch):
     assert str(tmp_path) not in str(caught.value) and not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("mode", ["scale_width", "scale_shortside", "none"])
+def test_thin_uploads(mode, monkeypatch):
+    """Scaled, 468 bytes would take gigabytes: they are refused before."""
+    reader = make_editor("--preprocess_mode", mode).synthesizer._sample_reader()
+    monkeypatch.setattr(Image.Image, "resize", lambda *_: pytest.fail("resized"))
+    for kind in ("photo", "label", "instance"):
+        for size in ((1, 100_000), (100_000, 1)):
+            with pytest.raises(UserError, match=r"thin\.png: would be"):
+                take_upload(file_of(Image.new("L", size)), "thin.png", kind, reader)
+
+
 def gate(app, names=("localhost", "demo.example")):
     """``ask(method, path, headers, pieces, client)``: status, body and headers of an application behind the limits."""
     limited = LimitedRequests(app, names)

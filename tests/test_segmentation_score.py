@@ -270,7 +270,7 @@ def test_refusals(world, score):
         world, *fakes, "--segmenter", world / "three.pt"))
     torch.jit.script(nn.Flatten()).save(str(world / "flat.pt"))
     assert "[1, 3072]" in score(*arguments(world, *fakes, "--segmenter", world / "flat.pt"))
-    for kind, expected in (("empty", "[1, 4, 0, 0]"), ("nothing", "[0, 4, 32, 32]"), ("nan", "no numbers")):
+    for kind, expected in (("empty", "[1, 4, 0, 0]"), ("nothing", "[0, 4, 32, 32]"), ("nan", "not finite")):
         torch.jit.script(Broken(kind)).save(str(world / f"{kind}.pt"))
         assert expected in score(*arguments(world, *fakes, "--segmenter", world / f"{kind}.pt"))
     assert "--confusion x.txt" in score(*arguments(world, *fakes, "--confusion", "x.txt"))
