@@ -28,7 +28,16 @@ from benchmarks.visitors import Visitor as Client
 from benchmarks.visitors import demo, load, memory
 from datasets.draw_people import CLASSES, PEOPLE
 from demo import DemoOptions, choose_threads, serve
-from editing.limits import MOST_BODY, MOST_OF_ADDRESS, MOST_OF_VISITOR, PREDICT, LimitedRequests, is_open
+from editing.limits import (
+    MOST_BODY,
+    MOST_OF_ADDRESS,
+    MOST_OF_VISITOR,
+    PREDICT,
+    SMALL,
+    LimitedRequests,
+    Refused,
+    is_open,
+)
 from editing.session import MOST_INSTANCES, MOST_STEPS, WHOLE, Canvas, Editor
 from editing.uploads import MOST_BYTES, layout_of, take_upload
 from editing.visitors import Visitors
@@ -360,10 +369,33 @@ def test_limits_of_requests(monkeypatch):
     assert asyncio.run(ask(pieces=[b'{"session_hash": "a", "data": [', b"[]," * 10**5, b"1]}"]))[0] == 413
     for wrong in (b"", b"[]", b"{}", b'{"session_hash": 7}', b'{"session_hash": "a b"}', b"[" * 10**5, b"\xff"):
         assert asyncio.run(ask(pieces=[wrong]))[0] == 400
-    assert ask.limited._held == 0
+    assert not ask.limited._held
     monkeypatch.setattr("editing.limits.BODY_SECONDS", 0.05)
     gone = asyncio.Event()
     assert asyncio.run(ask(pieces=[], gone=gone))[0] == 408
+
+
+def test_bodies_that_are_held():
+    """Whatever the pieces that they come in; and one address leaves room for the uploads of others."""
+    limited, pieces = gate(echo).limited, MOST_BODY // 2**14
+    with contextlib.ExitStack() as holders:
+        for address, most in (("10.0.0.1", 4), ("10.0.0.2", 4), ("10.0.0.3", 0)):
+            for n in range(5):
+                hold = holders.enter_context(limited._holding(address))
+                with contextlib.nullcontext() if n < most else pytest.raises(Refused, match="too many uploads"):
+                    for _ in range(pieces):
+                        hold(2**14)
+        holders.enter_context(limited._holding("10.0.0.3"))(SMALL)  # no upload
+    assert not limited._held
+
+
+def test_a_port_that_is_taken():
+    pytest.importorskip("gradio", reason="needs Gradio: pip install -r requirements-demo.txt")
+    from editing.server import listen
+
+    with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(
+            UserError, match=r"--host 127\.0\.0\.1 --port \d+: cannot listen there \(Address already in use\)"):
+        listen("127.0.0.1", other.getsockname()[1])
 
 
 def test_names_of_the_server():
