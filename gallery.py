@@ -119,7 +119,7 @@ class Gallery:
         pictures["change, first to last"] = (255 * change / max(change.max(), 1)).astype(np.uint8)
         label = instance_classes(batch)[chosen]
         what = f"{self.names.get(label, f'class {label}')} (instance {chosen})"
-        self._add_row(f"{name}: {what} alone resampled", f"{name}_instance", pictures, batch)
+        self._add_row(f"{name}: only {what} resampled", f"{name}_instance", pictures, batch)
 
     def save(self, figures: dict[str, Any]) -> str:
         """Write the page with the figures of :func:`measure`, its pictures as one, and ``figures.json``.

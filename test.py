@@ -96,7 +96,7 @@ def heading(opt: Options, count: int, seed: int) -> list[str]:
     if opt.reference_map:
         styles += f"; who takes from whom: --reference_map {opt.reference_map}"
     kind, words = opt.vary
-    vary = f", which differ in {kind}{':' * bool(words)}{','.join(words)} alone" if kind != "all" else ""
+    vary = f", which differ only in {kind}{':' * bool(words)}{','.join(words)}" if kind != "all" else ""
     return [f"Networks: {opt.which_epoch}{', averaged (--use_ema)' if opt.use_ema else ''}, of {opt.folder}. "
             f"Layouts: {count}, of {opt.label_dir or opt.dataroot}, {opt.phase} split.",
             f"Samples of each: {opt.num_samples}{vary}; seed {seed}. Styles: of {styles}"
