@@ -81,10 +81,11 @@ def parse() -> argparse.Namespace:
                             formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--out", required=True, help="folder to write")
     parser.add_argument("--num", type=int, default=1000, help="training scenes")
-    parser.add_argument("--num_val", type=int, help="validation scenes; if not given, a tenth of --num, at least 16")
-    parser.add_argument("--size", type=int, default=64, help="pixels: sides of the scenes; a multiple of 16, 64 to 512")
-    parser.add_argument("--seed", type=int, default=0, help="another seed draws other scenes")
-    parser.add_argument("--workers", type=int, default=available_cores(), help="processes that draw")
+    parser.add_argument("--num_val", type=int, help="validation scenes; default: a tenth of --num, at least 16")
+    parser.add_argument("--size", type=int, default=64,
+                        help="pixels: width and height of the scenes, a multiple of 16 from 64 to 512")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random numbers; other seeds draw other scenes")
+    parser.add_argument("--workers", type=int, default=available_cores(), help="number of processes")
     args = parser.parse_args()
     if args.num_val is None:
         args.num_val = max(16, args.num // 10)

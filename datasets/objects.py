@@ -23,11 +23,11 @@ def options(description: str, annotations: str) -> ArgumentParser:
     :param annotations: what --annotations is.
     """
     parser = ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--path", required=True, help="folder of the data set: --dataroot for training")
+    parser.add_argument("--path", required=True, help="folder of the data set, --dataroot for training")
     parser.add_argument("--annotations", required=True, help=annotations)
-    parser.add_argument("--overwrite", action="store_true", help="make all maps anew, also those that are up to date")
+    parser.add_argument("--overwrite", action="store_true", help="make all maps again, even if they are up to date")
     parser.add_argument("--workers", type=integer(1), default=available_cores(),
-                        help="processes (default: one for each core)")
+                        help="number of processes (default: one for each core)")
     return parser
 
 

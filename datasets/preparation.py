@@ -37,9 +37,9 @@ def options(description: str, source: str) -> ArgumentParser:
     """
     parser = ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--path", required=True, help=source)
-    parser.add_argument("--out", required=True, help="folder to make: --dataroot for training")
+    parser.add_argument("--out", required=True, help="folder to make, --dataroot for training")
     parser.add_argument("--workers", type=integer(1), default=available_cores(),
-                        help="processes (default: one for each core)")
+                        help="number of processes (default: one for each core)")
     return parser
 
 
@@ -64,7 +64,7 @@ def make_data_set(args: argparse.Namespace, samples: Sequence[Sample], read: Cal
           f"{len(classes)} classes")
     for sample, size in zip(samples, sizes, strict=True):
         if not size:
-            print(f"left out {sample.name}: {sample.annotation} has background alone")
+            print(f"left out {sample.name}: {sample.annotation} has only background")
 
 
 def _make(sample: Sample, read: Callable[[Sample], Pair], num_classes: int, folder: str) -> tuple[int, int] | None:
@@ -74,7 +74,7 @@ def _make(sample: Sample, read: Callable[[Sample], Pair], num_classes: int, fold
         return None
     photo, label = pair
     if label.max() >= num_classes:
-        raise UserError(f"{sample.annotation}: has the class {label.max()}, but the last one is {num_classes - 1}; get "
+        raise UserError(f"{sample.annotation}: has the class {label.max()}, but classes are 0..{num_classes - 1}; get "
                         "the file again")
     dtype = np.uint8 if num_classes <= 2**8 else np.uint16
     for kind, image, suffix in (("img", photo, "jpg"), ("label", Image.fromarray(label.astype(dtype)), "png")):

@@ -139,8 +139,8 @@ def measure_layout(synthesizer: Synthesizer, batch: Batch, distance: PairDistanc
     paint = Painter(synthesizer, batch, batch_size)
     images = paint(styles)
     if not images.isfinite().all():
-        raise UserError(f"{name}: the generator's picture of it has values that are not finite; choose other networks "
-                        "with --name and --which_epoch")
+        raise UserError(f"{name}: the generator's picture of it has values that are not finite; choose another "
+                        "checkpoint with --name and --which_epoch")
     whole, _ = distance(images)
     if not parts:
         return LayoutDistances(whole, [], [])

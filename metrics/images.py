@@ -58,7 +58,7 @@ class ImageFolder:
         image = read_image(path, self.size if self.resize else None, self.as_shown)
         if image.shape[:2] != self.size:
             raise UserError(f"{path}: {image.shape[1]}x{image.shape[0]} pixels, but {self.files[0]} has "
-                            f"{self.size[1]}x{self.size[0]}; give one size to all with --resize_size")
+                            f"{self.size[1]}x{self.size[0]}; resize all of them with --resize_size")
         return image
 
 
@@ -82,20 +82,20 @@ def list_images(folder: str) -> list[str]:
     counts = Counter(places)
     maps = sorted(place for place in counts if any(map(_MAPS.fullmatch, place.split(os.sep))))
     if pictures := sorted(counts.keys() - maps) if maps else []:
-        raise UserError(f"{folder}: has maps of ids in {maps[0]} ({counts[maps[0]]}) beside the pictures in "
-                        f"{pictures[0]} ({counts[pictures[0]]}); name the folder of the pictures that are meant")
+        raise UserError(f"{folder}: has maps of ids in {maps[0]} ({counts[maps[0]]}) as well as pictures in "
+                        f"{pictures[0]} ({counts[pictures[0]]}); name the folder of the pictures to measure")
     if (len(counts) > 1 or names is not None) and distributed.is_main():
         shown = [f"{place} ({number})" for place, number in sorted(counts.items())]
         more = f" and {len(shown) - 6} more folders" if len(shown) > 6 else ""
         print(f"{folder}: {len(found)} images, in {', '.join(shown[:6])}{more}", file=sys.stderr)
     if len(found) < 2:
-        raise UserError(f"{folder}: {len(found) or 'no'} images there, a covariance needs at least 2 "
-                        f"(file names in {' '.join(IMAGE_SUFFIXES)})")
+        raise UserError(f"{folder}: has {len(found) or 'no'} images, but a covariance needs at least 2 (file names end "
+                        f"in {' '.join(IMAGE_SUFFIXES)})")
     return sorted(found)
 
 
 def _refuse_folder(error: OSError) -> None:
-    raise UserError(f"{error.filename}: cannot be searched for images ({error.strerror})") from error
+    raise UserError(f"{error.filename}: cannot be listed ({error.strerror})") from error
 
 
 def read_image(path: str, size: tuple[int, int] | None = None, as_shown: bool = True) -> np.ndarray:

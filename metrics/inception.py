@@ -186,8 +186,8 @@ def load_inception(
     network.load_state_dict(_read_weights(file, network), strict=True, assign=True)
     digest = sha256(file)
     if path is None and not digest.startswith(_HASH_START):
-        print(f"warning: {file} is not the published file (its SHA-256 does not begin with {_HASH_START}); "
-              "the FID will not compare with published figures", file=sys.stderr)
+        print(f"warning: {file} is not the published file (its SHA-256 does not begin with {_HASH_START}); FID will "
+              "not be comparable with published figures", file=sys.stderr)
     network.eval().requires_grad_(False).fold_batch_norm()
     network.weights, network.precision = digest, precision
     return network.to(device=device, dtype=PRECISIONS[precision]).to(memory_format=torch.channels_last)
@@ -201,7 +201,7 @@ def _read_weights(path: str, network: FIDInception) -> dict[str, torch.Tensor]:
     except UserError as error:
         raise UserError(f"{path}: cannot be read as PyTorch weights; {remedy}") from error
     if not isinstance(state, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
-        raise UserError(f"{path}: holds no state dict; {remedy}")
+        raise UserError(f"{path}: contains no state dict; {remedy}")
 
     counters = {key: torch.zeros((), dtype=torch.long) for key in network.state_dict() if key.endswith("_tracked")}
     state = {str(key): tensor for key, tensor in state.items() if key not in counters}
@@ -213,7 +213,7 @@ def _read_weights(path: str, network: FIDInception) -> dict[str, torch.Tensor]:
     }
     if any(differences.values()):
         found = ", ".join(f"{len(keys)} keys {what} (e.g. {keys[0]})" for what, keys in differences.items() if keys)
-        raise UserError(f"{path}: not the weights of the FID Inception: {found}; {remedy}")
+        raise UserError(f"{path}: these are not the weights of the FID Inception: {found}; {remedy}")
     broken = next((key for key, tensor in state.items() if not tensor.isfinite().all()), None)
     if broken:
         raise UserError(f"{path}: {broken} has values that are not finite; {remedy}")

@@ -296,7 +296,7 @@ def test_interpolated_and_compressed_maps_are_in_doubt(tmp_path, check):  # noqa
     smooth = Image.fromarray(clean).resize((64, 64), Image.Resampling.BILINEAR).resize((96, 96))
     smooth.save(paths[1][0])
     _, out, _, report = check("custom", "--label_nc", 10)
-    assert "lie on borders between lower and higher ids alone" in out
+    assert "occur only on borders between lower and higher ids" in out
     assert set(in_between(np.asarray(smooth))) & {1, 3, 5, 6, 7, 8} and not in_between(clean)
     assert str(paths[1][0]) in report["splits"][0]["doubts"][0]
 
@@ -305,7 +305,7 @@ def test_classes_of_the_test_split_alone(tmp_path, check):  # noqa: F811
     build(tmp_path, "custom")
     ((label, _, _),) = build(tmp_path, "custom", "val", count=1)
     write(label, read_ids(str(label)) + np.uint8(2))
-    assert "2 classes are in this split alone, so that training never sees them: 7, 8" in check("custom")[1]
+    assert "2 classes are in this split only, so that training never sees them: 7, 8" in check("custom")[1]
 
 
 @pytest.mark.parametrize(("mode", "change", "expected"), [

@@ -62,7 +62,8 @@ class Results:
         for name in old:
             os.makedirs(os.path.dirname(os.path.join(target, name)), exist_ok=True)
             shutil.move(self.path(name), os.path.join(target, name))
-        print(f"{self.folder}: {len(old)} files of an earlier run, which this one does not make, are now in {target}")
+        print(f"{self.folder}: {len(old)} files of an earlier run, which this run does not replace, are "
+              f"now in {target}")
 
     def _kinds(self) -> list[str]:
         """The subfolders that hold what test.py made."""

@@ -77,7 +77,7 @@ class Layout(Tables):
             raise ValueError(f"class ids {low}..{high} in labels, but the classes are 0..{num_classes - 1}")
         low, high = map(int, self.instance.aminmax())
         if low < 0:
-            raise ValueError(f"instance id {low}, but ids start from 0")
+            raise ValueError(f"instance id {low}, but ids start at 0")
         self._num_instances = high + 1
 
     def packed(self, needs: Needs) -> Packed:
