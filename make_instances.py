@@ -33,31 +33,33 @@ def parse() -> argparse.Namespace:
     add("--label_dir", help="custom: folder of label maps, instead of --path")
     add("--instance_dir", help="custom: folder for the instance maps of --label_dir")
     add("--split_components", action="store_true",
-        help="every connected region of a class (pixels that touch, also at a corner) is an instance; not for "
-             "cityscapes, whose objects have ids already, and may be in several pieces")
+        help="make every connected region of a class an instance (pixels that touch at a corner are connected). Not "
+             "for cityscapes, whose objects have ids and may consist of several regions")
     add("--min_area", type=integer(1), default=1, metavar="N",
-        help="with --split_components: all regions of a class that have fewer pixels are one instance (default 1)")
+        help="with --split_components: regions of a class with fewer pixels are one instance together (default 1)")
     add("--split_classes", type=integer(0), nargs="+", metavar="ID",
-        help="with --split_components: split these classes alone, as stored in the maps, or as the tables have them "
-             "(default: all)")
-    add("--label_colors", metavar="FILE", help="of label maps in colours, as for train.py")
-    add("--label_map", metavar="FILE", help="ids of label maps that become others, as for train.py")
+        help="with --split_components: split only these classes (default: all). Ids are those of the maps, or those "
+             "that --label_colors and --label_map give")
+    add("--label_colors", metavar="FILE", help="classes of the colours of label maps, as for train.py")
+    add("--label_map", metavar="FILE", help="new ids for the ids of label maps, as for train.py")
     add("--dont_care_id", type=integer(-2**31), default=255, metavar="ID", help="as for train.py (default 255)")
-    add("--overwrite", action="store_true", help="make all maps anew, also those that are up to date")
-    add("--workers", type=integer(1), default=available_cores(), help="processes (default: one for each core)")
+    add("--overwrite", action="store_true", help="make all maps again, even if they are up to date")
+    add("--workers", type=integer(1), default=available_cores(),
+        help="number of processes (default: one for each core)")
     args = parser.parse_args()
     if bool(args.label_dir) != bool(args.instance_dir) or (args.label_dir and args.dataset != "custom"):
         raise UserError("--label_dir and --instance_dir go together, with --dataset custom")
     if bool(args.path) == bool(args.label_dir):
-        raise UserError("give --path, or with --dataset custom --label_dir and --instance_dir instead")
+        raise UserError("give --path; or, with --dataset custom, --label_dir and --instance_dir")
     if args.label_dir and os.path.realpath(args.label_dir) == os.path.realpath(args.instance_dir):
-        raise UserError(f"--instance_dir {args.instance_dir}: is --label_dir; choose another folder")
+        raise UserError(f"--instance_dir {args.instance_dir}: is the same folder as --label_dir; choose another")
     if args.split_components and DATASETS[args.dataset].has_objects:
-        raise UserError(f"--split_components: {args.dataset} has instances already, which may be in several pieces; "
-                        "leave the option out")
+        raise UserError(f"--split_components: {args.dataset} has ids of instances already, which may consist of "
+                        "several regions; leave the option out")
     for option in ("label_colors", "label_map"):
         if getattr(args, option) and DATASETS[args.dataset].has_objects:
-            raise UserError(f"--{option}: {args.dataset} has instances already, whose ids are no classes; leave it out")
+            raise UserError(f"--{option}: {args.dataset} has ids of instances already, which are not classes; leave it "
+                            "out")
     if not args.split_components and (args.min_area != 1 or args.split_classes):
         raise UserError("--min_area and --split_classes need --split_components")
     return args

@@ -19,13 +19,13 @@ ROOT = os.path.dirname(os.path.abspath(__file__))
 
 def parse() -> argparse.Namespace:
     parser = ArgumentParser(description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--out", default="quickstart", help="folder for everything that is made")
+    parser.add_argument("--out", default="quickstart", help="folder for all files")
     parser.add_argument("--scenes", type=integer(2), default=1600, help="training scenes")
     parser.add_argument("--size", type=integer(1), default=64, help="pixels: sides of the scenes")
     parser.add_argument("--epochs", type=integer(1), default=4,
-                        help="epochs, in the last half with falling learning rate")
+                        help="epochs; the learning rate falls during the second half")
     parser.add_argument("--width", type=integer(1), default=16,
-                        help="channels of the networks' first width (ngf and ndf)")
+                        help="base number of channels of the networks (--ngf and --ndf)")
     parser.add_argument("--seed", type=integer(0, 2**63 - 1), default=0, help="seed of the world and of training")
     return parser.parse_args()
 

@@ -50,38 +50,39 @@ class SegmentationOptions(CommandOptions):
     def add_options(self, parser: argparse.ArgumentParser) -> None:
         add = parser.add_argument_group("segmentation scores").add_argument
         add("--synthesized", metavar="DIR", default=None,
-            help="folder of pictures as test.py writes them, .../images/synthesized_image")
+            help="folder of pictures written by test.py, .../images/synthesized_image")
         add("--segmenter", default="lite0",
-            help="network that looks at the pictures: a TorchScript file, transformers:MODEL, smp:MODEL (a folder, or "
-                 "NAME@REVISION, where that package is installed), or lite0, which is trained on the data set's "
-                 "training split. TorchScript files are programs: take them from those you trust")
+            help="network that segments the pictures: a TorchScript file; transformers:MODEL or smp:MODEL (a folder, "
+                 "or NAME@REVISION), if that package is installed; or lite0, which is first trained on the data "
+                 "set's training split. TorchScript files are programs: use only those that you trust")
         add("--predictions", nargs=2, metavar=("SYNTHESIZED", "REAL"), default=None,
-            help="folders of maps that another program has found in synthesized and in real pictures, instead of "
-                 "--synthesized and --segmenter")
+            help="folders of maps that another program predicted for the synthesized and the real pictures, instead "
+                 "of --synthesized and --segmenter")
         add("--prediction_ids", default="labels", choices=["classes", "labels"],
-            help="ids in --predictions, or that a network gives instead of scores: those of the label maps, or numbers "
-                 "of the scored classes from 0 on (of Cityscapes: train ids)")
+            help="what ids mean in --predictions, and in the output of networks that return ids. labels: the same as "
+                 "in label maps; classes: the scored classes, numbered from 0 (Cityscapes: train ids)")
         add("--ignore_ids", type=integer(0), nargs="+", default=[], metavar="ID",
-            help="ids of label maps that are not scored, besides those that the data set is known to leave out")
+            help="ids of label maps to leave out of the scores, in addition to those that the data set leaves out")
         add("--segmenter_mean", type=number(-math.inf), nargs=3, default=[0.485, 0.456, 0.406], metavar=("R", "G", "B"),
-            help="what TorchScript files and smp want subtracted from colours in 0..1; default: ImageNet's")
+            help="mean of colours in 0..1 that TorchScript and smp networks expect to be subtracted; default: "
+                 "ImageNet's")
         add("--segmenter_std", type=number(0, exclusive=True), nargs=3, default=[0.229, 0.224, 0.225],
-            metavar=("R", "G", "B"), help="and what they want these then divided by")
+            metavar=("R", "G", "B"), help="standard deviation that they expect to be divided by; default: ImageNet's")
         add("--cache", metavar="DIR", default=os.path.join("~", ".cache", "inade-benchmark"),
-            help="folder that keeps the trained lite0")
+            help="folder to keep the trained lite0 in")
         add("--how_many", type=count, default=math.inf, help="number of layouts")
-        add("--confusion", metavar="FILE", default=None, help="also draw the confusion matrices there (PNG)")
+        add("--confusion", metavar="FILE", default=None, help="also draw the confusion matrices to this PNG file")
         add("--json", metavar="FILE", default=None, help="also write the figures to this file")
 
     def finish(self, opt: Options, given: set[str]) -> None:
         if opt.predictions and {"synthesized", "segmenter"} & given:
-            raise UserError("--predictions: the maps were made by another program; leave out --synthesized and "
-                            "--segmenter")
+            raise UserError("--predictions: has maps of another program, so that --synthesized and --segmenter have no "
+                            "effect; leave them out")
         if not opt.predictions and not opt.synthesized:
             raise UserError("--synthesized is missing: name the folder of the pictures to score")
         if not opt.predictions and opt.segmenter == "lite0" and opt.label_dir and "dataroot" not in given:
-            raise UserError("--segmenter lite0: is trained on the training split of --dataroot, which is missing; give "
-                            "it, or another network")
+            raise UserError("--segmenter lite0: is trained on the training split of --dataroot; give --dataroot, or "
+                            "another network")
         if "load_size" not in given:  # as in test.py: nothing is cropped
             opt.load_size = opt.crop_size
         opt.norm_mode, opt.no_instance = "spade", True  # instance maps are not read
@@ -91,7 +92,7 @@ class SegmentationOptions(CommandOptions):
             if path:
                 check_writable(path)
         if opt.confusion and not opt.confusion.lower().endswith(".png"):
-            raise UserError(f"--confusion {opt.confusion}: is a picture; give a name that ends in .png")
+            raise UserError(f"--confusion {opt.confusion}: must be a PNG file; give a name that ends in .png")
 
 
 @command
@@ -154,8 +155,8 @@ def partners(dataset: Pix2pixDataset, folder: str, kind: str, total: int) -> lis
     found = one_by_key(Source(folder, recursive=True).files(), key)
     wanted = [key(files.photo or files.label) for files in dataset.files]
     if missing := [name for name in wanted[:total] if name not in found]:
-        raise UserError(f"{folder}: no {kind} for {len(missing)} of {total} layouts, such as {missing[0]}; make them "
-                        "all, or give --how_many")
+        raise UserError(f"{folder}: no {kind} for {len(missing)} of {total} layouts, such as {missing[0]}; draw all of "
+                        "them, or give --how_many")
     if extra := sorted(found.keys() - set(wanted)):
         raise UserError(f"{found[extra[0]]}: belongs to no layout of the {dataset.opt.phase} split ({len(extra)} such "
                         "files); check --dataset_mode, --dataroot and --phase, or remove them")
@@ -166,8 +167,8 @@ def check_size(path: str, size: tuple[int, int], sample: dict[str, Any]) -> None
     """:raises UserError: a file is not (height, width) as large as the sample's label map becomes."""
     height, width = sample["label"].shape[1:]
     if tuple(size) != (height, width):
-        raise UserError(f"{path}: {size[1]}x{size[0]}, but its label map becomes {width}x{height} with these options; "
-                        "give --crop_size, --aspect_ratio and --preprocess_mode as for test.py")
+        raise UserError(f"{path}: is {size[1]}x{size[0]}, but its label map becomes {width}x{height} with these "
+                        "options; give --crop_size, --aspect_ratio and --preprocess_mode as for test.py")
 
 
 def lite0(opt: Options, space: LabelSpace) -> Segment:
@@ -178,8 +179,8 @@ def lite0(opt: Options, space: LabelSpace) -> Segment:
     samples = [train[index] for index in progress(chosen, doing="reading the training split", unit="pair")]
     for sample in samples:
         if sample["label"].shape != samples[0]["label"].shape:
-            raise UserError(f"{sample['path']}: becomes another size than {samples[0]['path']}, but lite0 is trained "
-                            "on pictures of one size; give another --preprocess_mode")
+            raise UserError(f"{sample['path']}: gets another size than {samples[0]['path']}, but lite0 needs pictures "
+                            "of one size; give another --preprocess_mode")
     narrow = torch.uint8 if space.num_classes < 256 else torch.int32
     network = trained_lite0(torch.stack([to_uint8(sample["image"]) for sample in samples]),
                             torch.stack([space.classes(sample["label"][0]).to(narrow) for sample in samples]),

@@ -96,7 +96,7 @@ def heading(opt: Options, count: int, seed: int) -> list[str]:
     if opt.reference_map:
         styles += f"; who takes from whom: --reference_map {opt.reference_map}"
     kind, words = opt.vary
-    vary = f", which differ in {kind}{':' * bool(words)}{','.join(words)} alone" if kind != "all" else ""
+    vary = f", which differ only in {kind}{':' * bool(words)}{','.join(words)}" if kind != "all" else ""
     return [f"Networks: {opt.which_epoch}{', averaged (--use_ema)' if opt.use_ema else ''}, of {opt.folder}. "
             f"Layouts: {count}, of {opt.label_dir or opt.dataroot}, {opt.phase} split.",
             f"Samples of each: {opt.num_samples}{vary}; seed {seed}. Styles: of {styles}"
@@ -124,8 +124,8 @@ class OutputFiles:
         for files in dataset.files:
             path = files.photo or files.label
             if first.setdefault(stem(path), path) != path:
-                raise UserError(f"{first[stem(path)]} and {path} have the same name, so that one's pictures would "
-                                "replace the other's; rename one")
+                raise UserError(f"{first[stem(path)]} and {path} have the same name, so that their pictures would "
+                                "overwrite each other; rename one")
         return list(first)
 
     def pictures(self, name: str) -> dict[str, str]:
@@ -155,8 +155,8 @@ def prepare(opt: Options, folder: str, files: OutputFiles, dataset: Pix2pixDatas
         left = [sample for sample in dataset.files
                 if not results.are_made(files.all(stem(sample.photo or sample.label)), filter(None, sample))]
         if made := len(dataset.files) - len(left):
-            print(f"{made} of {len(dataset.files)} layouts are done already with seed {results.seed} and stay as they "
-                  "are; another --seed draws others")
+            print(f"{made} of {len(dataset.files)} layouts are already done with seed {results.seed}, and are kept; "
+                  "use another --seed for other pictures")
     else:
         results = left = None
     return distributed.from_main((results, left))

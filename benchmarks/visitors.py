@@ -5,7 +5,7 @@
 
 Starts demo.py here, and lets every visitor click on an instance as soon as the last picture has come; a flooder asks
 for 16 pictures at once, again and again; an idler opens a connection and sends half a request. Prints the seconds from
-click to picture, how requests ended, and the memory of the server after a tenth of the clicks and after all.
+click to picture, how requests ended, and the memory of the server after every tenth of the clicks.
 """
 import argparse
 import contextlib
@@ -49,7 +49,7 @@ def demo(*args: str, **environment: str) -> Iterator[tuple[str, subprocess.Popen
         yield f"127.0.0.1:{port}", process
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(30)
+        process.wait(60)
 
 
 class Visitor:
@@ -101,7 +101,7 @@ def load(host: str, process: int, visitors: int, clicks: int, flooders: int = 0,
          seconds: float = 240) -> dict[str, Any]:
     """Let them all come, for at most so many seconds; what was measured."""
     end, count, lock = time.monotonic() + seconds, iter(range(clicks)), threading.Lock()
-    times, statuses, marks = [], Counter(), {}
+    times, statuses, marks = [], Counter(), []
     over = threading.Event()
 
     def visit(n: int) -> None:
@@ -116,8 +116,8 @@ def load(host: str, process: int, visitors: int, clicks: int, flooders: int = 0,
             with lock:
                 times.append(time.monotonic() - start)
                 statuses[status] += 1
-                if len(times) in (max(clicks // 10, 1), clicks):
-                    marks[len(times)] = memory(process)
+                if len(times) % max(clicks // 10, 1) == 0:
+                    marks.append(round(memory(process)))
 
     def flood(n: int) -> None:
         visitor = Visitor(host, f"flooder{n}", f"127.0.1.{n + 1}")
@@ -147,7 +147,7 @@ def load(host: str, process: int, visitors: int, clicks: int, flooders: int = 0,
     ordered = sorted(times)
     return {"clicks": len(times), "clicks per second": len(times) / (time.monotonic() - start),
             "median s": statistics.median(times), "95% s": ordered[int(0.95 * len(ordered))],
-            "statuses": dict(statuses), "MB": list(marks.values())}
+            "statuses": dict(statuses), "MB": marks}
 
 
 def parse() -> argparse.Namespace:

@@ -102,7 +102,7 @@ def read_image(path: str, most_pixels: float = math.inf, content: bytes | None =
                 raise ValueError(f"{image.width}x{image.height}: more than {most_pixels / 1e6:.0f} million pixels")
             size = os.fstat(file.fileno()).st_size if content is None else len(content)
             if image.width * image.height > max(_MANY, _MOST_COMPRESSED * size):
-                raise ValueError(f"{image.width}x{image.height} pixels are more than its few bytes can hold")
+                raise ValueError(f"{image.width}x{image.height} pixels are more than a file of this size can hold")
             tag = image.getexif().get(ORIENTATION) if image.format == "TIFF" else None
             stored, deep = _stored(image), len(image.getbands()) > 1 and ";16" in str(image.tile[:1])
             image.load()
@@ -146,20 +146,22 @@ def check_size(width: float, height: float, name: str, how: str) -> tuple[int, i
     """
     size = round(width), round(height)
     if min(size) < 1 or size[0] * size[1] > MOST_PIXELS:
-        raise UserError(f"{name}: would be {size[0]}x{size[1]} with {how}, which is nothing, or more than "
-                        f"{MOST_PIXELS >> 20} million pixels; crop it to another shape, or remove it")
+        raise UserError(f"{name}: would be {size[0]}x{size[1]} with {how}, which has no pixels, or more than "
+                        f"{MOST_PIXELS >> 20} million; crop it to another shape, or remove it")
     return size
 
 
-def read_photo(path: str) -> Image.Image:
-    """The photo as RGB, as viewers show it.
+def read_photo(path: str, as_shown: bool = True) -> Image.Image:
+    """The photo as RGB, as viewers show it, or as its pixels lie.
 
     :raises UserError: the file cannot be read, or has more than 8 bits per channel.
     """
     image = read_image(path)
     if orientation(image):
-        say_once("photo", f"{path}: is turned by its orientation tag (EXIF), as viewers show it; so are others like it")
-    return to_rgb(turned(image), path)
+        how = "turned by its orientation tag (EXIF), as viewers show it" if as_shown else \
+            "read as its pixels lie, whatever its orientation tag (EXIF) says"
+        say_once("photo", f"{path}: is {how}; so are other photos with such a tag")
+    return to_rgb(turned(image) if as_shown else image, path)
 
 
 def to_rgb(image: Image.Image, name: str) -> Image.Image:
@@ -169,7 +171,7 @@ def to_rgb(image: Image.Image, name: str) -> Image.Image:
     :raises UserError: it has more than 8 bits per channel.
     """
     if image.mode.startswith(("I", "F")):  # brought to 8 bits it would be all white
-        raise UserError(f"{name}: a photo of 16 or 32 bits (mode {image.mode}); convert it to 8 bits")
+        raise UserError(f"{name}: has 16 or 32 bits per channel (mode {image.mode}); convert it to 8 bits")
     return image.convert("RGB")
 
 
@@ -202,13 +204,15 @@ def to_ids(image: Image.Image, path: str, colors: LabelColors | None = None, fir
     if colors and image.mode in ("RGB", "P"):
         return colors.to_ids(np.asarray(image.convert("RGB")), path)
     if colors and image.mode in ("1", "L") and colors.lists_greys(image):
-        say_once("greys", f"{path}: all its greys are colours that {colors.path} lists, so they are read as colours; "
-                          "so are others like it")
+        say_once("greys", f"{path}: all its greys are colours that {colors.path} lists, so it is read as a map of "
+                          "colours; so are other maps like it")
         return colors.to_ids(np.asarray(image.convert("RGB")), path)
     if image.mode not in ("1", "L", "P", "I") and not image.mode.startswith("I;16"):
         kind = "an image of fractions" if image.mode == "F" else "a colour image"
+        or_colors = "RGB for --label_colors" if colors else "if its colours stand for classes, give --label_colors " \
+            "FILE with lines `r g b id`"
         raise UserError(f"{path}: {kind} (mode {mode}), not a map of ids; convert it to ids in a PNG with one "
-                        "channel, or for colours of classes give --label_colors FILE with lines `r g b id`")
+                        f"channel, or {or_colors}")
     return check_ids(_stored_numbers(image), path, least)
 
 
@@ -271,16 +275,16 @@ def _check_exact(image: Image.Image, path: str) -> None:
     if image.format in _LOSSY or "jpeg" in compression or "webp" in compression:
         raise UserError(f"{path}: JPEG compression alters ids; store label and instance maps as PNG")
     if image.info.get(_DEEP):
-        raise UserError(f"{path}: colours or transparency of 16 bits, of which only 8 are read; store a map of ids "
-                        "with one channel, or colours with 8 bits")
+        raise UserError(f"{path}: has colours or transparency of 16 bits, of which only 8 are read; store ids in one "
+                        "channel, or colours with 8 bits")
 
 
 def _opaque(image: Image.Image, path: str) -> Image.Image:
     """A map of ids without the transparency that it has, where that says nothing."""
     low, high = image.getchannel("A").getextrema()
     if low != high:
-        raise UserError(f"{path}: a part of it is transparent (mode {image.mode}), and whether a colour counts there "
-                        "is unclear; store the map without transparency")
+        raise UserError(f"{path}: is partly transparent (mode {image.mode}), so that its ids there are unclear; store "
+                        "the map without transparency")
     return image.convert("L" if image.mode == "LA" else "RGB")
 
 
@@ -292,15 +296,16 @@ def check_ids(ids: np.ndarray, name: str, least: int = 0) -> np.ndarray:
     :raises UserError: not whole numbers [H, W], or low or very high ones.
     """
     if ids.dtype.kind not in "biu":
-        raise UserError(f"{name}: an array of {ids.dtype}, not a map of ids; convert it to whole numbers")
+        raise UserError(f"{name}: is an array of {ids.dtype}, not a map of ids; convert it to whole numbers")
     if ids.ndim != 2 or not ids.size:
-        raise UserError(f"{name}: an array of the shape {list(ids.shape)}; a map of ids has the shape [height, width]")
+        raise UserError(f"{name}: is an array of shape {list(ids.shape)}, but a map of ids has the shape [height, "
+                        "width]")
     if ids.dtype.kind == "i" and ids.min() < least:
-        raise UserError(f"{name}: has the id {ids.min()}; ids must not be negative: mend the map, or if it means don't "
+        raise UserError(f"{name}: has the id {ids.min()}; ids must not be negative: fix the map, or if it means don't "
                         f"care in a label map, give --contain_dontcare_label --dont_care_id {ids.min()}")
     dtype = np.int32 if least < 0 else {1: np.uint8, 2: np.uint16}.get(ids.dtype.itemsize, np.int32)
     if ids.dtype.itemsize >= 4 and ids.max() > np.iinfo(dtype).max:
-        raise UserError(f"{name}: has the id {ids.max()}; ids must be below 2**31: mend the map")
+        raise UserError(f"{name}: has the id {ids.max()}; ids must be below 2**31: fix the map")
     return ids.astype(dtype, copy=False)
 
 

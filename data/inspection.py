@@ -83,7 +83,8 @@ def find(opt: Options) -> tuple[list[Files], list[Problem]]:
         if group:  # where there are none at all, one line says so
             lonely = [(paths[0], kind) for name, paths in labels.items() if name not in group]
             lonely += [(paths[0], "label map") for name, paths in group.items() if name not in labels]
-            problems += [Problem(UNPAIRED, path, f"{path}: has no {lack}; add or remove files, so that all pair up")
+            problems += [Problem(UNPAIRED, path, f"{path}: has no {lack}; add or remove files so that each has its "
+                                                 "partner")
                          for path, lack in lonely]
     names = dict.fromkeys(name for group in groups for name in group)
     return [Files(*(group.get(name, [None])[0] for group in groups)) for name in names], problems

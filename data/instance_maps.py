@@ -82,15 +82,15 @@ def make_instance_map(job: InstanceJob, recipe: InstanceRecipe, overwrite: bool 
         if found == note and (job.label is None or os.path.exists(job.label)):
             return False
         if found is None and keep_foreign:
-            raise UserError(f"{job.instance}: was not made by this command; keep it, or give --overwrite to replace "
-                            "all maps")
+            raise UserError(f"{job.instance}: was not made by this command; to replace all maps, give --overwrite")
     image = read_image(job.source)
     first_channel = job.label is not None and not tables.colors
     ids = to_ids(image, job.source, tables.colors, first_channel, min(0, tables.dont_care))
     classes = tables.label_map.apply(ids, tables.dont_care, job.source) if tables.label_map else ids
     instances = recipe.instances(classes)
     if instances.dtype.itemsize > 2:
-        raise UserError(f"{job.source}: has more than 65536 ids, too many for a 16-bit PNG; is it a map of ids?")
+        raise UserError(f"{job.source}: has more than 65536 ids, too many for a 16-bit PNG; check that it is a map of "
+                        "ids")
     if job.label:
         write_ids(ids, job.label, note, orientation(image))
     write_ids(instances, job.instance, note, orientation(image))  # the last: it says that all is done

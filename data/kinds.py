@@ -76,7 +76,7 @@ def check_class_names(opt: Options) -> None:
            f"names than those of the layouts: {shown}"
     if 2 * len(other) > len(both):
         raise UserError(f"{line}. Give layouts of the data set that the networks were trained on, or --label_map; if "
-                        "the ids mean the same after all, remove that file")
+                        "the ids mean the same in spite of that, remove this file")
     print(f"note: {line}")
 
 

@@ -40,7 +40,7 @@ class LabelColors:
             colors = [f"{color >> 16} {color >> 8 & 255} {color & 255}" for color in np.unique(unknown).tolist()]
             more = f" and {len(colors) - 1} more" if len(colors) > 1 else ""
             raise UserError(f"{image_path}: has the colour {colors[0]}{more} ({unknown.size} pixels in all), which "
-                            f"{self.path} does not list; add a line `{colors[0]} ID` there, or mend the image")
+                            f"{self.path} does not list; add a line `{colors[0]} ID` there, or fix the image")
         return self.ids[place]
 
 
@@ -62,8 +62,8 @@ def read_label_colors(path: str, option: str = "--label_colors") -> LabelColors:
             continue
         numbers = [int(word) for word in words[:4] if re.fullmatch("[0-9]{1,5}", word)]
         if len(numbers) < 4 or max(numbers[:3]) > 255 or numbers[3] > _HIGHEST_ID:
-            raise UserError(f"{option} {path}, line {number}: `{line.strip()}` is not `r g b id [name]`, with "
-                            f"colours of 0..255 and an id of 0..{_HIGHEST_ID}; mend the line")
+            raise UserError(f"{option} {path}, line {number}: `{line.strip()}` is not `r g b id [name]`, with colours "
+                            f"0..255 and an id 0..{_HIGHEST_ID}; fix the line")
         red, green, blue, class_id = numbers
         color = red << 16 | green << 8 | blue
         if id_of.setdefault(color, class_id) != class_id:
@@ -73,7 +73,7 @@ def read_label_colors(path: str, option: str = "--label_colors") -> LabelColors:
         if len(words) == 5:
             names[class_id] = words[4]
     if not id_of:
-        raise UserError(f"{option} {path}: has no colours; give lines `r g b id name`")
+        raise UserError(f"{option} {path}: has no colours; write lines `r g b id name`")
     colors = np.array(sorted(id_of), np.int32)
     return LabelColors(path, colors, np.array([id_of[color] for color in colors.tolist()], np.int32), names,
                        color_of)

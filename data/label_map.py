@@ -79,7 +79,10 @@ def read_label_map(path: str) -> LabelMap:
         form = len(words) > 1 and re.fullmatch(r"-?[0-9]{1,10}|\*", words[0]) \
             and re.fullmatch(f"[0-9]{{1,5}}|{_DROP}|{_SAME}", words[1])
         if not form:
-            raise UserError(f"--label_map {path}, line {number}: `{line.strip()}` is not {_FORM}; mend the line")
+            raise UserError(f"--label_map {path}, line {number}: `{line.strip()}` is not {_FORM}; fix the line")
+        if len(words) == 3 and words[2].split()[0].isdigit():
+            raise UserError(f"--label_map {path}, line {number}: `{line.strip()}` looks like a colour; --label_colors "
+                            "FILE reads lines `r g b id`, in which several colours may have one id")
         old = words[0] if words[0] == "*" else str(int(words[0]))
         if old in found:
             raise UserError(f"--label_map {path}, line {number}: {old} has a line already; remove one of them")
@@ -87,6 +90,6 @@ def read_label_map(path: str) -> LabelMap:
         if len(words) == 3 and isinstance(found[old], int):
             names.setdefault(found[old], words[2])
     if not found:
-        raise UserError(f"--label_map {path}: has no ids; give lines {_FORM}")
+        raise UserError(f"--label_map {path}: has no ids; write lines {_FORM}")
     others = found.pop("*", "")
     return LabelMap(path, {int(old): int(old) if new == _SAME else new for old, new in found.items()}, others, names)

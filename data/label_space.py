@@ -71,8 +71,8 @@ class LabelSpace:
         wrong = ids[outside | (classes < 0)]
         if wrong.numel():
             other = "classes" if numbering == "labels" else "labels"
-            raise UserError(f"{source}: has the id {wrong[0]}, but by --prediction_ids {numbering} there are "
-                            f"0..{count - 1}, and 255 for none; give --prediction_ids {other}, or mend the prediction")
+            raise UserError(f"{source}: has the id {wrong[0]}, but with --prediction_ids {numbering} ids are "
+                            f"0..{count - 1}, and 255 for none; give --prediction_ids {other}, or fix the prediction")
         return classes
 
     def found(self, scores: Tensor, source: str) -> Tensor:
@@ -87,6 +87,6 @@ class LabelSpace:
             return scores.argmax(1)
         if channels in (self.num_ids, self.num_labels):
             return self.classes(scores.argmax(1))
-        raise UserError(f"{source}: tells {channels} classes apart, but the data set has {self.num_classes} scored "
+        raise UserError(f"{source}: distinguishes {channels} classes, but the data set has {self.num_classes} scored "
                         f"classes among {self.num_ids} ids; name a network of this data set, or check --dataset_mode, "
                         "--label_nc and --ignore_ids")

@@ -41,20 +41,21 @@ def find_files(opt: Options) -> list[Files]:
         unread = Counter(suffix for name in source.names() if (suffix := os.path.splitext(name)[1].lower())
                          in UNREAD_SUFFIXES)
         for suffix, number in unread.items():
-            print(f"note: {source.folder}: {number} files {suffix} are not read; convert those that belong to the data")
+            print(f"note: {source.folder}: {number} files {suffix} cannot be read; convert those that belong to the "
+                  "data")
     labels = sources.label.files()
     if not labels:
         raise UserError(f"no label maps: {_missing(sources.label)}; check --dataroot and --dataset_mode")
     photos = sources.photo.files() if sources.photo else []
     if not photos and opt.needs_photos:
         remedy = f"{_missing(sources.photo)}; check --dataroot" if sources.photo else "give --image_dir"
-        raise UserError(f"no photos, which training, --use_vae and scores of real pictures need: {remedy}")
+        raise UserError(f"no photos, but training, --use_vae and scores of real pictures need them: {remedy}")
     wanted = sources.instance if wants_instances(opt) else None
     instances = wanted.files() if wanted else []
     if wanted and not instances and not opt.no_instance:
         raise UserError(f"no instance maps: {_missing(wanted)}; {kind.instance_remedy}")
     partners = [
-        _pair(labels, photos, "photo", kind.pairing_key, "mend the names, or add or remove files, so that all pair up"),
+        _pair(labels, photos, "photo", kind.pairing_key, "rename, add or remove files so that each has its partner"),
         _pair(labels, instances, "instance map", kind.pairing_key, kind.instance_remedy),
     ]
     return [Files(*paths) for paths in zip(labels, *partners, strict=True)]

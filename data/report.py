@@ -30,7 +30,7 @@ def build_report(opt: Options) -> Summary:
     for split in splits[1:] if splits[0]["classes"] else []:
         known = {row["id"] for row in splits[0]["classes"]}
         if alone := [described(row) for row in split["classes"] if row["id"] not in known]:
-            split["notes"].append(f"{len(alone)} classes are in this split alone, so that training never sees them: "
+            split["notes"].append(f"{len(alone)} classes are in this split only, so that training never sees them: "
                                   f"{shortened(alone, 6)}")
     changes = needed_options(opt, {row["id"] for split in splits for row in split["classes"]})
     decisive = splits if opt.train_eval else splits[:1]
@@ -156,7 +156,7 @@ def doubts(opt: Options, samples: list[Findings], classes: list[Summary]) -> lis
     thick = {i for sample in samples for i in set(sample.ids) - set(sample.thin)}
     if thin := [row for row in classes if row["id"] not in thick]:
         file = next(sample.files.label for sample in samples if thin[0]["id"] in sample.ids)
-        found.append(f"{len(thin)} ids lie on borders between lower and higher ids alone, as where label maps were "
+        found.append(f"{len(thin)} ids occur only on borders between lower and higher ids, as in label maps that were "
                      f"scaled or compressed like photos: {shortened([described(row) for row in thin], 6)} ({file}); "
                      "scale label maps with nearest neighbour, and store them as PNG")
     shown: dict[int, dict[tuple[int, int, int], str]] = {}
@@ -268,13 +268,13 @@ def print_advice(report: Summary) -> None:
     elif report["runs"]:
         headline = "Training would run:" if splits[0]["phase"] == "train" else "Testing would run. To train:"
     elif kinds == {OUTSIDE}:
-        headline = "If all these ids are classes, this takes them in (if not, mend the label maps):"
+        headline = "If all these ids are classes, use this (if not, fix the label maps):"
     elif OUTSIDE in kinds:
-        headline = "Mend what is said above; then this, which takes in all ids found (mended label maps may need less):"
+        headline = "Fix the problems above. Then use this, which covers all ids found (fixed label maps may need less):"
     elif kinds and kinds <= {GEOMETRY}:
-        headline = "Change the options as said above, and add them to:"
+        headline = "Change the options as described above, and add them to:"
     else:
-        headline = "Mend what is said above; then:"
+        headline = "Fix the problems above. Then:"
     if report["runs"] and splits[0]["doubts"]:
         headline = f"{headline[:headline.index(' run')]} run, but see DOUBT above before it does:"
     elif report["runs"] and report["missing"]:

@@ -55,10 +55,11 @@ class SampleReader:
         self._shown_as: dict[int, tuple[tuple[int, int, int], str]] = {}  # id -> a palette's colour, and its file
         if opt.contain_dontcare_label and opt.label_nc > 255 and opt.dont_care_id is None:
             raise UserError(f"--label_nc {opt.label_nc} --contain_dontcare_label: 255 would be a class as well as "
-                            "don't care; give --dont_care_id, such as 65535, or 255 if it is no class")
+                            "don't care; give another --dont_care_id, such as 65535, or --dont_care_id 255 if it is no "
+                            "class")
         if self.label_map and self.label_map.drops and not opt.contain_dontcare_label:
-            raise UserError(f"--label_map {opt.label_map}: drops ids, which makes them don't care; give "
-                            "--contain_dontcare_label, or another id in their lines")
+            raise UserError(f"--label_map {opt.label_map}: drops ids, that is, turns them into don't care; give "
+                            "--contain_dontcare_label, or other ids in these lines")
 
     def read(self, files: Files, random: np.random.Generator | None = None) -> dict[str, Any]:
         """The sample of ``files``.
@@ -69,7 +70,7 @@ class SampleReader:
         images = {kind: read_image(path) for kind, path in files._asdict().items() if path}
         images, remark = self.upright(images, files)
         if remark:
-            say_once("orientation", f"{remark}; so are others like it")
+            say_once("orientation", f"{remark}; this applies to others like it, too")
         label = self.label_ids(images["label"], files.label)
         self._note_doubts(images["label"], label, files.label)
         instance = to_instances(images["instance"], files.instance) if files.instance else None
@@ -113,10 +114,10 @@ class SampleReader:
         fits = sum(self._fit(sample) for sample in found[1:])
         why = f"as is the rule with --dataset_mode {self.opt.dataset_mode}"
         if self.opt.orientation != "auto" or fits == 1:
-            why = "since its size then fits" if self.opt.orientation == "auto" else "as --orientation says"
+            why = "because its size fits then" if self.opt.orientation == "auto" else "as --orientation says"
         kind = tagged[-1]
         how = "turned by its orientation tag (EXIF)" if choices[best][kind] else \
-            "read as its pixels lie, whatever its orientation tag (EXIF) says"
+            "read as it is stored, without its orientation tag (EXIF)"
         return found[best], f"{getattr(files, kind)}: is {how}, {why}; see --orientation"
 
     def _fit(self, images: dict[str, Image.Image]) -> bool:
@@ -138,9 +139,9 @@ class SampleReader:
             for number, color in palette_of(image).items():
                 other, before = self._shown_as.setdefault(number, (color, path))
                 if other != color:
-                    say_once("palettes", f"{path}: has another palette than {before}: the id {number} is shown in the "
-                                         f"colours {color} and {other}. Ids are positions in the palette; if colours "
-                                         "are meant, give --label_colors")
+                    say_once("palettes", f"{path}: has another palette than {before}: the id {number} has the colours "
+                                         f"{color} and {other}. Ids are positions in the palette; if the colours are "
+                                         "what counts, give --label_colors")
 
     def label_ids(self, image: Image.Image, path: str) -> np.ndarray:
         """The ids [H, W] of a label file, as --label_map has them, before they become classes."""
@@ -175,7 +176,7 @@ class SampleReader:
         """Refuse an instance map that differs in size from its label map."""
         if size != label_size:
             raise UserError(_size_problem(names.instance, size, names.label, label_size)
-                            + "make the instance map anew")
+                            + "make the instance map again")
 
     def _sample(self, label: np.ndarray, instance: np.ndarray | None, photo: Image.Image | None,
                 random: np.random.Generator | None, names: Files) -> dict[str, Any]:
@@ -203,7 +204,7 @@ def _rgb(photo: Image.Image | np.ndarray, name: str) -> Image.Image:
         return to_rgb(photo, name)
     pixels = np.asarray(photo)
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
-        raise UserError(f"{name}: an array of {pixels.dtype} of the shape {list(pixels.shape)}; give RGB as uint8 "
+        raise UserError(f"{name}: is an array of {pixels.dtype} of shape {list(pixels.shape)}; give RGB as uint8 "
                         "[height, width, 3]")
     return Image.fromarray(pixels)
 
@@ -217,7 +218,7 @@ def _outside_problem(name: str, ids: list[int], num_classes: int) -> str:
         named = "" if ids[-1] == 255 else f" --dont_care_id {ids[-1]}"
         remedy = f"--contain_dontcare_label{named}{others} if {ids[-1]} means don't care, or {remedy}"
     return (f"{name}: has the label id{'s' if len(ids) > 1 else ''} {shown}, but the {num_classes} classes are "
-            f"0..{num_classes - 1}; mend the label map, or give {remedy}")
+            f"0..{num_classes - 1}; fix the label map, or give {remedy}")
 
 
 def _size_problem(name: str, size: Size, label_name: str, label_size: Size) -> str:

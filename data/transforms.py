@@ -70,13 +70,14 @@ def check_sizes(opt: Options) -> None:
     """
     mode = opt.preprocess_mode
     if mode.endswith("crop") and mode != "crop" and opt.load_size < opt.crop_size:
-        raise UserError(f"--load_size {opt.load_size} is smaller than --crop_size {opt.crop_size}: enlarge it")
+        raise UserError(f"--load_size {opt.load_size} is smaller than --crop_size {opt.crop_size}: give a larger one")
     height, width = opt.image_size
     expected = SCALED_SIZE[mode](0, 0, opt)[1] if mode == "fixed" else opt.crop_size
     if mode != "none" and height != expected:
-        raise UserError(f"--aspect_ratio {opt.aspect_ratio}: the generator makes images of {width}x{height}, the data "
-                        f"are {opt.crop_size}x{expected} with --preprocess_mode {mode}; change one of --aspect_ratio, "
-                        f"--crop_size, --preprocess_mode: {nearest_size((opt.crop_size, expected), opt)}")
+        raise UserError(f"--aspect_ratio {opt.aspect_ratio}: the generator makes images of {width}x{height}, but "
+                        f"images are scaled to {opt.crop_size}x{expected} with --preprocess_mode {mode}; change one of "
+                        "--aspect_ratio, --crop_size, --preprocess_mode: "
+                        f"{nearest_size((opt.crop_size, expected), opt)}")
 
 
 def nearest_size(size: Size, opt: Options) -> str:
@@ -108,8 +109,8 @@ def choose_geometry(size: Size, opt: Options, random: np.random.Generator | None
     room = (scaled[0] - cropped[0], scaled[1] - cropped[1])
     if min(room) < 0:
         remedy = "give a smaller --crop_size" if mode == "crop" else "give a larger --load_size"
-        raise UserError(f"{name}: {scaled[0]}x{scaled[1]} with --preprocess_mode {mode}, smaller than the crop of "
-                        f"{cropped[0]}x{cropped[1]}; {remedy} or --preprocess_mode resize_and_crop")
+        raise UserError(f"{name}: becomes {scaled[0]}x{scaled[1]} with --preprocess_mode {mode}, smaller than the crop "
+                        f"of {cropped[0]}x{cropped[1]}; {remedy} or --preprocess_mode resize_and_crop")
     if random is None:
         left, upper, flip = room[0] // 2, room[1] // 2, False
     else:

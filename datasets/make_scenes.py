@@ -80,10 +80,11 @@ def parse() -> argparse.Namespace:
                             formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--out", required=True, help="folder to write")
     parser.add_argument("--num", type=integer(1), default=1000, help="training scenes")
-    parser.add_argument("--num_val", type=integer(1), help="validation scenes; else a tenth of --num, at least 16")
-    parser.add_argument("--size", type=int, default=64, help="pixels: sides of the scenes; a multiple of 16, 64 to 512")
+    parser.add_argument("--num_val", type=integer(1), help="validation scenes; default: a tenth of --num, at least 16")
+    parser.add_argument("--size", type=int, default=64,
+                        help="pixels: width and height of the scenes, a multiple of 16 from 64 to 512")
     parser.add_argument("--seed", type=integer(0), default=0, help="another seed draws other scenes")
-    parser.add_argument("--workers", type=integer(1), default=available_cores(), help="processes that draw")
+    parser.add_argument("--workers", type=integer(1), default=available_cores(), help="number of processes")
     args = parser.parse_args()
     if args.num_val is None:
         args.num_val = max(16, args.num // 10)

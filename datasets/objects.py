@@ -23,7 +23,7 @@ def make_maps(description: str, annotations: str,
     :param find_work: of --path and --annotations, the maps to make, and what to make them from.
     :raises UserError: a file cannot be read or written, or was made by another tool.
     """
-    parser = options(description, path="folder of the data set: --dataroot for training", annotations=annotations)
+    parser = options(description, path="folder of the data set, --dataroot for training", annotations=annotations)
     parser.add_argument("--overwrite", action="store_true", help=OVERWRITE)
     args = parser.parse_args()
     work = find_work(args.path, args.annotations)

@@ -15,8 +15,8 @@ from util.files import atomic_path, new_folder, write_atomically
 from util.parallel import available_cores, run_parallel
 
 JPEG_QUALITY = 86
-OUT = "folder to make: --dataroot for training"
-OVERWRITE = "make all files anew, also those that are up to date"
+OUT = "folder to make, --dataroot for training"
+OVERWRITE = "make all files again, even if they are up to date"
 
 
 class Sample(NamedTuple):
@@ -41,7 +41,7 @@ def options(description: str, **required: str) -> ArgumentParser:
     for name, what in required.items():
         parser.add_argument(f"--{name}", required=True, help=what)
     parser.add_argument("--workers", type=integer(1), default=available_cores(),
-                        help="processes (default: one for each core)")
+                        help="number of processes (default: one for each core)")
     return parser
 
 
@@ -66,7 +66,7 @@ def make_data_set(args: argparse.Namespace, samples: Sequence[Sample], read: Cal
           f"{len(classes)} classes")
     for sample, size in zip(samples, sizes, strict=True):
         if not size:
-            print(f"left out {sample.name}: {sample.annotation} has background alone")
+            print(f"left out {sample.name}: {sample.annotation} has only background")
 
 
 def _make(sample: Sample, read: Callable[[Sample], Pair], num_classes: int, folder: str) -> tuple[int, int] | None:
@@ -76,7 +76,7 @@ def _make(sample: Sample, read: Callable[[Sample], Pair], num_classes: int, fold
         return None
     photo, label = pair
     if label.max() >= num_classes:
-        raise UserError(f"{sample.annotation}: has the class {label.max()}, but the last one is {num_classes - 1}; get "
+        raise UserError(f"{sample.annotation}: has the class {label.max()}, but classes are 0..{num_classes - 1}; get "
                         "the file again")
     dtype = np.uint8 if num_classes <= 2**8 else np.uint16
     for kind, image, suffix in (("img", photo, "jpg"), ("label", Image.fromarray(label.astype(dtype)), "png")):

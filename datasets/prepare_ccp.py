@@ -66,7 +66,7 @@ def read_classes(path: str) -> list[str]:
     names = [" ".join(map(str, np.ravel(cell)[:1])) for cell in cells.flat] if isinstance(cells, np.ndarray) else []
     names = [" ".join(name.split()) for name in names]  # each is one line of classes.txt
     if not names or not all(names):
-        raise UserError(f"{path}: label_list is no list of names, or a class has none; get the file again")
+        raise UserError(f"{path}: label_list is not a list of names, or lacks the name of a class; get the file again")
     return ["background", *names[1:]]  # where the file says null
 
 
@@ -101,8 +101,10 @@ def person_box(person: np.ndarray, aspect_ratio: float) -> tuple[int, int, int, 
 
 def parse() -> argparse.Namespace:
     parser = options(__doc__, path="clone of clothing-co-parsing", out=OUT)
-    parser.add_argument("--height", type=integer(16, 2**12), default=320, help="pixels: of the photos written (320)")
-    parser.add_argument("--aspect_ratio", type=number(0.1, 10), default=0.5, help="width / height of them (0.5)")
+    parser.add_argument("--height", type=integer(16, 2**12), default=320,
+                        help="pixels: height of the photos that are written (default 320)")
+    parser.add_argument("--aspect_ratio", type=number(0.1, 10), default=0.5,
+                        help="width / height of the photos that are written (default 0.5)")
     return parser.parse_args()
 
 

@@ -69,8 +69,8 @@ def find_jobs(path: str, out: str, num_test: int | None = None) -> list[Job]:
     if all(os.path.isdir(os.path.join(path, folder)) for folder in ("images", "masks")):
         return _find_ready(path, out, num_test)
     if num_test is not None:
-        raise UserError(f"--num_test {num_test}: is for ready-made label maps, but --path {path} has no folders images "
-                        "and masks; leave it out")
+        raise UserError(f"--num_test {num_test}: has an effect only on ready-made label maps, but --path {path} has no "
+                        "folders images and masks; leave it out")
     photos = {_number(photo): photo for photo in Source(os.path.join(path, PHOTOS), ending=".jpg").files()}
     masks = _find_masks(path)
     for found, kind in ((photos, f"{PHOTOS}/*.jpg"), (masks, f"{MASKS}/*/*_skin.png")):
@@ -92,8 +92,8 @@ def _find_ready(path: str, out: str, num_test: int | None) -> list[Job]:
     photos, maps = ({stem(file): file for file in Source(os.path.join(path, folder), ending=ending).files()}
                     for folder, ending in (("images", ".jpg"), ("masks", ".png")))
     for name in sorted(photos.keys() ^ maps.keys()):
-        raise UserError(f"{photos.get(name) or maps[name]}: has no partner of this name in images (.jpg) or masks "
-                        "(.png); get the files again")
+        raise UserError(f"{photos.get(name) or maps[name]}: has no partner with the same name in images (.jpg) or "
+                        "masks (.png); get the files again")
     if not photos:
         raise UserError(f"--path {path}: there is no images/*.jpg; name the folder of images and masks")
     num_test = len(photos) // 10 if num_test is None else num_test
@@ -147,11 +147,11 @@ def _read_splits(path: str, numbers: list[int]) -> dict[int, str]:
 
 def _rows(path: str, form: str, header: bool = False) -> list[tuple[str, ...]]:
     """The groups of ``form`` in every line of a text file."""
-    lines = read_text(path, remedy=f"get the file again, or take {PARTITION} away for the split by number").splitlines()
+    lines = read_text(path, remedy=f"get the file again, or remove {PARTITION} to split by number").splitlines()
     rows = [(line, re.fullmatch(form, line.strip())) for line in lines[int(header):] if line.strip()]
     for line, match in rows:
         if not match:
-            raise UserError(f"{path}: cannot make sense of the line {line[:60]!r}; get the file again")
+            raise UserError(f"{path}: cannot read the line {line[:60]!r}; get the file again")
     return [match.groups() for _, match in rows]
 
 
@@ -160,7 +160,7 @@ def _refuse_other_split(out: str, split_of: dict[str, str]) -> None:
         for path in Source(os.path.join(out, split, "labels")).files():
             name = stem(path)
             if split_of.get(name, split) != split:
-                raise UserError(f"{path}: belongs to {split_of[name]} now; the split has changed: empty --out "
+                raise UserError(f"{path}: belongs to {split_of[name]} now, because the split has changed; empty --out "
                                 "first, or choose another")
 
 
@@ -194,7 +194,7 @@ def draw_label(masks: tuple[tuple[int | None, str], ...]) -> np.ndarray:
         label = read_ids(masks[0][1])
         if label.max() > len(PARTS):
             raise UserError(f"{masks[0][1]}: has the id {label.max()}, but those of CelebAMask-HQ are 0..{len(PARTS)}; "
-                            "remove the file, or --dataset_mode custom takes any ids")
+                            "remove the file, or use --dataset_mode custom, which allows all ids")
         return label.astype(np.uint8)
     drawn = None
     for label, path in masks:
@@ -218,11 +218,12 @@ def _write_photo(photo: Image.Image, job: Job, size: tuple[int, int] | None) -> 
 
 
 def parse() -> argparse.Namespace:
-    parser = options(__doc__, path="folder CelebAMask-HQ, as unpacked", out="folder to write: --dataroot for training")
-    parser.add_argument("--size", type=integer(16), help="pixels: width of the photos written (default: as they are, "
-                                                         "byte for byte); label maps keep their size")
-    parser.add_argument("--num_test", type=integer(0), help="of ready-made label maps: how many are for testing, the "
-                                                            "last by name (default: a tenth)")
+    parser = options(__doc__, path="folder CelebAMask-HQ, unpacked", out="folder to write, --dataroot for training")
+    parser.add_argument("--size", type=integer(16),
+                        help="pixels: width of the photos that are written (default: copies of the files); label "
+                             "maps keep their size")
+    parser.add_argument("--num_test", type=integer(0),
+                        help="for ready-made label maps: number of test pictures, the last by name (default: a tenth)")
     parser.add_argument("--overwrite", action="store_true", help=OVERWRITE)
     args = parser.parse_args()
     for option, value in (("path", args.path), ("out", args.out)):

@@ -85,7 +85,7 @@ class Objects(NamedTuple):
         """
         if label.shape != self.shape:
             raise UserError(f"{self.name}: its objects are of {self.shape[1]}x{self.shape[0]} pixels, but its label "
-                            f"map is {label.shape[1]}x{label.shape[0]}; take both as they are distributed")
+                            f"map is {label.shape[1]}x{label.shape[0]}; use both as they are distributed")
         ids = label.astype(np.int32)
         try:
             for number, thing in enumerate(sorted(self.objects, key=lambda thing: -thing.area)):
@@ -128,7 +128,8 @@ def find_work(path: str, annotations: str) -> list[tuple[InstanceJob, Objects]]:
         objects = read_objects(file) if jobs else {}
         for job in jobs:
             if stem(job.source) not in objects:
-                raise UserError(f"{job.source}: {file} has no picture of this name; is it in the right folder?")
+                raise UserError(f"{job.source}: {file} has no picture of this name; check that the file is in the "
+                                "right folder")
             found.append((job, objects[stem(job.source)]))
     if not found:
         raise UserError(f"--path {path}: there is no {{train,val}}_label/*.png; docs/data.md says what goes where")

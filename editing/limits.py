@@ -5,15 +5,16 @@ import contextlib
 import hashlib
 import json
 import re
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, MutableMapping
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, MutableMapping
 from urllib.parse import urlsplit
 
 from editing.uploads import MOST_BYTES
 
 MOST_BODY = MOST_BYTES * 4 // 3 + 2**16  # an upload in base64, and what comes along
-MOST_BODIES = 8 * MOST_BODY  # held at once, for whoever waits
+MOST_BODIES = 8 * MOST_BODY  # held at once, for whoever waits; of one address half as many
 SMALL = 2**16  # bytes of a body that is not counted there: no upload
+MOST_COMMAS = 2**14  # of JSON; a stroke has 4000. 20 MB of small values take seconds and half a gigabyte to parse
 BODY_SECONDS = 60  # in which a request must be here
 # who may wait for a drawing at once
 MOST_OF_VISITOR, MOST_OF_ADDRESS, MOST_WAITING = 8, 64, 128
@@ -113,7 +114,8 @@ class LimitedRequests:
     """
 
     def __init__(self, app: _App, names: Collection[str]):
-        self.app, self._names, self._turns, self._held = app, {name.lower() for name in names}, Turns(), 0
+        self.app, self._names, self._turns = app, {name.lower() for name in names}, Turns()
+        self._held: Counter[str] = Counter()  # bytes of bodies, by address
 
     async def __call__(self, scope: _Message, receive: _Receive, send: _Send) -> None:
         if scope["type"] != "http":
@@ -144,11 +146,11 @@ class LimitedRequests:
         """Refuse requests that a page of another website makes a browser send."""
         hosts = [value for name, value in headers if name == b"host"]
         if len(hosts) != 1:
-            raise Refused(400, "one Host is needed")
+            raise Refused(400, "exactly one Host header is needed")
         origins = [value for name, value in headers if name in (b"origin", b"x-forwarded-host")]
         for value in (*hosts, *origins):
             if not self._is_ours(value.decode("latin-1")):
-                raise Refused(403, "not under this name; start the demo with --names NAME to allow it")
+                raise Refused(403, "the demo does not answer under this name; start it with --names NAME to allow it")
 
     def _is_ours(self, name: str) -> bool:
         try:
@@ -160,14 +162,16 @@ class LimitedRequests:
     async def _act(self, scope: _Message, receive: _Receive, send: _Send) -> None:
         """Answer a request for something to be done, when it is its turn."""
         address = (scope["client"] or ("",))[0]
-        with self._holding() as hold:
+        with self._holding(address) as hold:
             body = await self._body(scope, receive, hold)
+            if body.count(b",") > MOST_COMMAS:
+                raise Refused(413, "too many values")
             try:
                 visitor = json.loads(body)["session_hash"]
             except (ValueError, KeyError, TypeError, RecursionError):
                 visitor = None
             if not isinstance(visitor, str) or not re.fullmatch(r"\w{1,40}", visitor):
-                raise Refused(400, "no request of this page")
+                raise Refused(400, "not a request of this page")
             gone = asyncio.ensure_future(receive())  # comes when the client goes
             begun = False
 
@@ -193,21 +197,25 @@ class LimitedRequests:
                 gone.cancel()
 
     @contextlib.contextmanager
-    def _holding(self):
-        """Yield a function that counts bytes of bodies as held, until the block ends."""
-        mine = 0
+    def _holding(self, address: str) -> Iterator[Callable[[int], None]]:
+        """Yield a function that counts bytes of a body as held, until the block ends."""
+        come = counted = 0
 
         def hold(length: int) -> None:
-            nonlocal mine
-            if mine + length > SMALL:
-                if self._held + length > MOST_BODIES:
+            nonlocal come, counted
+            come += length
+            if come > SMALL:
+                more = come - counted
+                if self._held.total() + more > MOST_BODIES or self._held[address] + more > MOST_BODIES // 2:
                     raise Refused(503, "too many uploads at once; try again in a moment")
-                mine, self._held = mine + length, self._held + length
+                counted = come
+                self._held[address] += more
 
         try:
             yield hold
         finally:
-            self._held -= mine
+            self._held[address] -= counted
+            self._held += Counter()  # forgets those that hold nothing
 
     async def _body(self, scope: _Message, receive: _Receive, hold: Callable[[int], None]) -> bytes:
         length = dict(scope["headers"]).get(b"content-length", b"0")

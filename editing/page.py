@@ -3,17 +3,19 @@
 Words that are not ours (names of files, layouts, classes) never go into a template: Gradio would run them. They are
 data of a component, and its script sets them as text.
 """
+import asyncio
 import base64
+import contextvars
 import dataclasses
 import io
 import itertools
 import math
 import re
 import sys
-import threading
 import traceback
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -67,7 +69,8 @@ class Page:
         self._references = [(studio.editor, step) for studio in studios for step in _references(studio)]
         self._start = self._layouts[0][0].start(self._layouts[0][2])  # what everybody sees first: looking costs nothing
         self.visitors = Visitors()
-        self.drawing = threading.Lock()  # held while something is done
+        # all is done in one thread: each that draws would keep memory of its own for it
+        self.worker = ThreadPoolExecutor(1)
 
     def build(self) -> gr.Blocks:
         has_encoder = any(studio.editor.has_encoder for studio in self.studios.values())
@@ -89,7 +92,7 @@ class Page:
                                       info="0: as before the last change; 1: as after it")
                     truncation = gr.Slider(0, 1.5, 1, step=0.05, label="Variety", elem_id="truncation", buttons=[],
                                            info="low: looks that are usual; high: looks that are rare")
-                    only = gr.Checkbox(label="Only inside", elem_id="only-inside", info="puts the changed part alone "
+                    only = gr.Checkbox(label="Only inside", elem_id="only-inside", info="puts only the changed part "
                                        "into the picture before: a composite. Off: all of it is the network's own")
                     keep = gr.Checkbox(label="Keep these looks for another layout", elem_id="keep", container=False)
                     layouts = _strip("layouts", "Layouts", groups, [
@@ -160,13 +163,16 @@ class Page:
     def _handler(self, change: Change, show: Callable, names: Sequence[str]) -> Callable:
         """The function that Gradio calls: the values of what ``names`` lists, and last what the visitor is told."""
 
-        def answer(request: gr.Request, event: gr.EventData, *values: Any) -> list[Any]:
-            with self.drawing:
-                visitor, address = str(request.session_hash), request.client.host if request.client else ""
-                session, words = self.changed(visitor, address, lambda session: change(session, event and event._data,
-                                                                                       *values))
-                shown = show(session)
+        def work(request: gr.Request, event: gr.EventData, *values: Any) -> list[Any]:
+            visitor, address = str(request.session_hash), request.client.host if request.client else ""
+            session, words = self.changed(visitor, address, lambda session: change(session, event and event._data,
+                                                                                   *values))
+            shown = show(session)
             return [*(shown[name] for name in names), {"text": words, "count": next(self._counter), "visitor": visitor}]
+
+        async def answer(request: gr.Request, event: gr.EventData, *values: Any) -> list[Any]:
+            run = contextvars.copy_context().run  # Gradio's notes of what it is doing
+            return await asyncio.get_running_loop().run_in_executor(self.worker, run, work, request, event, *values)
 
         return answer
 
@@ -174,19 +180,19 @@ class Page:
         """What ``change`` makes of a visitor's session, which is kept if it is another one; and what to tell."""
         before, words = self.visitors.get(visitor) or self._start, ""
         if self.visitors.was_dropped(visitor):
-            words = "What you made was dropped: it lay idle, or others needed the room. You start anew. "
+            words = "What you made was dropped: it was idle for too long, or others needed the memory. "
         session = before
         try:
             session = change(before)
         except UserError as error:
             words += str(error)
         except (KeyError, TypeError, ValueError, OverflowError, AttributeError, IndexError):  # of a hand-made request
-            words += "That was no request of this page."
+            words += "That was not a request of this page."
         except Exception as error:
             if in_one_line(error) is None:
                 traceback.print_exc()
             print(f"not done for a visitor: {in_one_line(error) or type(error).__name__}", file=sys.stderr, flush=True)
-            words += "The server could not do this: it may lack memory or room. Try again later, or something smaller."
+            words += "The server could not do this: it may lack memory or disk space. Try again later."
         if session is not before or before is not self._start:
             self.visitors.keep(visitor, address, session)
         return session, words
@@ -222,7 +228,7 @@ class Page:
             return kept
         name = said["saved"]["model"]
         if name not in self.studios:
-            raise UserError("the saved picture was made by a model that is not here")
+            raise UserError("the saved picture is from a model that this demo does not have")
         return restored(self.studios[name].editor, said["saved"])
 
     def _open(self, session: Session, said: Mapping[str, Any], keep: object) -> Session:

@@ -282,8 +282,7 @@ class Editor:
         height, width = session.step.canvas.label.shape
         if not (0 <= kind < self.opt.num_classes and 0 < radius <= max(height, width) and 0 < len(points) <= MOST_POINTS
                 and np.isfinite(points).all() and np.abs(points).max() < 2**15):
-            raise UserError("that is no stroke of a brush: a class, a radius and up to "
-                            f"{MOST_POINTS} points are needed")
+            raise UserError(f"that is no stroke of a brush, which has a class, a radius and up to {MOST_POINTS} points")
         return self._cover(session, kind, stroke(height, width, radius, points), points[0], new_instance)
 
     def fill(self, session: Session, kind: int, point: tuple[float, float], new_instance: bool = True) -> Session:
@@ -294,7 +293,7 @@ class Editor:
         label, instance = session.step.canvas.label, session.step.canvas.instance
         height, width = label.shape
         if not (0 <= kind < self.opt.num_classes and 0 <= point[0] < width and 0 <= point[1] < height):
-            raise UserError("that is no place to fill: a class and a point of the layout are needed")
+            raise UserError("that is no place to fill: give a class and a point of the layout")
         x, y = map(int, point)
         parts = ndimage.label((label == label[y, x]) & (instance == instance[y, x]))[0]
         return self._cover(session, kind, parts == parts[y, x], point, new_instance)
@@ -384,11 +383,11 @@ class Editor:
         """
         canvas = session.step.canvas
         if source.model != self.model:
-            raise UserError(f"{source.what}: was made by other networks, whose styles mean something else")
+            raise UserError(f"{source.what}: was made by another model, whose styles do not fit this one")
         if pair:
             what, partners = self._rows(session, pair[0])[1], dict([pair])
             if pair[0] == WHOLE or pair[1] not in source.canvas.instances():
-                raise UserError("there is nothing to take there")
+                raise UserError("there is no style to take there")
         else:
             partners, what = self._partners(canvas, source.canvas), source.what
             partners = {i: there for i, there in partners.items() if i not in session.locked}

@@ -40,7 +40,7 @@ def take_upload(content: bytes, name: str, kind: str, reader: SampleReader) -> U
     """
     name = os.path.basename(name)[-MOST_LETTERS:] or "file"
     if kind not in KINDS:
-        raise UserError(f"{name}: no upload is called {kind[:MOST_LETTERS]}")
+        raise UserError(f"{name}: there are no uploads of the kind {kind[:MOST_LETTERS]}")
     if len(content) > MOST_BYTES:
         raise UserError(f"{name}: more than {MOST_BYTES >> 20} MB; make it smaller")
     if kind == "styles":
@@ -60,8 +60,8 @@ def take_upload(content: bytes, name: str, kind: str, reader: SampleReader) -> U
     height, width = reader.opt.image_size
     left, upper, right, lower = geometry.box
     if (right - left, lower - upper) != (width, height):  # such networks draw one size
-        raise UserError(f"{name}: would be {right - left}x{lower - upper}, but the pictures here are {width}x{height}; "
-                        "crop it to their shape")
+        raise UserError(f"{name}: would become {right - left}x{lower - upper}, but pictures here are {width}x{height}; "
+                        "crop it to this shape")
     if kind == "photo":
         return Upload(name, image.size, np.asarray(geometry.apply(pixels, Image.Resampling.BICUBIC)))
     pixels = geometry.apply_to_ids(pixels)[0].numpy()
@@ -77,7 +77,7 @@ _NEEDED = {"photo": "give a photo as PNG, JPEG or WebP of 8 bits",
 
 def _problem(error: UserError) -> str:
     """What is wrong, without what to do about it on a command line."""
-    return re.split(r"; |: (?:store|replace|mend|remove) |, or for colours", str(error), maxsplit=1)[0]
+    return re.split(r"; |: (?:replace|fix) |, or if its colours", str(error), maxsplit=1)[0]
 
 
 def read_styles(content: bytes, name: str, reader: SampleReader) -> LayoutStyles:
@@ -88,7 +88,7 @@ def read_styles(content: bytes, name: str, reader: SampleReader) -> LayoutStyles
     try:
         return LayoutStyles.parse(content, name, reader.opt.z_dim, reader.opt.noise_nc, MOST_BYTES)
     except UserError as error:
-        raise UserError(f"{name}: these are no styles of this model; give the styles.npz of a download") from error
+        raise UserError(f"{name}: these styles are not from this model; give the styles.npz of a download") from error
 
 
 def check_instances(ids: np.ndarray, name: str, most: int = MOST_INSTANCES) -> None:
@@ -98,7 +98,7 @@ def check_instances(ids: np.ndarray, name: str, most: int = MOST_INSTANCES) -> N
     :raises UserError: there are more.
     """
     if (count := len(np.unique(ids))) > most:
-        raise UserError(f"{name}: {count} instances; the page takes at most {most}: join some of them")
+        raise UserError(f"{name}: has {count} instances, but the page takes at most {most}; join some of them")
 
 
 def layout_of(uploads: dict[str, Upload], synthesizer: Synthesizer, with_photo: bool) -> Batch:

@@ -96,7 +96,8 @@ def style_change(paint: Painter, distance: PairDistance, before: Tensor, styles:
     outside = None if everything else local[~inside].mean().item()
     masked = pairs and Sides(masked_distance(distance, pictures, inside, pairs),
                              None if everything else masked_distance(distance, pictures, ~inside, pairs))
-    return Change(local[inside].mean().item(), outside, inside.double().mean().item(), masked or None)
+    area = inside.sum().item() / inside.numel()  # not every device has float64
+    return Change(local[inside].mean().item(), outside, area, masked or None)
 
 
 def masked_distance(distance: PairDistance, pictures: Tensor, mask: Tensor, pairs: Sequence[tuple[int, int]]) -> float:
@@ -138,8 +139,8 @@ def measure_layout(synthesizer: Synthesizer, batch: Batch, distance: PairDistanc
     paint = Painter(synthesizer, batch, batch_size)
     images = paint(styles)
     if not images.isfinite().all():
-        raise UserError(f"{name}: the generator's picture of it has values that are not finite; choose other networks "
-                        "with --name and --which_epoch")
+        raise UserError(f"{name}: the generator's picture of it has values that are not finite; choose another "
+                        "checkpoint with --name and --which_epoch")
     whole, _ = distance(images)
     if not parts:
         return LayoutDistances(whole, [], [])

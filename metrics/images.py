@@ -26,24 +26,26 @@ RESIZE_FILTER = "bicubic"  # of Pillow, which averages over all pixels when it s
 class ImageFolder:
     """Image files that are measured at one size; build it with :meth:`find`.
 
-    ``size`` is (height, width); ``resize`` the filter that brings images there, None if they have the size already.
+    ``size`` is (height, width); ``resize`` the filter that brings images there, None if they have the size already;
+    ``as_shown`` says whether they are turned by their orientation tags.
     """
 
     source: str
     files: list[str]
     size: tuple[int, int]
     resize: str | None
+    as_shown: bool = True
 
     @classmethod
-    def find(cls, folder: str, size: tuple[int, int] | None = None) -> "ImageFolder":
+    def find(cls, folder: str, size: tuple[int, int] | None = None, as_shown: bool = True) -> "ImageFolder":
         """All images of ``folder``, resized to ``size``; without it all must have the size of the first.
 
         :raises UserError: no folder, or too few images in it; without ``size``: the first cannot be read.
         """
         files = list_images(folder)
         if size is None:
-            return cls(folder, files, read_image(files[0]).shape[:2], None)
-        return cls(folder, files, size, RESIZE_FILTER)
+            return cls(folder, files, read_image(files[0], None, as_shown).shape[:2], None, as_shown)
+        return cls(folder, files, size, RESIZE_FILTER, as_shown)
 
     def pixels(self, threads: int) -> Iterator[np.ndarray]:
         """The images in order, uint8 [H,W,3], decoded ahead in ``threads``.
@@ -53,10 +55,10 @@ class ImageFolder:
         return run_ahead(self._read, self.files, threads, _AHEAD)
 
     def _read(self, path: str) -> np.ndarray:
-        image = read_image(path, self.size if self.resize else None)
+        image = read_image(path, self.size if self.resize else None, self.as_shown)
         if image.shape[:2] != self.size:
             raise UserError(f"{path}: {image.shape[1]}x{image.shape[0]} pixels, but {self.files[0]} has "
-                            f"{self.size[1]}x{self.size[0]}; give one size to all with --resize_size")
+                            f"{self.size[1]}x{self.size[0]}; resize all of them with --resize_size")
         return image
 
 
@@ -80,29 +82,30 @@ def list_images(folder: str) -> list[str]:
     counts = Counter(places)
     maps = sorted(place for place in counts if any(map(_MAPS.fullmatch, place.split(os.sep))))
     if pictures := sorted(counts.keys() - maps) if maps else []:
-        raise UserError(f"{folder}: has maps of ids in {maps[0]} ({counts[maps[0]]}) beside the pictures in "
-                        f"{pictures[0]} ({counts[pictures[0]]}); name the folder of the pictures that are meant")
+        raise UserError(f"{folder}: has maps of ids in {maps[0]} ({counts[maps[0]]}) as well as pictures in "
+                        f"{pictures[0]} ({counts[pictures[0]]}); name the folder of the pictures to measure")
     if (len(counts) > 1 or names is not None) and distributed.is_main():
         shown = [f"{place} ({number})" for place, number in sorted(counts.items())]
         more = f" and {len(shown) - 6} more folders" if len(shown) > 6 else ""
         print(f"{folder}: {len(found)} images, in {', '.join(shown[:6])}{more}", file=sys.stderr)
     if len(found) < 2:
-        raise UserError(f"{folder}: {len(found) or 'no'} images there, a covariance needs at least 2 "
-                        f"(file names in {' '.join(IMAGE_SUFFIXES)})")
+        raise UserError(f"{folder}: has {len(found) or 'no'} images, but a covariance needs at least 2 (file names end "
+                        f"in {' '.join(IMAGE_SUFFIXES)})")
     return sorted(found)
 
 
 def _refuse_folder(error: OSError) -> None:
-    raise UserError(f"{error.filename}: cannot be searched for images ({error.strerror})") from error
+    raise UserError(f"{error.filename}: cannot be listed ({error.strerror})") from error
 
 
-def read_image(path: str, size: tuple[int, int] | None = None) -> np.ndarray:
+def read_image(path: str, size: tuple[int, int] | None = None, as_shown: bool = True) -> np.ndarray:
     """An image file as 8-bit RGB [H,W,3]: grey and palette converted, transparency dropped.
 
     :param size: (height, width) to resize to, bicubic; None leaves the image as it is.
+    :param as_shown: whether it is turned by its orientation tag.
     :raises UserError: the file cannot be decoded, or is grey with more than 8 bits.
     """
-    image = image_files.read_photo(path)
+    image = image_files.read_photo(path, as_shown)
     if size is not None:
         image = image.resize((size[1], size[0]), Image.Resampling.BICUBIC)
     return np.array(image)

@@ -186,8 +186,8 @@ def load_inception(
     network.load_state_dict(_read_weights(file, network), strict=True, assign=True)
     digest = sha256(file)
     if path is None and not digest.startswith(_HASH_START):
-        print(f"warning: {file} is not the published file (its SHA-256 does not begin with {_HASH_START}); "
-              "the FID will not compare with published figures", file=sys.stderr)
+        print(f"warning: {file} is not the published file (its SHA-256 does not begin with {_HASH_START}); FID will "
+              "not be comparable with published figures", file=sys.stderr)
     network.eval().requires_grad_(False).fold_batch_norm()
     network.weights, network.precision = digest, precision
     return network.to(device=device, dtype=PRECISIONS[precision]).to(memory_format=torch.channels_last)
@@ -201,12 +201,12 @@ def _read_weights(path: str, network: FIDInception) -> dict[str, torch.Tensor]:
     except UserError as error:
         raise UserError(f"{path}: cannot be read as PyTorch weights; {remedy}") from error
     if not is_state_dict(state):
-        raise UserError(f"{path}: holds no state dict; {remedy}")
+        raise UserError(f"{path}: contains no state dict; {remedy}")
     expected = network.state_dict()
     state = {**state, **{key: torch.zeros((), dtype=torch.long) for key in expected if key.endswith("_tracked")}}
     if found := differences(state, expected):
         lines = "; ".join(line for _, line in (*found[:2], *found[2:][-1:]))  # missing keys come before unknown ones
-        raise UserError(f"{path}: not the weights of the FID Inception: {lines}; {remedy}")
+        raise UserError(f"{path}: these are not the weights of the FID Inception: {lines}; {remedy}")
     broken = next((key for key, tensor in state.items() if not tensor.isfinite().all()), None)
     if broken:
         raise UserError(f"{path}: {broken} has values that are not finite; {remedy}")

@@ -57,7 +57,8 @@ def trained_once(build: Callable[[], nn.Module], train: Callable[[nn.Module], No
             try:
                 load_network(network, path)
             except UserError as error:
-                raise UserError(f"{path}: a damaged file; delete it, and the network is trained again") from error
+                raise UserError(f"{path}: the file is damaged; delete it, so that the network is trained "
+                                "again") from error
         else:
             check_writable(path)
             train(network)

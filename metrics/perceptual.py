@@ -114,5 +114,6 @@ def _load(path: str) -> nn.Module:
         backbone = {key: state["features." + key.partition(".")[2]].float() for key in network.net.state_dict()}
         network.net.load_state_dict(backbone, assign=True)
     except Exception as error:
-        raise UserError(f"{path}: not the weights of torchvision's AlexNet; download {WEIGHTS_URL} again") from error
+        raise UserError(f"{path}: these are not the weights of torchvision's AlexNet; download "
+                        f"{WEIGHTS_URL} again") from error
     return network.eval().requires_grad_(False)

@@ -88,7 +88,7 @@ class Meter:
         :raises UserError: an image whose features are not finite.
         """
         if pixels.dtype != torch.uint8:
-            raise ValueError(f"pixels of type {pixels.dtype}: the protocol is of 8-bit images")
+            raise ValueError(f"pixels of type {pixels.dtype}: the protocol is defined for 8-bit images")
         self._waiting += zip(pixels, names, strict=True)
         while len(self._waiting) >= self.batch_size:
             self._measure(self.batch_size)
@@ -155,7 +155,7 @@ def check_comparable(first: tuple[str, Protocol | None], second: tuple[str, Prot
         if protocol is None:
             other = (second if name == first[0] else first)[1]
             size = f" (here {_size(other)})" if other else ""
-            print(f"note: {name}: no protocol is recorded there; the distance compares only if size{size} and "
+            print(f"note: {name}: no protocol is recorded there; the distance is comparable only if the size{size} and "
                   "the network's weights are the same", file=sys.stderr)
         elif protocol.count <= protocol.dims:
             fewer = ", or use fewer dims" if protocol.extractor == "inception" else ""
@@ -167,16 +167,17 @@ def check_comparable(first: tuple[str, Protocol | None], second: tuple[str, Prot
     (name1, one), (name2, two) = first, second
     if one.precision != two.precision:
         raise UserError(f"{name1}: features of {one.precision}, but those of {name2} are of {two.precision}, which "
-                        "alone moves the distance by some percent; measure both sides in one precision")
+                        "changes the distance by some percent; measure both sides with the same precision")
     if one.weights != two.weights:
         raise UserError(f"{name1}: features of the weights {one.weights[:8]}…, but those of {name2} are of "
                         f"{two.weights[:8]}…; measure both sides with the same weights file")
     if (one.height, one.width) != (two.height, two.width):
-        print(f"warning: {name1} was measured at {_size(one)}, {name2} at {_size(two)} (width x height); distances "
-              "compare at one size: give --resize_size, or make the statistics at the other size", file=sys.stderr)
+        print(f"warning: {name1} was measured at {_size(one)}, {name2} at {_size(two)} (width x height); distances are "
+              "comparable only at the same size: give --resize_size, or make the statistics at the other "
+              "size", file=sys.stderr)
     if one.resize and two.resize and one.resize != two.resize:
-        print(f"warning: {name1} was resized by a {one.resize} filter, {name2} by a {two.resize} one; the "
-              "distance compares only with one filter", file=sys.stderr)
+        print(f"warning: {name1} was resized by a {one.resize} filter, {name2} by a {two.resize} one; the distance is "
+              "comparable only with the same filter", file=sys.stderr)
 
 
 def _size(protocol: Protocol) -> str:

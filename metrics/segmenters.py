@@ -36,8 +36,8 @@ def load_segmenter(opt: Options, space: LabelSpace) -> Segment:
             if in_one_line(error):  # memory, or the device
                 raise
             size = f"{pictures.shape[3]}x{pictures.shape[2]}"
-            raise UserError(f"--segmenter {opt.segmenter}: fails on a picture of {size} ({_last_line(error)}); see "
-                            "what sizes it takes") from error
+            raise UserError(f"--segmenter {opt.segmenter}: fails on a picture of {size} ({_last_line(error)}); check "
+                            "which sizes it takes") from error
         return _classes(output, pictures.shape, opt, space)
 
     return segment
@@ -50,13 +50,13 @@ def _classes(output: Any, shape: torch.Size, opt: Options, space: LabelSpace) ->
     fits = isinstance(output, Tensor) and output.numel() and output.shape[0] == shape[0]
     if fits and output.ndim == 4 and output.is_floating_point():
         if not output.isfinite().all():
-            raise UserError(f"{source}: gives scores that are no numbers (NaN or infinite); it must give finite ones")
+            raise UserError(f"{source}: returns scores that are not finite (NaN or infinite); use another network")
         return space.found(F.interpolate(output.float(), size, mode="bilinear"), source)
     if fits and output.ndim == 3 and not output.is_floating_point() and output.shape[1:] == size:
         return space.predicted(output, opt.prediction_ids, source)
     what = f"{output.dtype} {list(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
-    raise UserError(f"{source}: gives {what} for a picture of {size[1]}x{size[0]}; it must give scores [B, C, h, w], "
-                    "or ids [B, H, W] as whole numbers, of B pictures")
+    raise UserError(f"{source}: returns {what} for a picture of {size[1]}x{size[0]}; it must return scores [B, C, h, "
+                    "w], or ids [B, H, W] as whole numbers, for B pictures")
 
 
 def _from_torchscript(opt: Options, _: str) -> Callable[[Tensor], Any]:
@@ -104,8 +104,8 @@ def _loaded(opt: Options, loader: Any, model: str) -> Any:
     """What ``from_pretrained`` makes of ``FOLDER`` or ``NAME@REVISION``."""
     name, _, revision = (model, "", "") if os.path.isdir(model) else model.partition("@")
     if not os.path.isdir(name) and not revision:
-        raise UserError(f"--segmenter {opt.segmenter}: its authors may put another one there; give {opt.segmenter}"
-                        "@REVISION, a commit or tag of its page, or name a folder")
+        raise UserError(f"--segmenter {opt.segmenter}: needs a revision, because its authors may replace it; give "
+                        f"{opt.segmenter}@REVISION, a commit or tag of its page, or name a folder")
     try:
         return loader.from_pretrained(name, **({"revision": revision} if revision else {}))
     except Exception as error:

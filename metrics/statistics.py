@@ -61,7 +61,7 @@ class FeatureStatistics:
         if features.ndim != 2 or features.shape[1] != self.dims:
             raise ValueError(f"features of shape {features.shape}, expected [B, {self.dims}]")
         if not np.isfinite(features).all():
-            raise UserError("the network gave features that are not finite; check the images and the network's weights")
+            raise UserError("the network's features are not finite; check the images and the network's weights")
         while len(features):
             if self._held == self.dims:
                 self._sums, self._held = self._all_sums(), 0
@@ -108,7 +108,7 @@ class FeatureStatistics:
 
     def _require(self, least: int) -> None:
         if self.count < least:
-            raise UserError(f"statistics of {self.count} images: a mean needs 1, a covariance 2 of them")
+            raise UserError(f"statistics of {self.count} images: a mean needs at least 1, a covariance at least 2")
 
 
 def joined(parts: Sequence[FeatureStatistics]) -> FeatureStatistics:
@@ -139,12 +139,12 @@ def checked_gaussian(mean: np.ndarray, covariance: np.ndarray, dims: int, source
         raise UserError(f"{source}: a mean of shape {mean.shape} and a covariance of shape {covariance.shape} do not "
                         "fit; expected [d] and [d, d]")
     if len(mean) != dims:
-        raise UserError(f"{source}: statistics of {len(mean)} dimensions where {dims} are needed; use --dims "
-                        f"{len(mean)} for both sides, or make them anew with --dims {dims}")
+        raise UserError(f"{source}: has statistics of {len(mean)} dimensions, but {dims} are needed; use --dims "
+                        f"{len(mean)} for both sides, or make them again with --dims {dims}")
     if not all(array.dtype.kind in "fiu" and np.isfinite(array).all() for array in (mean, covariance)):
-        raise UserError(f"{source}: values that are not finite numbers; make the statistics anew")
+        raise UserError(f"{source}: has values that are not finite; make the statistics again")
     mean, covariance = mean.astype(np.float64), covariance.astype(np.float64)
     slack = 1e-4 * np.abs(covariance).max(initial=0)
     if np.abs(covariance - covariance.T).max(initial=0) > slack or (np.diagonal(covariance) < -slack).any():
-        raise UserError(f"{source}: the matrix is not a covariance; make the statistics anew")
+        raise UserError(f"{source}: its matrix is not a covariance; make the statistics again")
     return Gaussian(mean, (covariance + covariance.T) / 2)

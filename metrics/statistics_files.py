@@ -42,16 +42,16 @@ def load_statistics(name_or_path: str, dims: int, extractor: str = "inception") 
     except KeyError as error:
         raise UserError(f"{path}: has no arrays mu and sigma; make it with pytorch-fid or --save_np_name") from error
     except Exception as error:  # zip, NumPy and JSON fail in many ways, which all mean that it cannot be used
-        raise UserError(f"{path}: cannot be read as statistics; make them anew with --save_np_name") from error
+        raise UserError(f"{path}: cannot be read as statistics; make them again with --save_np_name") from error
     found = protocol.extractor if protocol else "inception"
     if found != extractor:
         note = "" if protocol else " (nothing else is recorded)"
-        raise UserError(f"{path}: statistics of features of {found}{note}, where those of {extractor} are needed; make "
-                        f"others with python fid_score.py FOLDER --extractor {extractor} --save_np_name NAME")
+        raise UserError(f"{path}: these are statistics of {found}{note}, but those of {extractor} are needed; make "
+                        f"them with python fid_score.py FOLDER --extractor {extractor} --save_np_name NAME")
     gaussian = checked_gaussian(mean, covariance, dims, path)
     if protocol and protocol.dims != dims:
-        raise UserError(f"{path}: the recorded protocol is of {protocol.dims} dimensions, the statistics of {dims}; "
-                        f"remove {_RECORD} if it belongs to other statistics, or make them anew")
+        raise UserError(f"{path}: the recorded protocol has {protocol.dims} dimensions, but the statistics have "
+                        f"{dims}; remove {_RECORD} if it belongs to other statistics, or make them again")
     return Measured(path, gaussian, protocol)
 
 

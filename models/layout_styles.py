@@ -92,7 +92,7 @@ class LayoutStyles:
         """
         count = 0 if self.noise is None else len(self.noise)
         if sample is not None and not 0 <= sample < count:
-            raise UserError(f"sample {sample}: these styles have {count} samples, numbered from 0"
+            raise UserError(f"there is no sample {sample}: these styles have {count} samples, numbered from 0"
                             + ("; leave it out to take those of the photo" if self.mu is not None else ""))
         if not partners or (sample is None and self.mu is None):
             return styles
@@ -151,8 +151,8 @@ class LayoutStyles:
         for name, length in (("z", z_dim), ("noise", noise_nc), ("mu", noise_nc)):
             array = getattr(found, name)
             if array is not None and array.shape[-1] != length:
-                raise UserError(f"{path}: {name} has {array.shape[-1]} numbers, but {length} in the networks (--z_dim, "
-                                "--noise_nc); name styles of these networks")
+                raise UserError(f"{path}: {name} has {array.shape[-1]} numbers, but the networks use {length} "
+                                "(--z_dim, --noise_nc); name styles that were saved with these networks")
         return found
 
     def _check(self) -> None:
@@ -160,7 +160,7 @@ class LayoutStyles:
         count = len(self.classes)
         shapes = {"digest": (16,), "classes": (count,), "sizes": (count,)}
         if (self.noise is None) != (self.z is None) or (self.mu is None) != (self.logvar is None):
-            raise ValueError("z and noise, and mu and logvar, come together")
+            raise ValueError("z and noise must come together, as must mu and logvar")
         if self.noise is None and self.mu is None:
             raise ValueError("neither noise nor mu")
         if self.noise is not None:
@@ -204,6 +204,6 @@ def style_files(path: str) -> dict[str, str]:
         return {os.path.splitext(os.path.basename(path))[0]: path}
     names = sorted(name for name in os.listdir(path) if name.endswith(SUFFIX) and not name.startswith("."))
     if not names:
-        raise UserError(f"--style_file {path}: no {SUFFIX} files there; name a file of --save_styles, or a folder of "
-                        "them")
+        raise UserError(f"--style_file {path}: the folder has no {SUFFIX} files; name a file of --save_styles, or a "
+                        "folder of them")
     return {name.removesuffix(SUFFIX): os.path.join(path, name) for name in names}

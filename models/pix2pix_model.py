@@ -81,7 +81,7 @@ class Pix2PixModel(nn.Module):
             return data
         batch = self._batches.batch(data, part)
         if batch.layout.size != self.netG.output_size:
-            raise UserError("layouts come as {}x{}, but the generator makes {}x{}: change --preprocess_mode, "
+            raise UserError("layouts have {}x{} pixels, but the generator makes {}x{}: change --preprocess_mode, "
                             "--crop_size or --aspect_ratio".format(*batch.layout.size[::-1],
                                                                    *self.netG.output_size[::-1]))
         return batch

@@ -68,8 +68,8 @@ class StyleControl:
         if self.sources and self.sources.table:
             known = {self.sources.kind.pairing_key(path) for path in paths}
             if unknown := sorted(self.sources.table.keys() - known):
-                raise UserError(f"--reference_map {self.opt.reference_map}: there is no layout {unknown[0]}; mend the "
-                                "name, or leave it out")
+                raise UserError(f"--reference_map {self.opt.reference_map}: there is no layout {unknown[0]}; correct "
+                                "the name, or remove the entry")
 
     def draw(self, batch: Batch, paths: Sequence[str], seed: int) -> Samples:
         """The samples of a batch.
@@ -199,7 +199,7 @@ class StyleSources:
                 samples = sources._load(name).noise
                 if samples is not None and opt.vary[0] == "all" and len(samples) < opt.num_samples:
                     raise UserError(f"--num_samples {opt.num_samples}: {paths[name]} has {len(samples)} samples; ask "
-                                    "for as many, or name with --vary what to draw anew")
+                                    "for that many, or say with --vary what else is to be drawn")
         return sources
 
     def name_for(self, which: Which) -> str | None:
@@ -245,8 +245,8 @@ def reference_files(opt: Options) -> dict[str, Files]:
             raise UserError(f"--reference {path}: {error}") from error
         return {key(files.label): files for files in found}
     if not os.path.isfile(path):
-        raise UserError(f"--reference {path}: no such file or folder; name a photo, or a folder laid out as "
-                        "--dataroot")
+        raise UserError(f"--reference {path}: no such file or folder; name a photo, or a folder with the same "
+                        "subfolders as --dataroot")
     for phase in ("test", "train"):
         try:
             found = find_files(opt.replace(phase=phase, needs_photos=True))
@@ -255,7 +255,7 @@ def reference_files(opt: Options) -> dict[str, Files]:
         for files in found:
             if files.photo and os.path.samefile(files.photo, path):
                 return {key(path): files}
-    raise UserError(f"--reference {path}: is no photo of the data set in --dataroot; give its label map too, as in "
+    raise UserError(f"--reference {path}: is not one of the data set's photos; give its label map as well, as in "
                     "--reference PHOTO LABEL [INSTANCE]")
 
 
@@ -269,7 +269,7 @@ def source_files(opt: Options) -> list[str]:
         paths = [path for files in reference_files(opt).values() for path in files if path]
     paths += [opt.reference_map] if opt.reference_map else []
     if missing := [path for path in paths if not os.path.isfile(path)]:
-        raise UserError(f"{missing[0]}: no such file; name one that styles can be taken from")
+        raise UserError(f"{missing[0]}: no such file; name a photo, or a file of --save_styles")
     return paths
 
 
@@ -306,6 +306,6 @@ def read_table(path: str, names: Mapping[str, Any], key: Callable[[str], str]) -
                         f'"name", "instances": {{"3": 7}}}}}} ({type(error).__name__}: {error}); mend it') from error
     for layout, pair in table.items():
         if pair.source not in names:
-            raise UserError(f"--reference_map {path}: {layout} takes from {pair.source}, which is none of the sources "
-                            f"({', '.join(sorted(names)[:3])}, …); mend the name")
+            raise UserError(f"--reference_map {path}: {layout} takes styles from {pair.source}, which is not among the "
+                            f"sources ({', '.join(sorted(names)[:3])}, …); correct the name")
     return table

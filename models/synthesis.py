@@ -152,9 +152,10 @@ class Synthesizer:
         :raises UserError: no encoder, or no photos.
         """
         if self.model.netE is None:
-            raise UserError("styles of a photo need the encoder of a network that was trained with --use_vae")
+            raise UserError("the network has no encoder, so it cannot take styles from a photo; use one that was "
+                            "trained with --use_vae")
         if batch.image is None:
-            raise UserError("styles of a photo need the photo: give it with the layout")
+            raise UserError("the layout has no photo to take styles from; give it with the layout")
         if self.graphs is None:
             return self._encoded([batch])
         return self.graphs.run("posterior", self._encoded, [batch.rounded()]).of_first(batch.layout.num_instances)
@@ -200,7 +201,7 @@ class Synthesizer:
 
     def _check_instance_styles(self) -> None:
         if self.opt.norm_mode != "inade":
-            raise UserError(f"--norm_mode {self.opt.norm_mode}: has no styles of single instances; use inade")
+            raise UserError(f"--norm_mode {self.opt.norm_mode}: instances have no styles of their own; use inade")
 
     def exchange(self, batch: Batch, styles: Styles, others: Styles, instances: Sequence[int] = (),
                  classes: Sequence[int] = ()) -> Styles:
@@ -236,8 +237,8 @@ class Synthesizer:
         """
         images = self.images(batch, styles)
         if not images.isfinite().all():
-            raise UserError("the networks compute no numbers (NaN) for these styles; check --style_file, or take "
-                            "another checkpoint")
+            raise UserError("the networks' picture has values that are not finite; check --style_file, or use another "
+                            "checkpoint")
         return to_pictures(images)
 
     def _synthesized(self, batches: Sequence[Batch], *tensors: Tensor) -> Tensor:

@@ -71,8 +71,8 @@ class CommandOptions:
         opt = parser.parse_args(args, Options())
         opt.isTrain = self.is_train
         if self.one_process and (processes := distributed.launched() or opt.num_processes) > 1:
-            raise UserError(f"--gpu_ids {opt.gpu_ids}, {processes} processes: this command runs in one process on one "
-                            "device; name that one, and leave out torchrun")
+            raise UserError(f"--gpu_ids {opt.gpu_ids}, {processes} processes: this command runs in one process; name "
+                            "one device, and do not use torchrun")
         for group in self.groups:
             group.finish(opt, given)
         self.finish(opt, given)

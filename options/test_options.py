@@ -30,7 +30,7 @@ class NetworkOptions(CommandOptions):
     not_from_file = frozenset({"load_size"})  # what training crops from
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("--which_epoch", default="latest", help="networks to load: a number, latest or best")
+        parser.add_argument("--which_epoch", default="latest", help="checkpoint to load: a number, latest or best")
         parser.add_argument("--use_ema", action="store_true", help="load the averaged networks of train.py --ema")
 
     def parse(self, args: Sequence[str] | None = None) -> Options:
@@ -61,7 +61,7 @@ class NetworkOptions(CommandOptions):
         if other := sorted(name for name in names & given if getattr(theirs, name) != getattr(ours, name)):
             name = other[0]
             raise UserError(f"--{name} {getattr(ours, name)}: the networks have --{name} {getattr(theirs, name)}, as "
-                            f"{path} says; leave the option out, or mend --name")
+                            f"{path} says; leave the option out, or check --name")
         names |= _LAYOUTS if "dataset_mode" not in given or theirs.dataset_mode == ours.dataset_mode else set()
         taken = {name for name in names - given if getattr(theirs, name) != getattr(ours, name)}
         if "dataset_mode" not in given:
@@ -86,27 +86,28 @@ class TestOptions(NetworkOptions):
         add = parser.add_argument_group("styles (docs/styles.md)").add_argument
         add("--num_samples", type=integer(1, 1000), default=1, metavar="N", help="samples of each layout")
         add("--styles", default=None, choices=["prior", "encoder"],
-            help="where styles are drawn from: the prior, or what the encoder of --use_vae sees in the layout's own "
-                 "photo; default: the encoder with --use_vae, unless there is a --reference or --style_file")
+            help="where styles are drawn from: the prior, or the encoder's distribution for the layout's own photo. "
+                 "Default: encoder with --use_vae, unless --reference or --style_file is given")
         add("--truncation", type=number(0), default=1.0, metavar="T",
-            help="factor on the spread of what is drawn; 0 gives the mean")
+            help="factor on the distance of drawn styles from the mean: less variety below 1; 0 gives the mean")
         add("--vary", type=varied, default="all", metavar="WHAT",
-            help="what differs between the samples: all, global (z alone), classes:ID|NAME,... or instances:ID,...")
+            help="what differs between the samples: all, global (only z), classes:ID|NAME,... or instances:ID,...")
         add("--reference", nargs="+", default=None, metavar="PATH",
-            help="take styles from a photo of the data set, from a PHOTO with its LABEL and perhaps INSTANCE map, or "
-                 "from a folder that is laid out as --dataroot")
-        add("--style_file", default=None, metavar="PATH", help="take styles from a file of --save_styles, or a folder")
+            help="take styles from a photo of the data set; from PHOTO LABEL [INSTANCE], a photo and its maps; or "
+                 "from a folder with the same subfolders as --dataroot")
+        add("--style_file", default=None, metavar="PATH",
+            help="take styles from a file that --save_styles wrote, or from a folder of such files")
         add("--reference_map", default=None, metavar="FILE",
-            help="JSON table of which layout takes styles from which --reference or --style_file")
+            help="JSON file that says which layout takes styles from which --reference or --style_file")
         add("--interpolate", type=integer(2, 1000), default=None, metavar="N",
-            help="also go in N pictures from each sample to the next, from the prior's to that of other styles first: "
-                 "a strip and an animated WebP")
-        add("--save_styles", action="store_true", help="also write the styles, for --style_file")
+            help="also write a strip and an animated WebP that lead in N pictures from each sample to the next; with "
+                 "other styles than the prior's, they begin with a sample of the prior")
+        add("--save_styles", action="store_true", help="also write the styles to files, for --style_file")
         add = parser.add_argument_group("results").add_argument
-        add("--how_many", type=count, default=math.inf, help="number of images to synthesize")
-        add("--results_dir", default="./results/", help="folder for test results")
+        add("--how_many", type=count, default=math.inf, help="number of layouts to draw; default: all")
+        add("--results_dir", default="./results/", help="folder for results")
         add("--format", default="png", choices=["png", "jpg", "webp"],
-            help="of the pictures: jpg and webp lose a little; layouts are always png")
+            help="file format of the pictures; jpg and webp lose some detail. Layouts are always png")
         add("--no_html", action="store_true", help="do not write the page")
 
     def finish(self, opt: Options, given: set[str]) -> None:
@@ -115,7 +116,7 @@ class TestOptions(NetworkOptions):
         if opt.styles is None:
             opt.styles = "encoder" if opt.use_vae and not others else "prior"
         if opt.styles == "encoder" and not opt.use_vae:
-            raise UserError("--styles encoder: the encoder is that of --use_vae; give it, or --styles prior")
+            raise UserError("--styles encoder: needs --use_vae; give both, or --styles prior")
         if opt.norm_mode == "spade":
             _check_spade(opt, given)
         else:
@@ -126,14 +127,14 @@ class TestOptions(NetworkOptions):
             raise UserError(f"--reference: {len(opt.reference)} paths; give PHOTO LABEL [INSTANCE], or one photo or "
                             "folder of the data set")
         if opt.reference_map and not others:
-            raise UserError(f"--reference_map {opt.reference_map}: says who takes from which --reference or "
-                            "--style_file; give one of them")
+            raise UserError(f"--reference_map {opt.reference_map}: has no effect without --reference or --style_file; "
+                            "give one of them")
         if opt.vary[0] != "all" and opt.num_samples == 1:
-            raise UserError(f"--vary {opt.vary[0]}: says what differs between samples, but there is one alone; give "
+            raise UserError(f"--vary {opt.vary[0]}: says what differs between samples, but there is only one; give "
                             "--num_samples 2 or more")
         if opt.truncation == 0 and opt.num_samples > 1 and not others:
-            raise UserError(f"--truncation 0: all --num_samples {opt.num_samples} would be the mean; give a larger "
-                            "one, or one sample")
+            raise UserError(f"--truncation 0: all --num_samples {opt.num_samples} would be equal; give a larger "
+                            "--truncation, or --num_samples 1")
         if opt.interpolate:
             _check_interpolation(opt)
 
@@ -148,9 +149,9 @@ def varied(text: str) -> tuple[str, tuple[str, ...]]:
     if kind not in ("all", "global", "classes", "instances") or bool(colon) != (kind in ("classes", "instances")):
         raise argparse.ArgumentTypeError(f"{text!r} is none of all, global, classes:ID|NAME,... and instances:ID,...")
     if colon and not all(words):
-        raise argparse.ArgumentTypeError(f"{text!r} names nothing after a colon or comma")
+        raise argparse.ArgumentTypeError(f"{text!r} has nothing after a colon or comma")
     if kind == "instances" and not all(word.isascii() and word.isdigit() for word in words):
-        raise argparse.ArgumentTypeError(f"{text!r}: instances have numbers; give those of the instance map")
+        raise argparse.ArgumentTypeError(f"{text!r}: instances are given by number; use the ids of the instance map")
     return kind, words
 
 
@@ -158,12 +159,12 @@ def _check_spade(opt: Options, given: set[str]) -> None:
     """SPADE has one style for the whole picture, or none."""
     of_instances = sorted(given & {"vary", "reference", "style_file", "save_styles"})
     if of_instances:
-        raise UserError(f"--{of_instances[0]}: --norm_mode spade has no styles of instances; leave it out, or "
-                        "use inade")
+        raise UserError(f"--{of_instances[0]}: with --norm_mode spade, instances have no styles of their own; leave it "
+                        "out, or use inade")
     drawn = sorted(given & {"num_samples", "styles", "truncation", "interpolate"})
     if drawn and not opt.use_vae:
-        raise UserError(f"--{drawn[0]}: with --norm_mode spade the layout alone decides the picture; leave it out, or "
-                        "give --use_vae for a SPADE that was trained with it")
+        raise UserError(f"--{drawn[0]}: without an encoder, SPADE makes only one picture of a layout; leave it out, or "
+                        "give --use_vae if the network was trained with it")
 
 
 # how wide pictures may be in each format
@@ -173,9 +174,9 @@ _WIDEST = {"png": 2**20, "jpg": 65500, "webp": 16383}
 def _check_interpolation(opt: Options) -> None:
     stations = opt.num_samples + int(opt.styles == "encoder" or bool(opt.reference or opt.style_file))
     if stations == 1:
-        raise UserError(f"--interpolate {opt.interpolate}: there is one sample alone; give --num_samples 2 or more, or "
-                        "other styles to go to (--reference, --style_file, --styles encoder)")
+        raise UserError(f"--interpolate {opt.interpolate}: there is only one sample; give --num_samples 2 or more, or "
+                        "other styles to end with (--reference, --style_file, --styles encoder)")
     width = opt.image_size[1] * ((stations - 1) * (opt.interpolate - 1) + 1)
     if width > _WIDEST[opt.format]:
-        raise UserError(f"--interpolate {opt.interpolate}: a strip of {width} pixels, but --format {opt.format} has at "
-                        f"most {_WIDEST[opt.format]}; ask for fewer pictures or samples")
+        raise UserError(f"--interpolate {opt.interpolate}: the strip would be {width} pixels wide, but --format "
+                        f"{opt.format} allows {_WIDEST[opt.format]}; ask for fewer pictures or samples")

@@ -99,7 +99,7 @@ BAD_FILES = {  # which of label map, photo, instance map; what happens to it; wh
     "text as instance map": (2, lambda path: path.write_text("hello"), "cannot read"),
     "colour label": (0, lambda path: write(path, RGB), "colour image (mode RGB)"),
     "instance map that is transparent in part": (2, lambda path: write(path, np.dstack([RGB, made_up(0)[0]])),
-                                                 "a part of it is transparent (mode RGBA)"),
+                                                 "is partly transparent (mode RGBA)"),
     "JPEG label": (0, lambda path: Image.fromarray(RGB[..., 0]).save(path, "JPEG"), "JPEG compression alters ids"),
     "id of no class": (0, lambda path: write(path, RGB[..., 0] + 200), "label id 200"),
     "16-bit id of no class": (0, lambda path: write(path, RGB[..., 0] + np.uint16(256)), "label id 256"),

@@ -21,6 +21,7 @@ from tests.conftest import run_command
 from tests.worlds import NETWORK, SIZE, TRAIN, build_model, draw_world
 from util.arguments import ArgumentParser, integer
 from util.errors import command
+from util.progress import progress
 
 SECONDS = 60
 NUMBERS = ("0", "1", "-1", "2", "3", "7", "16", "255", "256", "1e-320", "1e999", "nan", "inf", "-inf", "1e10", "0.5",
@@ -144,7 +145,7 @@ def fuzz(numbers: range, seed: int) -> list[str]:
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
         template = Path(folder) / "template"
         make_root(template)
-        for number in numbers:
+        for number in progress(numbers, doing="trying", unit="try"):
             line, wrong = attempt(number, seed, template)
             done[line.split()[0]] += 1
             if wrong:

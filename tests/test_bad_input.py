@@ -103,7 +103,7 @@ FILES = {
                                r"FILE have the same name for pairing"),
     "RGB label map": ("label", image(RGB), r"FILE: a colour image \(mode RGB\).*--label_colors FILE"),
     "RGBA label map": ("label", image(RGB, mode="RGBA"), r"FILE: a colour image \(mode RGBA\)"),
-    "label map with alpha": ("label", image(np.dstack([GREY, BLOCKS])), r"FILE: a part of it is transparent"),
+    "label map with alpha": ("label", image(np.dstack([GREY, BLOCKS])), r"FILE: is partly transparent"),
     "label map of fractions": ("label", image(GREY.astype(np.float32), "TIFF"), r"FILE: an image of fractions"),
     "JPEG as label map": ("label", image(GREY, "JPEG"), r"FILE: JPEG compression alters ids"),
     "RGB JPEG as instance map": ("inst", image(RGB, "JPEG"), r"FILE: JPEG compression alters ids"),

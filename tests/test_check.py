@@ -68,7 +68,7 @@ def test_what_else_training_needs_is_named(tmp_path, check, monkeypatch):
     status, out, _, report = check("custom")
     assert status == 0 and report["runs"] and "\nTraining would run" not in out
     (line,) = report["missing"]
-    assert f"{place}/vgg19-dcbb9e9d.pth: no VGG19 weights there" in line and "--perceptual lite0" in line
+    assert f"{place}/vgg19-dcbb9e9d.pth: the weights of VGG19 are not there" in line and "--perceptual lite0" in line
     assert f"MISSING on this machine: {line}\n" in out
     (place / "vgg19-dcbb9e9d.pth").write_bytes(b"")
     assert "\nTraining would run" in check("custom")[1]

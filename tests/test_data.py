@@ -290,9 +290,10 @@ def test_no_flip_and_no_training(tmp_path):
 
 @pytest.mark.parametrize(("changes", "expected"), [
     ({"load_size": 31}, "--load_size 31 is smaller than --crop_size 32"),
-    ({"aspect_ratio": 0.5}, "--aspect_ratio 0.5: the generator makes images of 32x64, the data are 32x32 with"),
+    ({"aspect_ratio": 0.5},
+     "--aspect_ratio 0.5: the generator makes images of 32x64, but images are scaled to 32x32 with"),
     ({"crop_size": 64, "load_size": 64, "aspect_ratio": 1.5, "preprocess_mode": "fixed"},
-     "--aspect_ratio 1.5: the generator makes images of 64x32, the data are 64x43 with"),
+     "--aspect_ratio 1.5: the generator makes images of 64x32, but images are scaled to 64x43 with"),
 ])
 def test_sizes_that_do_not_go_together(tmp_path, changes, expected):
     line = refusal(lambda: create_dataset(options("custom", tmp_path / "nowhere", **changes)))
@@ -330,8 +331,8 @@ IDS = np.zeros((32, 64), np.int64)
 
 @pytest.mark.parametrize(("arrays", "expected"), [
     ({"label": IDS / 2}, "layout: an array of float64"),
-    ({"label": IDS[None]}, "layout: an array of the shape [1, 32, 64]"),
-    ({"label": IDS[:0]}, "layout: an array of the shape [0, 64]"),
+    ({"label": IDS[None]}, "layout: is an array of shape [1, 32, 64]"),
+    ({"label": IDS[:0]}, "layout: is an array of shape [0, 64]"),
     ({"label": IDS - 1}, "layout: has the id -1"),
     ({"label": IDS + 2**40}, "layout: has the id 1099511627776"),
     ({"label": IDS + 7}, "layout: has the label id 7, but the 7 classes are 0..6"),

@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 import zipfile
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -27,7 +28,16 @@ from benchmarks.visitors import Visitor as Client
 from benchmarks.visitors import demo, load, memory
 from datasets.draw_people import CLASSES, PEOPLE
 from demo import DemoOptions, choose_threads, serve
-from editing.limits import MOST_BODY, MOST_OF_ADDRESS, MOST_OF_VISITOR, PREDICT, LimitedRequests, is_open
+from editing.limits import (
+    MOST_BODY,
+    MOST_OF_ADDRESS,
+    MOST_OF_VISITOR,
+    PREDICT,
+    SMALL,
+    LimitedRequests,
+    Refused,
+    is_open,
+)
 from editing.session import MOST_INSTANCES, MOST_STEPS, WHOLE, Canvas, Editor
 from editing.uploads import MOST_BYTES, layout_of, take_upload
 from editing.visitors import Visitors
@@ -288,13 +298,24 @@ def test_uploads_are_as_files_are(editor, tmp_path):
     (file_of(Image.new("L", (8, 8), 200)), "label", r"a<b>\.png: has the label id 200"),
     (file_of(Image.new("L", (8, 8)), "JPEG"), "instance", r"a<b>\.png: JPEG"),
     (file_of(Image.new("L", (8, 8)), "GIF"), "photo", "not an image"),
-    (b"", "../photo", r"no upload is called"),
+    (b"", "../photo", "no uploads of the kind"),
 ])
 def test_absurd_uploads(editor, content, kind, expected, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with pytest.raises(UserError, match=expected) as caught:
         take_upload(content, "/etc/a<b>.png", kind, editor.synthesizer._sample_reader())
     assert str(tmp_path) not in str(caught.value) and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("mode", ["scale_width", "scale_shortside", "none"])
+def test_thin_uploads(mode, monkeypatch):
+    """Scaled, 468 bytes would take gigabytes: they are refused before."""
+    reader = make_editor("--preprocess_mode", mode).synthesizer._sample_reader()
+    monkeypatch.setattr(Image.Image, "resize", lambda *_: pytest.fail("resized"))
+    for kind in ("photo", "label", "instance"):
+        for size in ((1, 100_000), (100_000, 1)):
+            with pytest.raises(UserError, match=r"thin\.png: would be"):
+                take_upload(file_of(Image.new("L", size)), "thin.png", kind, reader)
 
 
 def gate(app, names=("localhost", "demo.example")):
@@ -345,12 +366,36 @@ def test_limits_of_requests(monkeypatch):
     assert asyncio.run(ask(headers={"content-length": str(MOST_BODY + 1)}))[0] == 413
     assert asyncio.run(ask(headers={"content-length": "-1"}))[0] == 413
     assert asyncio.run(ask(pieces=[bytes(MOST_BODY // 4)] * 8))[0] == 413
+    assert asyncio.run(ask(pieces=[b'{"session_hash": "a", "data": [', b"[]," * 10**5, b"1]}"]))[0] == 413
     for wrong in (b"", b"[]", b"{}", b'{"session_hash": 7}', b'{"session_hash": "a b"}', b"[" * 10**5, b"\xff"):
         assert asyncio.run(ask(pieces=[wrong]))[0] == 400
-    assert ask.limited._held == 0
+    assert not ask.limited._held
     monkeypatch.setattr("editing.limits.BODY_SECONDS", 0.05)
     gone = asyncio.Event()
     assert asyncio.run(ask(pieces=[], gone=gone))[0] == 408
+
+
+def test_bodies_that_are_held():
+    """Whatever the pieces that they come in; and one address leaves room for the uploads of others."""
+    limited, pieces = gate(echo).limited, MOST_BODY // 2**14
+    with contextlib.ExitStack() as holders:
+        for address, most in (("10.0.0.1", 4), ("10.0.0.2", 4), ("10.0.0.3", 0)):
+            for n in range(5):
+                hold = holders.enter_context(limited._holding(address))
+                with contextlib.nullcontext() if n < most else pytest.raises(Refused, match="too many uploads"):
+                    for _ in range(pieces):
+                        hold(2**14)
+        holders.enter_context(limited._holding("10.0.0.3"))(SMALL)  # no upload
+    assert not limited._held
+
+
+def test_a_port_that_is_taken():
+    pytest.importorskip("gradio", reason="needs Gradio: pip install -r requirements-demo.txt")
+    from editing.server import listen
+
+    with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(
+            UserError, match=r"--host 127\.0\.0\.1 --port \d+: cannot listen there \(Address already in use\)"):
+        listen("127.0.0.1", other.getsockname()[1])
 
 
 def test_names_of_the_server():
@@ -450,13 +495,13 @@ def test_hand_made_requests(editor, monkeypatch):
     for wrong in ({}, {"act": "remove"}, {"act": "resample"}, lock, {**lock, "instance": []}, {**stroke, "points": 7},
                   {**stroke, "points": [[1]]}, {**stroke, "radius": None}, [], None):
         assert handler(lambda session, wrong=wrong: page._act(session, wrong)) == (
-            start, "That was no request of this page.")
+            start, "That was not a request of this page.")
     for wrong in ({**stroke, "radius": float("nan")}, {**stroke, "kind": 99}, {"act": "resample", "instance": 7}):
         found, words = handler(lambda session, wrong=wrong: page._act(session, wrong))
         assert found is start and "no" in words
     for wrong in ({"kind": "label", "name": "x", "data": "no base64!"}, {"kind": "../x", "name": "x", "data": ""},
                   {"kind": ["label"], "name": "x", "data": ""}):
-        assert "no request" in handler(lambda session, wrong=wrong: page._upload(session, wrong))[1]
+        assert "not a request" in handler(lambda session, wrong=wrong: page._upload(session, wrong))[1]
     assert len(page.visitors) == 0  # looking, and what is refused, costs the server nothing
     assert handler(lambda session: session.undo()) == (start, "") and len(page.visitors) == 0
 
@@ -472,6 +517,23 @@ def test_hand_made_requests(editor, monkeypatch):
     assert handler(editor.resample)[1] == "" and len(page.visitors) == 1
     again, words = handler(lambda session: session)
     assert again is start and "was dropped" in words and handler(lambda session: session) == (start, "")
+
+
+def test_one_thread_draws(editor):
+    """Each that does keeps memory of its own, and Gradio has forty."""
+    page, seen = make_page(editor, []), []
+
+    def change(session, said):
+        seen.append(threading.get_ident())
+        return session
+
+    async def ask():
+        answer = page._handler(change, lambda session: {}, [])
+        await asyncio.gather(*(answer(SimpleNamespace(session_hash="a", client=None), None) for _ in range(9)))
+
+    asyncio.run(ask())
+    page.worker.shutdown()
+    assert len(seen) == 9 and len(set(seen) - {threading.get_ident()}) == 1
 
 
 def test_too_many_instances(editor, session):
@@ -577,17 +639,20 @@ def test_signals(number, moment, tmp_path):
     pytest.importorskip("gradio", reason="needs Gradio: pip install -r requirements-demo.txt")
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    log = tmp_path / "log"
+    log, host = tmp_path / "log", "0.0.0.0" if moment == "drawing" else "localhost"
     with open(log, "w") as file:
-        process = subprocess.Popen([sys.executable, "demo.py", "--port", str(port)], cwd=ROOT, stdout=file, stderr=file,
-                                   env={**os.environ, "TMPDIR": str(tmp_path)}, preexec_fn=lambda: signal.signal(
-                                       signal.SIGINT, signal.default_int_handler))
+        process = subprocess.Popen([sys.executable, "demo.py", "--port", str(port), "--host", host], cwd=ROOT,
+                                   stdout=file, stderr=file, env={**os.environ, "TMPDIR": str(tmp_path)},
+                                   preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
     end = time.monotonic() + 60
     while "open http" not in log.read_text() if moment == "drawing" else not list(tmp_path.glob("inade-demo-*")):
         assert time.monotonic() < end and process.poll() is None, log.read_text()
         time.sleep(0.02)
     if moment == "drawing":
-        visitor = Client(f"127.0.0.1:{port}", "a")
+        here, elsewhere = re.findall(rf"^open http://(.+):{port}/ in a browser", log.read_text(), re.MULTILINE)
+        assert here == "127.0.0.1" and elsewhere not in (here, host)
+        assert log.read_text().endswith("there is no password\n")
+        visitor = Client(f"{elsewhere}:{port}", "a", "")
         clicks = [threading.Thread(target=visitor.click, args=(0,), daemon=True) for _ in range(4)]
         for click in clicks:
             click.start()

@@ -251,7 +251,7 @@ def test_bad_ids_are_named_before_they_travel():
     maker = BatchMaker.of(options())
     with pytest.raises(ValueError, match=f"class ids 0..{CLASSES} in labels, but the classes are 0..{CLASSES - 1}"):
         maker.tabulated({**data_of(), "label": torch.full((1, 1, SIZE, SIZE), CLASSES).tril()})
-    with pytest.raises(ValueError, match="instance id -1, but ids start from 0"):
+    with pytest.raises(ValueError, match="instance id -1, but ids start at 0"):
         maker.tabulated({**data_of(), "instance": torch.full((BATCH, 1, SIZE, SIZE), -1)})
 
 

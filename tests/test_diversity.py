@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 import diversity_score
 from data import create_dataset
@@ -240,6 +242,23 @@ def test_batches_and_other_layouts_do_not_matter():
     assert set(few.classes) < set(found.classes) and set(few.instances) < set(found.instances)
     chosen = {frozenset(label for label, _ in measured(seed, max_regions=2).classes) for seed in range(20)}
     assert len(chosen) > 2  # at random
+
+
+class WithoutFloat64(TorchDispatchMode):
+    """As a GPU of Apple, which has no such numbers."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        assert not any(leaf.dtype == torch.float64 for leaf in tree_leaves(out) if isinstance(leaf, torch.Tensor)), func
+        return out
+
+
+def test_without_float64():
+    found = measured()
+    with WithoutFloat64():
+        assert measured() == found
+        with pytest.raises(AssertionError):
+            torch.ones(1).double()
 
 
 def test_a_region_that_is_measured_already_is_not_painted_again():

@@ -345,7 +345,7 @@ def test_features_and_covariances_give_the_same_distance(real_count, fake_count)
 def test_distance_refuses():
     mean, s = np.zeros(3), np.eye(3)
     crooked = s + np.triu(np.ones((3, 3)), 1)
-    for second, problem in (((np.zeros(4), np.eye(4)), "4 dimensions where 3"), ((mean, np.eye(2)), "do not fit"),
+    for second, problem in (((np.zeros(4), np.eye(4)), "4 dimensions, but 3"), ((mean, np.eye(2)), "do not fit"),
                             ((mean * np.nan, s), "not finite"), ((mean, s + np.inf), "not finite"),
                             ((mean, crooked), "not a covariance"), ((mean, -s), "not a covariance")):
         with pytest.raises(UserError, match=problem):
@@ -491,7 +491,7 @@ def test_unusable_statistics(statistics_dir, tmp_path):
         (folder / "protocol.json").write_text(record)
         refused("cannot be read", "half")
     (folder / "protocol.json").write_text(json.dumps({**asdict(PROTOCOL), "dims": 2048}))
-    refused("protocol is of 2048 dimensions", "half")
+    refused("protocol has 2048 dimensions", "half")
 
 
 # ---- images

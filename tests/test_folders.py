@@ -1,7 +1,9 @@
 """Folders that two commands would write at once."""
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -68,7 +70,7 @@ def test_the_second_command_is_refused(name, root, holder):
     before = sorted((root / folder).rglob("*"))
     refused = run_command(*args(root))
     assert refused.returncode == 2 and len(refused.stderr.splitlines()) == 1, refused.stderr
-    assert "another command is writing there" in refused.stderr and sorted((root / folder).rglob("*")) == before
+    assert "another command is writing to it" in refused.stderr and sorted((root / folder).rglob("*")) == before
     process.kill()  # a crash lets go
     process.wait()
     succeed(run_command(*args(root)))
@@ -91,6 +93,20 @@ def test_pictures_are_of_the_run_that_is_noted(root):
     assert len(same) == 6 and set(same) == {seed == 5}
 
 
+def test_nobody_comes_between_the_last_file_and_the_name(tmp_path, monkeypatch):
+    rename = os.rename
+
+    def late(source, target):
+        with pytest.raises(UserError, match="another command is writing to it"), new_folder(str(tmp_path / "made")):
+            pass
+        rename(source, target)
+
+    monkeypatch.setattr("util.files.os.rename", late)
+    with new_folder(str(tmp_path / "made")) as folder:
+        Path(folder, "a").write_text("x")
+    assert [path.name for path in tmp_path.rglob("*")] == ["made", "a"]
+
+
 def test_new_folders(tmp_path, holder):
     leftover = tmp_path / ".writing-made"
     (leftover / "deep").mkdir(parents=True)
@@ -98,12 +114,12 @@ def test_new_folders(tmp_path, holder):
     with new_folder(str(tmp_path / "made")) as folder:
         assert list((tmp_path / ".writing-made").iterdir()) == [leftover / ".lock"]
         (leftover / "file").write_text("whole")
-        with pytest.raises(UserError, match="made: another command is writing there"), \
+        with pytest.raises(UserError, match="made: another command is writing to it"), \
                 new_folder(str(tmp_path / "made")):
             pass
         assert folder == str(leftover) and (leftover / "file").exists()
     assert [path.name for path in (tmp_path / "made").iterdir()] == ["file"] and not leftover.exists()
-    with pytest.raises(UserError, match="is there already"), new_folder(str(tmp_path / "made")):
+    with pytest.raises(UserError, match="exists already"), new_folder(str(tmp_path / "made")):
         pass
     with exclusive(str(tmp_path / "made")):
         assert (tmp_path / "made" / ".lock").exists()

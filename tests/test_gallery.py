@@ -18,7 +18,7 @@ def test_gallery(tmp_path, run):
     process = succeed(run(*args, "--gallery_dir", tmp_path / "full"))
     assert "of the change lies inside" in process.stdout and "between real instances" in process.stdout
     page = (tmp_path / "full" / "index.html").read_text()
-    assert "reconstruction" in page and "real" in page and "alone resampled" in page
+    assert "reconstruction" in page and "real" in page and "only" in page and "resampled" in page
     for picture in re.findall(r'<img[^>]*src="([^"]+)"', page):
         assert (tmp_path / "full" / picture).exists()
     figures = json.loads((tmp_path / "full" / "figures.json").read_text())

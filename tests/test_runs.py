@@ -316,7 +316,7 @@ def test_a_bad_file_takes_nothing_with_it(world, tmp_path):
 def test_published_networks_without_a_state_get_new_optimisers(copied, capsys):
     for path in copied.glob("*_state.pth"):
         path.unlink()
-    assert trainer_of(copied).epoch == 1 and "networks alone" in capsys.readouterr().out
+    assert trainer_of(copied).epoch == 1 and "networks only" in capsys.readouterr().out
     assert trainer_of(copied, "--which_epoch", "1").epoch == 2
 
 

@@ -265,11 +265,11 @@ def test_refusals(world, score):
     assert "none.pt: no such file" in score(*arguments(world, *fakes, "--segmenter", "none.pt"))
     assert "not a TorchScript file" in score(*arguments(world, *fakes, "--segmenter", world / "fake" / "p0.png"))
     torch.jit.script(Nearest(3)).save(str(world / "three.pt"))
-    assert "3 classes apart, but the data set has 4" in score(*arguments(
+    assert "distinguishes 3 classes, but the data set has 4" in score(*arguments(
         world, *fakes, "--segmenter", world / "three.pt"))
     torch.jit.script(nn.Flatten()).save(str(world / "flat.pt"))
     assert "[1, 3072]" in score(*arguments(world, *fakes, "--segmenter", world / "flat.pt"))
-    for kind, expected in (("empty", "[1, 4, 0, 0]"), ("nothing", "[0, 4, 32, 32]"), ("nan", "no numbers")):
+    for kind, expected in (("empty", "[1, 4, 0, 0]"), ("nothing", "[0, 4, 32, 32]"), ("nan", "not finite")):
         torch.jit.script(Broken(kind)).save(str(world / f"{kind}.pt"))
         assert expected in score(*arguments(world, *fakes, "--segmenter", world / f"{kind}.pt"))
     assert "--confusion x.txt" in score(*arguments(world, *fakes, "--confusion", "x.txt"))
@@ -279,7 +279,7 @@ def test_refusals(world, score):
     assert "none of the 5 ids" in score(*arguments(world, *fakes, "--ignore_ids", 0, 1, 2, 3, 4))
     assert "not a folder" in score(*arguments(world, "--synthesized", world / "nowhere"))
     assert "--synthesized is missing" in score(*arguments(world))
-    assert "of --dataroot, which is missing" in score(*DATA, "--label_dir", world / "val_label", "--synthesized", world)
+    assert "split of --dataroot; give" in score(*DATA, "--label_dir", world / "val_label", "--synthesized", world)
     both = ["--predictions", world / "found", world / "val_label", *fakes]
     assert "--predictions" in score(*arguments(world, *both))
     assert "cannot write" in score(*arguments(world, *fakes, "--json", world))

@@ -177,7 +177,7 @@ def test_downloaded_looks_are_loaded_back(editor, session, tmp_path):
     kept = editor.use_styles(other.toggle_lock(4), looks, "styles.npz")
     assert changed_rows(other, kept) == [0, 1, 2, 3, 5, 6, 7, 8]
     for wrong in (b"", b"PK", content[:-50], file_of(Image.new("L", (8, 8)))):
-        with pytest.raises(UserError, match=r"styles\.npz: these are no styles of this model; give the styles\.npz"):
+        with pytest.raises(UserError, match=r"styles\.npz: these styles are not from this model; give the styles\.npz"):
             take_upload(wrong, "styles.npz", "styles", reader)
     large = LayoutStyles(looks.digest, looks.classes, looks.sizes, looks.z, looks.noise)
     large = dataclasses.replace(large, z=np.zeros((2**20, 16), np.float32))
@@ -453,7 +453,7 @@ def test_nothing_is_lost(address, tmp_path):
         other.answered(other.find("#sample").click)
         other.find("#own button").click()
         other.wait(lambda: [one for one in browser.find_elements(other.by, ".drop") if one.is_displayed()])
-        for file, words in (("picture.png", "picture.png: these are no styles"), ("styles.npz", "styles.npz")):
+        for file, words in (("picture.png", "picture.png: these styles"), ("styles.npz", "styles.npz")):
             other.wait(lambda: browser.find_elements(other.by, ".drop[data-kind=styles] input"))
             other.find(".drop[data-kind=styles] input").send_keys(str(tmp_path / file))
             text = "return document.querySelector('.drop[data-kind=styles] span')?.textContent || ''"

@@ -395,7 +395,7 @@ def test_runs_go_on(args, tmp_path, run):
     before, kept = times(), pictures(tmp_path)
     (tmp_path / "exp" / "test_latest" / "images" / "input_label" / "p1.png").unlink()
     process = succeed(run(*args, 4))
-    assert "2 of 4 layouts are done already with seed 3" in process.stdout
+    assert "2 of 4 layouts are already done with seed 3" in process.stdout
     after = times()
     assert {name for name in after if before.get(name) == after[name]} == {
         f"{kind}/{name}.png" for kind in ("input_label", "real_image", "synthesized_image") for name in ("p0", "p2")}
@@ -413,7 +413,7 @@ def test_without_a_seed_a_run_keeps_the_one_it_has(args, tmp_path, run):
     succeed(run(*args, "--results_dir", tmp_path, "--how_many", 1))
     first = pictures(tmp_path)
     process = succeed(run(*args, "--results_dir", tmp_path, "--how_many", 2))
-    assert "1 of 2 layouts are done already" in process.stdout
+    assert "1 of 2 layouts are already done" in process.stdout
     assert first.items() <= pictures(tmp_path).items()
 
 
@@ -429,7 +429,7 @@ def test_an_interrupted_run_goes_on(args, tmp_path, run):
     there = len(pictures(tmp_path / "torn"))
     assert 1 <= there < 4 * 101 and not list(tmp_path.rglob(".writing-*"))
     process = succeed(run(*args, "--results_dir", tmp_path / "torn", "--how_many", 2))
-    assert ("layouts are done already" in process.stdout) == (there >= 101)
+    assert ("layouts are already done" in process.stdout) == (there >= 101)
     succeed(run(*args, "--results_dir", tmp_path / "whole", "--how_many", 2))
     whole, torn = (pictures(tmp_path / name) for name in ("whole", "torn"))
     assert whole.items() <= torn.items() and len(whole) == 2 * 101
@@ -455,8 +455,8 @@ WRONG = {
     "--styles encoder": "--use_vae", "--styles photo": "--styles", "--num_samples 0": "--num_samples",
     "--truncation -1": "--truncation", "--truncation 0 --num_samples 2": "mean", "--vary global": "--num_samples 2",
     "--num_samples 2 --vary hair": "classes:ID", "--num_samples 2 --vary classes": "classes:ID",
-    "--num_samples 2 --vary global:3": "classes:ID", "--num_samples 2 --vary classes:": "names nothing",
-    "--num_samples 2 --vary classes:1,,2": "names nothing", "--num_samples 2 --vary instances:car": "numbers",
+    "--num_samples 2 --vary global:3": "classes:ID", "--num_samples 2 --vary classes:": "has nothing",
+    "--num_samples 2 --vary classes:1,,2": "has nothing", "--num_samples 2 --vary instances:car": "numbers",
     "--reference a --style_file b": "leave out one", "--reference a b c d": "4 paths",
     "--reference_map a": "--style_file", "--interpolate 1": "--interpolate", "--interpolate 5": "--num_samples 2",
     "--interpolate 999 --num_samples 9 --format webp": "16383", "--format gif": "--format",
@@ -475,7 +475,7 @@ def test_what_does_not_go_together(words):
 
 @pytest.mark.parametrize(("words", "expected"), [
     (["--reference", "nowhere.png"], "--reference nowhere.png: no such"),
-    (["--reference", "test.py"], "--reference test.py: is no photo of the data set.*PHOTO LABEL"),
+    (["--reference", "test.py"], "--reference test.py: is not one of the data set.*PHOTO LABEL"),
     (["--reference", "docs"], "--reference docs: no label maps"),
     (["--reference", "nowhere.png", "label.png"], "cannot read label.png"),
     (["--style_file", "nowhere.npz"], "nowhere.npz: cannot be read as styles"),

@@ -1,4 +1,5 @@
 """The Python API, and the README's lines that show it."""
+import dataclasses
 import re
 
 import numpy as np
@@ -84,6 +85,16 @@ def test_pictures_are_those_of_the_model(synthesizer):
         assert torch.equal(images, synthesizer.model.synthesize(layout, styles))
     assert torch.equal(images, synthesizer.images(layout, styles))
     assert not torch.equal(images, synthesizer.images(layout))
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])
+def test_pictures_that_are_not_finite(synthesizer, value):
+    """Bytes would show them as black."""
+    layout = synthesizer.layout(*maps()[:2])
+    styles = synthesizer.draw_styles(layout)
+    assert not synthesizer.images(layout, dataclasses.replace(styles, noise=styles.noise + value)).isfinite().all()
+    with pytest.raises(UserError, match="values that are not finite; check --style_file, or use another checkpoint"):
+        synthesizer.pictures(layout, dataclasses.replace(styles, noise=styles.noise + value))
 
 
 def test_exchange(synthesizer):

@@ -132,7 +132,7 @@ class Average:
         """
         networks = self.model.networks()
         if set(state) != set(networks):
-            raise UserError(f"{path}: holds averages of {', '.join(sorted(map(str, state)))}, but the options ask for "
+            raise UserError(f"{path}: has averages of {', '.join(sorted(map(str, state)))}, but the options ask for "
                             f"{', '.join(sorted(networks))}; check --use_vae and --norm_mode")
         for label, network in networks.items():
             load_state_dict(network, state[label], path)

@@ -31,8 +31,8 @@ class Evaluator:
 
     def __init__(self, opt: Options):
         if opt.label_dir:
-            raise UserError("--train_eval: --label_dir names one folder of layouts, but evaluation needs a test split; "
-                            "give --dataroot with train_* and val_* folders instead")
+            raise UserError("--train_eval: --label_dir has no test split, which evaluation needs; give --dataroot with "
+                            "train_* and val_* folders instead")
         dims = feature_dims(opt.eval_extractor, opt.eval_dims)
         real = load_statistics(opt.eval_statistics or opt.dataset_mode, dims, opt.eval_extractor)
         self.real, self.distance_name = real.statistics, KINDS[opt.eval_extractor].frechet

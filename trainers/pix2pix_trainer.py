@@ -205,8 +205,8 @@ class Pix2PixTrainer:
             if self.opt.device.type == "cuda" and state["rng_cuda"] is not None:
                 torch.cuda.set_rng_state(state["rng_cuda"], self.opt.device)
         except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
-            raise UserError(f"{path}: not the state of a run of this project ({error}); remove the file to continue "
-                            "from the networks alone") from error
+            raise UserError(f"{path}: not the state of a run of this project ({error}); to continue from the networks "
+                            "only, remove the file") from error
         average = state.get("average")
         self.resumed_average = bool(self.average and average)
         if self.resumed_average:
@@ -235,7 +235,7 @@ class Pix2PixTrainer:
             self.epoch = int(epoch) + 1
         self.update_learning_rate(self.epoch - 1)
         new = f" and new discriminators, since {discriminators} is not there" if without else ""
-        return f"{path} not found: continuing from the networks alone at epoch {self.epoch}, with new optimisers{new}"
+        return f"{path} not found: continuing from the networks only, at epoch {self.epoch}, with new optimisers{new}"
 
 
 def _state_of(optimizer: torch.optim.Optimizer) -> dict[str, Any]:

@@ -73,12 +73,12 @@ class Run:
             run_state.mend(trainer.model, averaged, trainer.resumed_from)
             self.note_place()
         if trainer.epoch > self.last_epoch:
-            print(f"all {self.last_epoch} epochs are done: nothing to do (raise --niter or --niter_decay to go on)")
+            print(f"all {self.last_epoch} epochs are done: nothing to do (to continue, raise --niter or --niter_decay)")
             return
         if distributed.is_main():
             if not opt.continue_train and (moved := run_state.set_aside(opt.folder)):
-                print(f"{opt.folder} holds an earlier run, which is now in {moved} (--continue_train would go on with "
-                      "it)")
+                print(f"{opt.folder} had an earlier run, which is now in {moved} (use --continue_train to continue a "
+                      "run)")
             if trainer.average:
                 trainer.average.estimate()  # a file that it cannot use is found now, not by the first save
             self.visualizer = Visualizer(opt, trainer.epoch, trainer.epoch_iter, self.step, self.images_per_epoch)
@@ -202,8 +202,8 @@ class Run:
         if broken and (not scaled or self.trainer.lowest_scale() < 1):
             (epoch, images, files, losses), name = broken[0]
             raise UserError(f"loss {name} is {float(losses[name])} in epoch {epoch} at image {images}, in a step on "
-                            f"{', '.join(files[:8])}{', …' if files[8:] else ''}: stopped, and the networks saved "
-                            "before are kept; try a lower --lr, or leave out --use_amp")
+                            f"{', '.join(files[:8])}{', …' if files[8:] else ''}; training has stopped, and the saved "
+                            "networks are kept. Try a lower --lr, or leave out --use_amp")
 
     def finite_losses(self) -> dict[str, float]:
         """The latest losses as numbers.
@@ -239,7 +239,7 @@ class Run:
         if signum := distributed.largest(self.stop.signum or 0):
             self.save("latest")
             distributed.wait()
-            raise Interrupted(signum, f"saved as latest in {self.opt.folder}; go on with --continue_train")
+            raise Interrupted(signum, f"saved as latest in {self.opt.folder}; continue with --continue_train")
 
 
 def broken_steps(steps: Sequence[UncheckedStep], skipped: bool) -> list[tuple[UncheckedStep, str]]:

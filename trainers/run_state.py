@@ -104,7 +104,7 @@ def load(path: str) -> dict[str, Any]:
     """
     state = load_tensors(path)
     if not _is_state(state):
-        raise UserError(f"{path}: not the state of a run; remove the file to continue from the networks alone")
+        raise UserError(f"{path}: not the state of a run; to continue from the networks only, remove the file")
     return state
 
 
@@ -136,7 +136,7 @@ def newest_whole(folder: str) -> tuple[str, dict[str, Any]] | None:
             state = load(path)
         except UserError as error:
             problem = problem or error
-            print(f"{error}; trying the checkpoint before")
+            print(f"{error}; trying the previous checkpoint")
             continue
         return os.path.basename(path).removesuffix("_state.pth"), state
     if problem:
@@ -162,7 +162,7 @@ def apply(model: Pix2PixModel, optimizers: Mapping[str, torch.optim.Optimizer], 
     """
     networks = model.networks()
     if set(state["networks"]) != set(networks):
-        raise UserError(f"{path}: holds the networks {', '.join(sorted(map(str, state['networks'])))}, but the options "
+        raise UserError(f"{path}: has the networks {', '.join(sorted(map(str, state['networks'])))}, but the options "
                         f"ask for {', '.join(sorted(networks))}; check --use_vae and --norm_mode")
     for name, optimizer in optimizers.items():
         _check_optimizer(optimizer, state[name], path)
@@ -174,8 +174,8 @@ def apply(model: Pix2PixModel, optimizers: Mapping[str, torch.optim.Optimizer], 
 
 def _check_optimizer(optimizer: torch.optim.Optimizer, saved: Any, path: str) -> None:
     """Every tensor must have its parameter's shape: fused Adam would write beyond the end of a smaller one."""
-    other = UserError(f"{path}: its optimisers are not those of these networks; give that run's options, or remove the "
-                      "file to continue from the networks alone")
+    other = UserError(f"{path}: its optimisers belong to other networks; give the options of that run, or remove the "
+                      "file to continue from the networks only")
     try:
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         indices = [i for group in saved["param_groups"] for i in group["params"]]
@@ -211,8 +211,8 @@ def check_data(digest: str, saved: str | None, folder: str) -> None:
     if digest != distributed.from_main(digest):
         raise UserError("the processes of this run found different data sets: give all of them the same --dataroot")
     if saved is not None and digest != saved:
-        raise UserError(f"--continue_train: {folder} is of a run on another data set, whose files had other names, or "
-                        "were more or fewer. Give that data set, or another --name for a new run")
+        raise UserError(f"--continue_train: {folder} is a run on another data set: its files had other names, or "
+                        "another number. Give that data set, or another --name for a new run")
 
 
 def check_options(opt: Options, saved: Mapping[str, Any], path: str) -> None:
@@ -221,8 +221,8 @@ def check_options(opt: Options, saved: Mapping[str, Any], path: str) -> None:
                  if name in saved and name not in MAY_CHANGE and name not in DERIVED and value != saved[name]
                  and not (name == "ema" and None in (value, saved[name]))]  # an average may begin, and end
     if different:
-        raise UserError(f"--continue_train: {path} is of a run with other options, which cannot change during a run: "
-                        f"{'; '.join(different)}. Give the options of before, or another --name for a new run")
+        raise UserError(f"--continue_train: {path} is from a run with other options, which cannot change during a run: "
+                        f"{'; '.join(different)}. Give the earlier options, or another --name for a new run")
 
 
 def prune(folder: str, keep: int) -> None:

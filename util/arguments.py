@@ -26,7 +26,7 @@ class ArgumentParser(argparse.ArgumentParser):
     def parse_known_args(self, args=None, namespace=None):
         args = sys.argv[1:] if args is None else args
         if bad := next((arg for arg in args if "\0" in arg), None):  # no path has them: the system would refuse it
-            self.error(f"{bad!r}: has a NUL byte; mend it")
+            self.error(f"{bad!r}: contains a NUL byte; remove it")
         # the shell does this at the beginning of a word alone, not in --option=~/folder
         args = [arg if not (match := re.fullmatch(r"(--\w+=)?(~(?:/.*)?)", arg, re.DOTALL)) else
                 (match[1] or "") + os.path.expanduser(match[2]) for arg in args]
@@ -37,7 +37,7 @@ class ArgumentParser(argparse.ArgumentParser):
         if unknown:
             wrong = next((arg for arg in unknown if arg.startswith("-")), "")
             near = self._near(wrong.split("=")[0])
-            self.error(f"unrecognized arguments: {' '.join(unknown)}" + (f"; near it: {near}" if near else ""))
+            self.error(f"unrecognized arguments: {' '.join(unknown)}" + (f"; similar: {near}" if near else ""))
         return found
 
     def _near(self, option: str) -> str:
@@ -54,7 +54,7 @@ class ArgumentParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         if self.source:
-            raise UserError(f"{self.source}: {message}; mend that line of the file")
+            raise UserError(f"{self.source}: {message}; fix that line of the file")
         raise UserError(f"{message} (see {self.prog} --help)")
 
 

@@ -98,7 +98,7 @@ def _check_plain(content: Any, path: str) -> None:
     if isinstance(content, Tensor):
         if content.dtype not in _TYPES or content.layout != torch.strided or content.device.type != "cpu":
             raise UserError(f"{path}: has a tensor of the kind {content.dtype}, {content.layout}, {content.device}, "
-                            "which is never saved here; name a file written by train.py")
+                            "which train.py does not write; name a file that it wrote")
     elif isinstance(content, Mapping | list | tuple):
         for part in content.values() if isinstance(content, Mapping) else content:
             _check_plain(part, path)
@@ -158,7 +158,7 @@ def read_networks(folder: str, epoch: str | int, names: Mapping[str, Sequence[st
             content = None
         networks = content.get("average" if averaged else "networks") if isinstance(content, dict) else None
         if isinstance(networks, dict) and names.keys() <= networks.keys():
-            print(f"{state}: the network files beside it are damaged or of another moment; using the networks in it "
+            print(f"{state}: the network files beside it are damaged, or from another save; using the networks in it "
                   "(remove it to use those files)")
             return {label: (state, networks[label]) for label in names}
         if averaged and content is not None:  # what may lie beside it is of an earlier part of the run

@@ -15,8 +15,7 @@ def find_device(option: str, text: str) -> torch.device:
     """
     if text == "mps":
         if not torch.backends.mps.is_available():
-            raise UserError(f"{option} mps: this machine has no GPU of Apple that PyTorch can use; use {option} -1 for "
-                            "the CPU")
+            raise UserError(f"{option} mps: PyTorch finds no Apple GPU on this machine; use {option} -1 for the CPU")
         return torch.device("mps")
     ids = device_ids(option, text)
     number = distributed.local_rank()
@@ -25,11 +24,12 @@ def find_device(option: str, text: str) -> torch.device:
     if max(ids) < 0:
         return torch.device("cpu")
     if number >= len(ids):
-        raise UserError(f"{option} {text}: there are more processes on this machine than devices; name one for each")
+        raise UserError(f"{option} {text}: there are more processes on this machine than devices; name a device for "
+                        "each")
     if not torch.cuda.is_available():
         raise UserError(f"{option} {text}: no CUDA device was found; use {option} -1 for the CPU")
     if max(ids) >= torch.cuda.device_count():
-        raise UserError(f"{option} {text}: there are {torch.cuda.device_count()} CUDA devices, numbered from 0")
+        raise UserError(f"{option} {text}: there are only {torch.cuda.device_count()} CUDA devices, numbered from 0")
     return torch.device("cuda", ids[number])
 
 
@@ -69,5 +69,5 @@ def device_ids(option: str, text: str) -> list[int]:
     except ValueError as error:
         raise UserError(f"{option} {text}: not the number of a CUDA device; use e.g. 0, or -1 for the CPU") from error
     if set(ids) != {-1} and (-1 in ids or len(set(ids)) < len(ids)):
-        raise UserError(f"{option} {text}: name different CUDA devices, a process for each; or -1 for the CPU")
+        raise UserError(f"{option} {text}: name each CUDA device once, or use -1 for the CPU")
     return ids

@@ -188,8 +188,8 @@ def _exchange() -> Iterator[None]:
     except RuntimeError as error:
         if world_size() == 1 or "DataLoader worker" in str(error):  # PyTorch reports dead workers wherever it is
             raise
-        raise UserError(f"process {os.environ.get('RANK', 0)} lost contact with the other processes of this run; look "
-                        f"for what became of them, and go on with --continue_train ({str(error)[:160]})") from error
+        raise UserError(f"process {os.environ.get('RANK', 0)} lost contact with the other processes of this run; find "
+                        f"out why they ended, and go on with --continue_train ({str(error)[:160]})") from error
 
 
 # ---- numbers and objects ----

@@ -96,7 +96,7 @@ def in_one_line(error: BaseException) -> str | None:
     text = _line(str(error))
     brief = text[:160] or type(error).__name__
     if isinstance(error, BrokenPipeError):
-        return "standard output was closed before the end; what was written to files is whole"
+        return "standard output was closed too early; files that were written are complete"
     if isinstance(error, OSError):
         if isinstance(error.filename, str | bytes):
             place = printable(os.fsdecode(error.filename))
@@ -104,18 +104,17 @@ def in_one_line(error: BaseException) -> str | None:
         return (f"{error.strerror or brief}; check the disk, where standard output goes, and the limits of processes "
                 "and open files (ulimit -a)")
     if isinstance(error, MemoryError) or re.search(_MEMORY, text):
-        return (f"out of memory ({brief}); give a smaller --batchSize, --crop_size, --ngf or whatever else is large, "
-                "or --use_amp")
+        return (f"out of memory ({brief}); reduce --batchSize, --crop_size, --ngf or another size, or give --use_amp")
     if "DataLoader worker" in text and re.search("exited unexpectedly|killed by signal", text):
-        return (f"a data-loading process was killed, perhaps because memory ran out ({brief}); give fewer --nThreads, "
-                "and go on with --continue_train if this was training")
+        return (f"a data-loading process was killed, perhaps for lack of memory ({brief}); give a smaller --nThreads, "
+                "and continue training with --continue_train")
     if isinstance(error, RuntimeError):
         if re.search(_DISK, text):
             return f"{brief}; is the disk full, or /dev/shm, which data-loading processes use? Try --nThreads 0"
         if re.search(_PROCESSES, text):
-            return f"{brief}; give fewer --nThreads, or raise the limits (ulimit -a)"
+            return f"{brief}; give a smaller --nThreads, or raise the limits (ulimit -a)"
         if re.search(_DEVICE, text):
-            return f"{brief}; the GPU is taken, or fails: try another one with --gpu_ids"
+            return f"{brief}; the GPU is in use, or defective: try another one with --gpu_ids"
     return None
 
 

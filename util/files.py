@@ -28,7 +28,7 @@ def atomic_path(path: str, sync: bool = False) -> Iterator[str]:
     """
     folder = os.path.dirname(os.path.abspath(path))
     if _is_special(path):
-        raise UserError(f"cannot write {path}: a device or a pipe; name a file")
+        raise UserError(f"cannot write {path}: it is a device or a pipe; name a file")
     try:
         os.makedirs(folder, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=folder, prefix=_TEMPORARY, suffix=os.path.splitext(path)[1])
@@ -73,8 +73,8 @@ def new_folder(path: str) -> Iterator[str]:
         try:
             yield temporary
             try:
-                os.remove(os.path.join(temporary, _LOCK))
                 os.rename(temporary, path)
+                os.remove(os.path.join(path, _LOCK))  # not before: another command would empty the folder
             except OSError as error:
                 raise _cannot_write(path, error) from error
         finally:
@@ -83,7 +83,7 @@ def new_folder(path: str) -> Iterator[str]:
 
 def _refuse_existing(path: str) -> None:
     if os.path.lexists(path):
-        raise UserError(f"{path}: is there already; remove it, or choose another folder")
+        raise UserError(f"{path}: exists already; remove it, or choose another folder")
 
 
 @contextlib.contextmanager
@@ -98,7 +98,7 @@ def exclusive(folder: str, name: str = "", remedy: str = "give another folder") 
         os.makedirs(folder, exist_ok=True)
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)  # which commands that are started do not get
     except OSError as error:
-        raise UserError(f"{name}: cannot be written to ({error.strerror}); check the folder and its permissions"
+        raise UserError(f"{name}: cannot be written ({error.strerror}); check the folder and its permissions"
                         ) from error
     held = [handle]
 
@@ -116,8 +116,7 @@ def exclusive(folder: str, name: str = "", remedy: str = "give another folder") 
         except BlockingIOError as error:
             raise _taken(name, remedy) from error
         except OSError:
-            print(f"{name}: its file system has no locks, or the system none that are known here; make sure that "
-                  "nothing else writes there")
+            print(f"{name}: this file system has no locks; make sure that no other command writes there")
         try:
             is_ours = os.path.samestat(os.fstat(handle), os.stat(path))
         except OSError:
@@ -135,7 +134,7 @@ def exclusive(folder: str, name: str = "", remedy: str = "give another folder") 
 
 
 def _taken(name: str, remedy: str) -> UserError:
-    return UserError(f"{name}: another command is writing there; wait for its end, or {remedy}")
+    return UserError(f"{name}: another command is writing to it; wait until that ends, or {remedy}")
 
 
 def _cannot_write(path: str, error: OSError) -> UserError:
@@ -243,5 +242,5 @@ def check_writable(path: str) -> None:
     while not os.path.exists(folder):
         folder = os.path.dirname(folder)  # it will be made
     if _is_special(path) or os.path.isdir(path) or not os.path.isdir(folder) or not os.access(folder, os.W_OK):
-        raise UserError(f"cannot write {path}: it is a folder or device, or lies where no file can be written; name "
+        raise UserError(f"cannot write {path}: it is a folder or a device, or no file can be written there; name "
                         "another file")

@@ -21,8 +21,7 @@ def limit_memory(device: torch.device) -> None:
     try:
         import resource
     except ImportError:  # Windows
-        say_once("limits", "this system has no limits of memory that are known here; if there is too little, it "
-                           "decides which process ends")
+        say_once("limits", "this system cannot limit memory; if it runs out, the system decides which process ends")
         return
     with contextlib.suppress(OSError, ValueError):
         limit = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -145,8 +145,8 @@ def _share_out(work: Callable[[Item], Result], items: Sequence[Item], workers: i
                 check()
     except (EOFError, OSError) as error:
         check()  # a signal can have been the cause
-        raise UserError(f"--workers {workers}: a process was killed, perhaps because memory ran out; "
-                        f"try --workers {max(1, workers // 2)}") from error
+        raise UserError(f"--workers {workers}: a process was killed, perhaps for lack of memory; try --workers "
+                        f"{max(1, workers // 2)}") from error
     finally:
         _end(pool)
     if errors:
@@ -208,5 +208,5 @@ def _attempt(work: Callable[[Item], Result], item: Item) -> tuple[Result | None,
 
 
 def _no_memory(error: MemoryError) -> UserError:
-    return UserError(f"out of memory ({str(error)[:160] or 'MemoryError'}); give fewer --workers, or leave out the "
+    return UserError(f"out of memory ({str(error)[:160] or 'MemoryError'}); give a smaller --workers, or remove the "
                      "largest pictures")

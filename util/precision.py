@@ -17,12 +17,11 @@ def amp_dtype(device: torch.device, name: str | None) -> torch.dtype:
     """
     if device.type == "cpu":
         if name == "float16":
-            raise UserError("--amp_dtype float16: on the CPU mixed precision is bfloat16; leave it out, or use a CUDA "
-                            "device")
+            raise UserError("--amp_dtype float16: is for CUDA devices only; leave it out for bfloat16 on the CPU")
         return torch.bfloat16
     if device.type == "mps":
         if name == "bfloat16":
-            raise UserError("--amp_dtype bfloat16: is for the CPU and CUDA; leave it out")
+            raise UserError("--amp_dtype bfloat16: works on the CPU and on CUDA only; leave it out")
         return torch.float16
     if name is None:
         name = "bfloat16" if torch.cuda.get_device_capability(device) >= (8, 0) else "float16"

@@ -57,7 +57,8 @@ class Results:
         if not old:
             return
         target = set_aside(self.folder, old)
-        print(f"{self.folder}: {len(old)} files of an earlier run, which this one does not make, are now in {target}")
+        print(f"{self.folder}: {len(old)} files of an earlier run, which this run does not replace, are "
+              f"now in {target}")
 
     def _kinds(self) -> list[str]:
         """The subfolders that hold what test.py made."""

@@ -16,7 +16,7 @@ def find_weights(path: str | None, network: str, url: str, remedy: str) -> str:
     cached = os.path.join(torch.hub.get_dir(), "checkpoints", os.path.basename(url))
     found = path or cached
     if not os.path.isfile(found):
-        raise UserError(f"{found}: no {network} weights there; download {url} to {cached}, or {remedy}")
+        raise UserError(f"{found}: the weights of {network} are not there; download {url} to {cached}, or {remedy}")
     return found
 
 

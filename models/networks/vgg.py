@@ -56,7 +56,8 @@ class VGG19(nn.Module):
             if any(state[key].shape != expected[key].shape for key in expected):
                 raise ValueError
         except Exception as error:
-            raise UserError(f"{path}: not the weights of torchvision's VGG19; download {self.url} again") from error
+            raise UserError(f"{path}: these are not the weights of torchvision's VGG19; download "
+                            f"{self.url} again") from error
         return state
 
     def forward(self, x: Tensor) -> list[Tensor]:

@@ -28,7 +28,7 @@ def use(impl: str | None, device: torch.device) -> str:
     global _chosen
     works = bool(working_kernels(device))
     if impl == "triton" and not works:
-        raise UserError(f"--impl triton: no fused kernels work on the device {device}; leave it out, or use fast")
+        raise UserError(f"--impl triton: the kernels do not work on the device {device}; leave it out, or use fast")
     _chosen = impl or IMPLS[-1]
     return impl or ("triton" if works else "fast")
 
