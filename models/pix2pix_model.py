@@ -14,7 +14,7 @@ from models.class_match import ClassMatch, class_count
 from models.networks import build_discriminator, build_generator
 from models.networks.efficientnet_lite import Lite0Features, Lite0Loss
 from models.networks.layout import WHOLE, Part
-from models.networks.loss import Loss, Losses, color_loss, feature_matching_loss, gan_loss
+from models.networks.loss import Loss, Losses, color_loss, feature_matching_loss, gan_loss, only_through
 from models.networks.projected import BLOCKS
 from models.networks.styles import Posterior, Styles
 from models.networks.vgg import VGGLoss
@@ -93,13 +93,14 @@ class Pix2PixModel(nn.Module):
 
         A new loss is an entry here: a :class:`~models.networks.loss.Loss`, which says whether it is a mean or a sum.
         """
-        fake, posterior = self._fake(batch)
+        fake, styles, posterior = self._fake(batch)
         rows = self._encoded_rows  # the others have no photo to be like
         losses: Losses = {}
         if posterior is not None:
             losses["KLD"] = Loss(posterior[rows].kl_divergence() * self.opt.lambda_kld, "sum")
         if self.opt.lambda_color:
-            losses["Color"] = Loss(color_loss(fake, batch.image, batch.layout, rows) * self.opt.lambda_color, "sum")
+            colors = color_loss(fake, batch.image, batch.layout, rows) * self.opt.lambda_color
+            losses["Color"] = Loss(only_through(colors, styles.noise), "sum")  # the encoder alone learns from it
         with frozen(self.netD), self.lite0.while_shared() if self.lite0 else contextlib.nullcontext():
             judged, target = self.netD(batch.layout, fake, batch.image)  # gradients flow through it, not to it
             losses["GAN"] = Loss(gan_loss(judged, self.opt.gan_mode, real=True, for_discriminator=False))
@@ -115,24 +116,24 @@ class Pix2PixModel(nn.Module):
     def discriminator_losses(self, batch: Batch) -> Losses:
         """The losses of the discriminators, on newly drawn fakes."""
         with torch.no_grad():
-            fake, _ = self._fake(batch)
+            fake, *_ = self._fake(batch)
         judged_fake, judged_real = self.netD(batch.layout, fake, batch.image)
         return {
             "D_Fake": Loss(gan_loss(judged_fake, self.opt.gan_mode, real=False, for_discriminator=True)),
             "D_real": Loss(gan_loss(judged_real, self.opt.gan_mode, real=True, for_discriminator=True)),
         }
 
-    def _fake(self, batch: Batch) -> tuple[Tensor, Posterior | None]:
-        """Images in newly drawn styles: of the photos with ``netE``, whose posterior comes along, else of the prior. In
-        training with ``--mix_prior``, every second sample is of the prior in any case."""
+    def _fake(self, batch: Batch) -> tuple[Tensor, Styles, Posterior | None]:
+        """Images in newly drawn styles, and the styles: of the photos with ``netE``, whose posterior comes along, else
+        of the prior. In training with ``--mix_prior``, every second sample is of the prior in any case."""
         styles = self.mode.prior(batch.layout)
         if self.netE is None:
-            return self.synthesize(batch, styles), None
+            return self.synthesize(batch, styles), styles, None
         posterior = self.netE(batch.image, batch.layout)
         encoded = posterior.remap(styles)
         if self._encoded_rows != ALL:
             encoded = encoded.alternating(styles)
-        return self.synthesize(batch, encoded), posterior
+        return self.synthesize(batch, encoded), encoded, posterior
 
     @property
     def _encoded_rows(self) -> slice:

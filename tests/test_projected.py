@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from models.networks import build_discriminator
 from models.networks.efficientnet_lite import EfficientNetLite, Lite0Features
 from models.networks.layout import Layout
+from models.networks.loss import color_loss
 from models.networks.projected import BLOCKS
 from models.pix2pix_model import Pix2PixModel
 from options import TrainOptions
@@ -345,6 +346,34 @@ def test_samples_of_the_prior_are_only_judged(float64, norm_mode):
     torch.manual_seed(1)
     prior = model.mode.prior(batch.layout)
     torch.testing.assert_close(shown, model.synthesize(batch, model.netE(batch.image, batch.layout).remap(prior)))
+
+
+@pytest.mark.parametrize("extra", [[], ["--mix_prior"], ["--checkpoint_activations"]], ids=str)
+def test_only_the_encoder_learns_from_colors(float64, extra):
+    """Its gradients are those of the loss; the generator's are as without it."""
+    gradients = []
+    for weight in (0, 0.5):
+        model = Pix2PixModel(options("--use_vae", "--lambda_color", weight, "--batchSize", 4, *extra)).double()
+        for label, network in model.networks().items():
+            fill_(network, f"net{label}.")
+        torch.manual_seed(1)
+        batch = model.prepare(batch_of(model.opt, count=4))
+        losses, fake = model.generator_losses(batch)
+        encoder, generator = (list(network.parameters()) for network in (model.netE, model.netG))
+        if weight:
+            rows = slice(None, None, 2) if "--mix_prior" in extra else slice(None)
+            plain = color_loss(fake, batch.image, batch.layout, rows) * weight
+            assert losses["Color"].value.item() == pytest.approx(plain.item()) and losses["Color"].reduction == "sum"
+            more = torch.autograd.grad(plain, encoder, retain_graph=True)
+        found = torch.autograd.grad(sum(loss.value for loss in losses.values()), [*encoder, *generator],
+                                    allow_unused=True)
+        gradients.append([torch.zeros(()) if value is None else value for value in found])
+    without, found = gradients
+    for old, new, own in zip(without[:len(encoder)], found[:len(encoder)], more, strict=True):
+        torch.testing.assert_close(new, old + own)
+    for old, new in zip(without[len(encoder):], found[len(encoder):], strict=True):
+        torch.testing.assert_close(new, old)
+    assert max(own.abs().max() for own in more) > 0
 
 
 def test_the_prior_is_mixed_where_there_is_an_encoder_and_an_even_number():

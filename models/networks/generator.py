@@ -1,6 +1,5 @@
 """The generator: a start at low resolution, then modulated residual blocks with upsampling between them."""
 import contextlib
-from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -87,18 +86,20 @@ def _run(block: ResnetBlock, x: Tensor, condition: Condition, upsample: bool = F
 def _recomputed(block: ResnetBlock, x: Tensor, condition: Condition, upsample: bool = False) -> Tensor:
     # nothing in a block is random, and power iterations happen outside of it: the second time gives the same numbers
     return checkpoint(block, x, condition, upsample, use_reentrant=False, preserve_rng_state=False,
-                      context_fn=lambda: (contextlib.nullcontext(), _running_statistics_kept(block)))
+                      context_fn=lambda: (contextlib.nullcontext(), _RunningStatisticsKept(block)))
 
 
-@contextlib.contextmanager
-def _running_statistics_kept(block: ResnetBlock) -> Iterator[None]:
-    """The batch norms of ``block`` do not count what they see in this block of code once more."""
-    norms = [layer for layer in block.modules() if isinstance(layer, BatchNorm)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.momentum = 0.0
-    try:
-        yield
-    finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
+class _RunningStatisticsKept:
+    """In this context the batch norms of ``block`` do not count what they see. It is entered in every backward pass."""
+
+    def __init__(self, block: ResnetBlock):
+        self.norms = [layer for layer in block.modules() if isinstance(layer, BatchNorm)]
+        self.momenta = [norm.momentum for norm in self.norms]
+
+    def __enter__(self) -> None:
+        for norm in self.norms:
+            norm.momentum = 0.0
+
+    def __exit__(self, *error: object) -> None:
+        for norm, momentum in zip(self.norms, self.momenta, strict=True):
             norm.momentum = momentum

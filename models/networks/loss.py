@@ -106,3 +106,10 @@ def color_loss(fake: Tensor, real: Tensor, layout: Layout, rows: slice = slice(N
     counts = torch.zeros(layout.batch_size, device=fake.device)
     counts[rows] = 1
     return (means.abs().mean(1) * counts[regions.ids[0]]).sum()
+
+
+def only_through(loss: Tensor, x: Tensor) -> Tensor:
+    """The same loss, whose gradients reach only what made ``x``, not what lies between ``x`` and the loss."""
+    gradient, = torch.autograd.grad(loss, x, retain_graph=True)
+    pull = (x * gradient).sum()
+    return loss.detach() + pull - pull.detach()
