@@ -349,8 +349,8 @@ class Losses(Group):
                  "only the discriminators judge it. This improves pictures in styles of the prior, and makes a lower "
                  "--lambda_kld less harmful to them")
         add("--lambda_color", type=weight, default=0.0,
-            help="with --use_vae: weight of a loss that asks for the photo's mean colour in every instance, so that a "
-                 "reference's styles carry its colours over")
+            help="with --use_vae: weight of a loss that teaches the encoder to give every instance its mean colour in "
+                 "the photo, so that the styles of a reference carry its colours over")
         add("--no_ganFeat_loss", action="store_true", help="train without the feature matching loss")
         add("--no_vgg_loss", action="store_true", help="train without the VGG perceptual loss")
         add("--perceptual", default="vgg19", choices=["vgg19", "lite0"],
