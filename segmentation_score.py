@@ -7,12 +7,18 @@
 takes the options of test.py that concern data, and scores pictures at the size that test.py makes. docs/evaluation.md
 says how.
 """
-import argparse
 import json
-import math
 import os
 from collections.abc import Callable
 from typing import Any
+
+from data.command_line import refuse_mistakes
+from options import Options
+from options.segmentation_options import SegmentationOptions
+from util.errors import UserError, command
+
+if __name__ == "__main__":  # before the long imports
+    refuse_mistakes(SegmentationOptions())
 
 import numpy as np
 import torch
@@ -30,69 +36,12 @@ from metrics.segmentation import confusion
 from metrics.segmentation_scores import confusion_picture, describe, segmentation_scores
 from metrics.segmenters import Segment, load_segmenter
 from models.networks.efficientnet_lite import packaged_weights
-from options import Options
-from options.command_options import CommandOptions
-from options.groups import Data, Device, Layouts
-from util.arguments import count, integer, number
 from util.device import use_device
-from util.errors import UserError, command
-from util.files import check_writable, write_atomically
+from util.files import write_atomically
 from util.images import save_image, to_uint8
 from util.progress import progress
 
 Side = Callable[[int, dict[str, Any]], Tensor]  # a sample's number and the sample -> class numbers [H, W] found
-
-
-class SegmentationOptions(CommandOptions):
-    one_process = True
-    groups = (Layouts, Data, Device)
-    defaults = {"phase": "test"}  # noqa: RUF012 (read only)
-
-    def add_options(self, parser: argparse.ArgumentParser) -> None:
-        add = parser.add_argument_group("segmentation scores").add_argument
-        add("--synthesized", metavar="DIR", default=None,
-            help="folder of pictures as test.py writes them, .../images/synthesized_image")
-        add("--segmenter", default="lite0",
-            help="network that looks at the pictures: a TorchScript file, transformers:MODEL, smp:MODEL (a folder, or "
-                 "NAME@REVISION, where that package is installed), or lite0, which is trained on the data set's "
-                 "training split. TorchScript files are programs: take them from those you trust")
-        add("--predictions", nargs=2, metavar=("SYNTHESIZED", "REAL"), default=None,
-            help="folders of maps that another program has found in synthesized and in real pictures, instead of "
-                 "--synthesized and --segmenter")
-        add("--prediction_ids", default="labels", choices=["classes", "labels"],
-            help="ids in --predictions, or that a network gives instead of scores: those of the label maps, or numbers "
-                 "of the scored classes from 0 on (of Cityscapes: train ids)")
-        add("--ignore_ids", type=integer(0), nargs="+", default=[], metavar="ID",
-            help="ids of label maps that are not scored, besides those that the data set is known to leave out")
-        add("--segmenter_mean", type=number(-math.inf), nargs=3, default=[0.485, 0.456, 0.406], metavar=("R", "G", "B"),
-            help="what TorchScript files and smp want subtracted from colours in 0..1; default: ImageNet's")
-        add("--segmenter_std", type=number(0, exclusive=True), nargs=3, default=[0.229, 0.224, 0.225],
-            metavar=("R", "G", "B"), help="and what they want these then divided by")
-        add("--cache", metavar="DIR", default=os.path.join("~", ".cache", "inade-benchmark"),
-            help="folder that keeps the trained lite0")
-        add("--how_many", type=count, default=math.inf, help="number of layouts")
-        add("--confusion", metavar="FILE", default=None, help="also draw the confusion matrices there (PNG)")
-        add("--json", metavar="FILE", default=None, help="also write the figures to this file")
-
-    def finish(self, opt: Options, given: set[str]) -> None:
-        if opt.predictions and {"synthesized", "segmenter"} & given:
-            raise UserError("--predictions: the maps were made by another program; leave out --synthesized and "
-                            "--segmenter")
-        if not opt.predictions and not opt.synthesized:
-            raise UserError("--synthesized is missing: name the folder of the pictures to score")
-        if not opt.predictions and opt.segmenter == "lite0" and opt.label_dir and "dataroot" not in given:
-            raise UserError("--segmenter lite0: is trained on the training split of --dataroot, which is missing; give "
-                            "it, or another network")
-        if "load_size" not in given:  # as in test.py: nothing is cropped
-            opt.load_size = opt.crop_size
-        opt.norm_mode, opt.no_instance = "spade", True  # instance maps are not read
-        opt.use_vae = not opt.predictions  # photos are
-        opt.cache = os.path.expanduser(opt.cache)
-        for path in (opt.json, opt.confusion):
-            if path:
-                check_writable(path)
-        if opt.confusion and not opt.confusion.lower().endswith(".png"):
-            raise UserError(f"--confusion {opt.confusion}: is a picture; give a name that ends in .png")
 
 
 @command

@@ -4,17 +4,24 @@ import os
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection
-from typing import Any
+from typing import Any, NamedTuple
 
 from data.image_files import UNREAD_SUFFIXES, Source
 from data.kinds import DATASETS
-from data.sample import Files
 from options.options import Options
 from util.errors import UserError
 from util.files import read_text, write_atomically
 
 # what a saved list of files depends on, besides the split
 _LIST_OPTIONS = ("norm_mode", "no_instance", "needs_photos", "no_pairing_check", "image_dir", "instance_dir")
+
+
+class Files(NamedTuple):
+    """Paths of one sample; None for what it does not have."""
+
+    label: str
+    photo: str | None = None
+    instance: str | None = None
 
 
 def find_files(opt: Options) -> list[Files]:
@@ -41,6 +48,13 @@ def find_files(opt: Options) -> list[Files]:
         except UserError as error:  # a data set on a read-only disk is still good for training
             print(f"--cache_filelist_write: {error}; going on without")
     return files
+
+
+def check_folder(opt: Options) -> None:
+    """Refuse a data set whose label maps cannot be where they should: a look at one folder, before long imports."""
+    source = DATASETS[opt.dataset_mode].sources(opt).label
+    if not opt.cache_filelist_read and not os.path.isdir(source.folder):
+        raise _no_labels(source)
 
 
 def wants_instances(opt: Options) -> bool:
@@ -72,7 +86,7 @@ def _list_files(opt: Options) -> list[Files]:
             print(f"note: {source.folder}: {number} files {suffix} are not read; convert those that belong to the data")
     labels = sources.label.files()
     if not labels:
-        raise UserError(f"no label maps: {_missing(sources.label)}; check --dataroot and --dataset_mode")
+        raise _no_labels(sources.label)
     photos = sources.photo.files() if sources.photo else []
     if not photos and opt.needs_photos:
         remedy = f"{_missing(sources.photo)}; check --dataroot" if sources.photo else "give --image_dir"
@@ -139,6 +153,10 @@ def _read_list(path: str, folder: str, options: dict[str, Any]) -> list[Files]:
     except (ValueError, TypeError, RecursionError) as error:
         raise UserError(f"--cache_filelist_read: cannot read {path} ({error}); remove it") from error
     return files if written_for == options else []
+
+
+def _no_labels(source: Source) -> UserError:
+    return UserError(f"no label maps: {_missing(source)}; check --dataroot and --dataset_mode")
 
 
 def _missing(source: Source) -> str:

@@ -29,6 +29,7 @@ from util.checkpoints import (
 )
 from util.errors import UserError
 from util.files import copy_atomically
+from util.launch import launch_id
 
 # what a state holds, and of which type it is
 _PARTS = {
@@ -152,7 +153,7 @@ def saved_in_this_launch(folder: str) -> bool:
     :raises UserError: see :func:`newest_whole`.
     """
     newest = newest_whole(folder)
-    return newest is not None and newest[1].get("launch") == distributed.launch_id()
+    return newest is not None and newest[1].get("launch") == launch_id()
 
 
 def apply(model: Pix2PixModel, optimizers: Mapping[str, torch.optim.Optimizer], state: Mapping[str, Any],
