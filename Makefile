@@ -69,7 +69,7 @@ pictures: $(VENV)/.installed-dev $(OUT)/gallery/gallery.png $(PHOTOS)/ccp/classe
 	$(BIN)/python test.py $(SHOWN) --name ccp --dataroot checkpoints/ccp/examples --styles prior --num_samples 7 \
 		--results_dir $(OUT)/shown
 	$(BIN)/python -m benchmarks.screenshots $(OUT)/shown/ccp/test_latest/index.html docs/page.jpg --height 760
-	$(BIN)/python -m benchmarks.screenshots demo docs/demo.jpg
+	$(BIN)/python -m benchmarks.screenshots demo docs/demo.jpg --height 1060
 
 $(OUT)/gallery/gallery.png: | $(VENV)/.installed-lite
 	$(BIN)/python quickstart.py --out $(OUT)

@@ -2,7 +2,7 @@
 
     python -m benchmarks.screenshots demo docs/demo.jpg
     python -m benchmarks.screenshots results/ccp/test_latest/index.html docs/page.jpg
-    python -m benchmarks.screenshots demo faces.png --model faces --width 390 --height 844 --dark
+    python -m benchmarks.screenshots demo faces.png --tab faces --width 390 --height 844 --dark
 
 Of the demo: six looks of one part, of which the third was taken. Of another page: with the pointer on the middle of its
 third picture, which outlines what is there.
@@ -27,9 +27,9 @@ def parse() -> argparse.Namespace:
     add = parser.add_argument
     add("page", help="demo, or a page of test.py, gallery.py or train.py")
     add("out", help="picture to write: .jpg, .png or .webp")
-    add("--model", default="ccp", help="of the demo (default ccp)")
-    add("--width", type=integer(200, 4000), default=1200, help="pixels: of the window; below 500 a phone's")
-    add("--height", type=integer(200, 4000), default=960, help="pixels")
+    add("--tab", default="", help="words of a model's tab in the demo (default: the first model)")
+    add("--width", type=integer(200, 4000), default=1200, help="pixels, below 500 of a phone (default 1200)")
+    add("--height", type=integer(200, 4000), default=960, help="pixels (default 960)")
     add("--dark", action="store_true", help="as whoever prefers dark pages sees it")
     args = parser.parse_args()
     check_writable(args.out)
@@ -43,8 +43,8 @@ def main() -> None:
     args = parse()
     with chromium(args.width, args.height, args.dark) as browser:
         if args.page == "demo":
-            with demo("--name", args.model) as (host, _):
-                show_demo(Visitor(browser, f"http://{host}/"))
+            with demo() as (host, _):
+                show_demo(Visitor(browser, f"http://{host}/"), args.tab)
                 shot = browser.get_screenshot_as_png()
         else:
             browser.get(Path(args.page).resolve().as_uri())
@@ -53,11 +53,14 @@ def main() -> None:
     save_image(np.asarray(Image.open(io.BytesIO(shot)).convert("RGB")), args.out)
 
 
-def show_demo(page: Visitor) -> None:
-    """Six looks of the part that is named third, and one of them taken."""
+def show_demo(page: Visitor, tab: str) -> None:
+    """Six looks of the part that is named second, and the third of them taken."""
+    if tab:
+        page.answered(lambda: page.click("#layouts .tabs button", tab))
     page.click("button[data-tool=offer]")
-    page.answered(lambda: page.find(".chip:nth-child(3) .style").click())
-    page.answered(lambda: page.find("#offers .strip button:nth-child(3)").click())
+    page.answered(lambda: page.click(".chip:nth-child(2) .style"))
+    page.answered(lambda: page.click("#offers .strip button:nth-child(3)"))
+    page.browser.execute_script("scrollTo(0, 0)")
 
 
 def show_page(browser) -> None:
