@@ -514,6 +514,17 @@ def test_colours_of_classes_are_told_apart_and_none_is_dark():
         assert folder.parent.name != "ccp" or (apart.min() >= 10 and (colors @ [0.3, 0.59, 0.11]).min() > 80)
 
 
+# of the palest text to what is behind it, as the Web Content Accessibility Guidelines define it
+CONTRAST = r"""
+const light = color => color.match(/[\d.]+/g).slice(0, 3).map(one => one / 255).map(
+    one => one <= 0.04045 ? one / 12.92 : ((one + 0.055) / 1.055) ** 2.4).reduce(
+    (sum, one, i) => sum + one * [0.2126, 0.7152, 0.0722][i], 0.05);
+const [text, page] = [".hint", "body"].map(one => getComputedStyle(document.querySelector(one)));
+const both = [light(text.color), light(page.backgroundColor)];
+return Math.max(...both) / Math.min(...both);
+"""
+
+
 def test_looks(address):
     """In the dark, and on a phone."""
     with chromium(1200, 1000, dark=True) as browser:
@@ -523,6 +534,10 @@ def test_looks(address):
         overflows = """return [...document.querySelectorAll('#layouts .strip, .chips, .tools')].filter(
             one => one.scrollHeight > one.clientHeight + 1 && getComputedStyle(one).overflowY !== 'visible').length"""
         assert browser.execute_script(overflows) == 0
+        for dark in (True, False):
+            resize(browser, 1200, 1000, dark)
+            page.wait(lambda dark=dark: browser.execute_script(scheme) == ("dark" if dark else "light"))
+            page.wait(lambda: browser.execute_script(CONTRAST) >= 4.5)
         resize(browser, 390, 844)
         browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": True, "maxTouchPoints": 1})
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "pointer", "value": "coarse"}]})
