@@ -397,10 +397,10 @@ def test_a_picture_of_a_page(tmp_path, monkeypatch):
     """What docs/ shows: with what the pointer is on outlined in white."""
     for n in range(3):
         Image.new("RGB", (64, 64), (200, 40, 40)).save(tmp_path / f"{n}.png")
-    page = Page("squares", 128, {0: "outside", 1: "inside"}, label_palette(2))
+    page = PicturePage("squares", 128, {0: "outside", 1: "inside"}, label_palette(2))
     label = np.zeros((64, 64), np.uint8)
     label[16:48, 16:48] = 1
-    page.add_row("row", [Picture(f"{n}.png", "picture") for n in range(3)], Regions.of(label, label.astype(int)))
+    page.add_row("row", [Picture(f"{n}.png", "picture") for n in range(3)], Outlines.of(label, label.astype(int)))
     page.save(str(tmp_path / "index.html"))
     monkeypatch.setattr("sys.argv", ["screenshots", f"{tmp_path}/index.html", f"{tmp_path}/page.png", "--width", "700",
                                      "--height", "500"])

@@ -29,6 +29,7 @@ MISTAKES = {
     "datasets.prepare_coco_stuff": ("--path nowhere", "required: --annotations"),
     "datasets.draw_people": ("", "--out"),
     "datasets.draw_faces": ("", "--out"),
+    "models.export": ("--out model.jpg", "the format goes by the ending"),
 }
 # runs commands one after the other, and prints what each said: [[status, stdout, stderr], ...]
 SCRIPT = """
@@ -75,5 +76,6 @@ def test_commands_answer_before_the_long_imports(answers, command):
 
 def test_every_command_is_tried():
     found = {path.name for path in ROOT.glob("*.py")}
-    found |= {f"datasets.{path.stem}" for path in (ROOT / "datasets").glob("*.py") if "__main__" in path.read_text()}
+    found |= {f"{folder}.{path.stem}" for folder in ("datasets", "models") for path in (ROOT / folder).glob("*.py")
+              if "__main__" in path.read_text()}
     assert found == MISTAKES.keys()
