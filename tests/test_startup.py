@@ -20,7 +20,7 @@ MISTAKES = {
     "make_instances.py": ("--dataset custom --path nowhere", "--path nowhere: no such folder"),
     "demo.py": ("--dataset_mode custom --dataroot nowhere", "folder nowhere/val_label does not exist"),
     "quickstart.py": ("--epochs 0", "0 is too small"),
-    "datasets.make_scenes": ("--out x --num 0", "--num 0: choose 1 or more"),
+    "datasets.make_scenes": ("--out x --num 0", "0 is too small"),
     "datasets.prepare_ade20k": ("--path nowhere", "required: --annotations"),
     "datasets.prepare_aligned": ("--path nowhere", "required: --"),
     "datasets.prepare_camvid": ("--path nowhere --out x", "nowhere"),
