@@ -27,7 +27,7 @@ FACE := --dataset_mode celeba --dataroot $(FACES)/data --checkpoints_dir $(FACES
 FACE_TRAINING := $(TRAINING) --load_size 136 --lambda_kld 0.02 --ema 2000 $(EPOCHS)
 
 # `make demo` opens a model in the browser; ARGS="--name EXP" another one than that which ships
-.PHONY: quickstart photos faces demo test test-fast lint clean
+.PHONY: quickstart photos faces pictures demo test test-fast lint clean
 
 quickstart: $(VENV)/.installed-lite
 	$(BIN)/python quickstart.py --out $(OUT)
@@ -50,6 +50,29 @@ faces: $(VENV)/.installed-lite
 	$(BIN)/python check_data.py $(FACE) $(FACE_TRAINING)
 	$(BIN)/python train.py $(FACE) $(FACE_TRAINING) --continue_train
 	$(BIN)/python gallery.py $(FACE) --gallery_dir $(FACES)/gallery
+
+# the pictures of README.md and docs/ once more: of the models that ship, on the test layouts that `make photos` and
+# `make faces` prepare, of the quickstart's model, and of pages in Chromium
+SHOWN := --load_from_opt_file --gpu_ids $(GPU) --seed 0
+SHOWN_FACES := --layouts 3 14 25 36 --restyled 5 47 --classes hair u_lip,l_lip skin background cloth
+SHOWN_PEOPLE := --layouts 3 14 25 36 --restyled 5 47 --width 102 \
+	--classes background blouse,coat,dress,jacket,shirt,sweater,top jeans,pants,skirt bag,purse hair
+pictures: $(VENV)/.installed-dev $(OUT)/gallery/gallery.png $(PHOTOS)/ccp/classes.txt
+	$(if $(wildcard $(FACES)/data/test/labels),,$(error $(FACES)/data: no faces; see datasets.prepare_celebamask))
+	$(BIN)/python gallery.py $(SHOWN) --name scenes --checkpoints_dir $(OUT)/checkpoints --gallery_dir $(OUT)/shown \
+		--layouts 5 --measured 1
+	$(BIN)/python -c "from PIL import Image; Image.open('$(OUT)/shown/gallery.png').save('docs/gallery.jpg', quality=90)"
+	$(BIN)/python -m benchmarks.pictures $(SHOWN) --name faces --dataroot $(FACES)/data --reconstruct $(SHOWN_FACES) \
+		--out docs/faces.jpg
+	$(BIN)/python -m benchmarks.pictures $(SHOWN) --name ccp --dataroot $(PHOTOS)/ccp --reconstruct $(SHOWN_PEOPLE) \
+		--out docs/people.jpg
+	$(BIN)/python test.py $(SHOWN) --name ccp --dataroot checkpoints/ccp/examples --styles prior --num_samples 7 \
+		--results_dir $(OUT)/shown
+	$(BIN)/python -m benchmarks.screenshots $(OUT)/shown/ccp/test_latest/index.html docs/page.jpg --height 760
+	$(BIN)/python -m benchmarks.screenshots demo docs/demo.jpg --height 1060
+
+$(OUT)/gallery/gallery.png: | $(VENV)/.installed-lite
+	$(BIN)/python quickstart.py --out $(OUT)
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/python demo.py $(ARGS)

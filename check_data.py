@@ -7,37 +7,20 @@ run on these data with these options (with --phase test: if testing would), and 
 split counts too. What else training reads, such as weights of VGG19, is named where this machine lacks it, but need not
 be here.
 """
-import argparse
 import json
+
+from data.command_line import refuse_mistakes
+from options import Options
+from options.check_options import CheckOptions
+from util.errors import UserError, command
+
+if __name__ == "__main__":  # before the long imports
+    refuse_mistakes(CheckOptions())
 
 from data.report import build_report, print_report
 from models.networks.efficientnet_lite import packaged_weights
 from models.networks.vgg import VGG19
-from options import Options, TrainOptions
-from options.groups import Device, NamedDevice
-from util.arguments import integer
-from util.errors import UserError, command
 from util.files import check_writable, write_atomically
-from util.parallel import available_cores
-
-
-class CheckOptions(TrainOptions):
-    """Those of train.py, ``phases``: the splits to read, and ``given``: the options of training that the user gave."""
-
-    groups = tuple(NamedDevice if group is Device else group for group in TrainOptions.groups)
-    defaults = {"gpu_ids": "-1"}  # noqa: RUF012 (read only)
-
-    def add_options(self, parser: argparse.ArgumentParser) -> None:
-        super().add_options(parser)
-        parser.add_argument("--json", metavar="FILE", default=None, help="also write the complete report to this file")
-        parser.add_argument("--workers", type=integer(1), default=available_cores(),
-                            help="number of processes that read files")
-
-    def finish(self, opt: Options, given: set[str]) -> None:
-        super().finish(opt, given)
-        one_split = "phase" in given or opt.label_dir  # --label_dir is read whatever the split
-        opt.phases = (opt.phase,) if one_split else ("train", "test")
-        opt.given = sorted(given - {"json", "workers", "phase"})
 
 
 @command

@@ -6,7 +6,6 @@
 
 Click an instance to resample its style; compare alternatives, lock, paint, blend, and take styles from a picture.
 """
-import argparse
 import os
 import secrets
 import shutil
@@ -16,6 +15,14 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from data.command_line import refuse_mistakes
+from options import Options
+from options.demo_options import DemoOptions, named
+from util.errors import UserError, command
+
+if __name__ == "__main__":  # before the long imports
+    refuse_mistakes(DemoOptions())
+
 import torch
 from torch.utils.data import Dataset
 
@@ -23,10 +30,6 @@ from data import class_names, create_dataset
 from data.image_files import stem
 from editing.session import Canvas, Editor
 from models.synthesis import Synthesizer
-from options import Options
-from options.test_options import NetworkOptions
-from util.arguments import integer
-from util.errors import UserError, command
 from util.files import read_text
 from util.seed import seed_everything
 
@@ -35,34 +38,6 @@ if TYPE_CHECKING:
     from editing.page import Page, Studio
 
 MOST_LAYOUTS = 24  # of the data set, on the page
-
-
-class DemoOptions(NetworkOptions):
-    one_process = True
-    defaults = {**NetworkOptions.defaults, "name": "ccp", "gpu_ids": "-1"}  # noqa: RUF012 (read only)
-
-    def add_options(self, parser: argparse.ArgumentParser) -> None:
-        super().add_options(parser)
-        add = parser.add_argument_group("page").add_argument
-        add("--host", default="127.0.0.1", help="address to listen on; with 0.0.0.0, other machines can connect")
-        add("--port", type=integer(1, 65535), default=7860, help="port to listen on")
-        add("--names", nargs="+", default=[], metavar="NAME",
-            help="further host names that browsers may use, such as that of a web server in front of the demo")
-
-    def parse(self, args: Sequence[str] | None = None) -> Options:
-        """As every command; but what the checkpoint's ``opt.txt`` says, if it has one, need not be given. Its layouts,
-        if it has some, are taken rather than the data set that it was trained on."""
-        args = list(sys.argv[1:] if args is None else args)
-        saved = self.opt_file(args)
-        examples = os.path.join(os.path.dirname(saved), "examples")
-        if not _named(args) & {"--dataroot", "--label_dir"} and os.path.isdir(examples):
-            args += [f"--dataroot={examples}", "--dataset_mode=custom"]
-        return super().parse([*args, "--load_from_opt_file"] if os.path.isfile(saved) else args)
-
-    def finish(self, opt: Options, given: set[str]) -> None:
-        super().finish(opt, given)
-        if opt.norm_mode != "inade":
-            raise UserError(f"--norm_mode {opt.norm_mode}: the demo changes styles of instances; use inade")
 
 
 @command
@@ -78,7 +53,7 @@ def find_models(args: Sequence[str] | None = None) -> list[Options]:
     """
     args = list(sys.argv[1:] if args is None else args)
     opts = [DemoOptions().parse(args)]
-    if not _named(args) & {"--name", "--dataroot", "--label_dir"}:
+    if not named(args) & {"--name", "--dataroot", "--label_dir"}:
         first = opts[0]
         names = sorted(os.listdir(first.checkpoints_dir)) if os.path.isdir(first.checkpoints_dir) else []
         for name in names:
@@ -88,10 +63,6 @@ def find_models(args: Sequence[str] | None = None) -> list[Options]:
                 except UserError as error:  # of another kind: nobody asked for it
                     print(f"{name} is left out: {error}")
     return opts
-
-
-def _named(args: Sequence[str]) -> set[str]:
-    return {arg.partition("=")[0] for arg in args}
 
 
 def _is_whole(folder: str, epoch: str) -> bool:
@@ -166,8 +137,7 @@ def find_layouts(opt: Options) -> Dataset | None:
 
     :raises UserError: what was named cannot be used.
     """
-    named = opt.label_dir or opt.dataroot != DemoOptions().parser_for([]).get_default("dataroot")
-    if not named and not os.path.isdir(opt.dataroot):
+    if not DemoOptions().needs_layouts(opt):
         print("no --dataroot, so there are no layouts to choose from; paint one")
         return None
     return create_dataset(opt.replace(needs_photos=False))

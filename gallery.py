@@ -5,11 +5,18 @@
 Rows of layout | samples of it | reconstruction by the encoder | real photo; and rows in which one instance alone gets
 new styles while everything else keeps its own.
 """
-import argparse
 import json
 import os
 from collections.abc import Iterable
 from typing import Any
+
+from data.command_line import refuse_mistakes
+from options import Options
+from options.gallery_options import GalleryOptions
+from util.errors import command
+
+if __name__ == "__main__":  # before the long imports
+    refuse_mistakes(GalleryOptions())
 
 import numpy as np
 import torch
@@ -23,37 +30,11 @@ from metrics.looks import ColourSpread
 from metrics.perceptual import rgb_distance
 from models.batches import Batch
 from models.synthesis import Synthesizer, instance_classes
-from options import Options
-from options.groups import Display
-from options.test_options import NetworkOptions
-from util.arguments import integer
-from util.errors import UserError, command
 from util.files import exclusive, write_atomically
 from util.html import Outlines, Picture, PicturePage
 from util.images import save_image, to_pictures
 from util.progress import progress
 from util.seed import seed_everything
-
-
-class GalleryOptions(NetworkOptions):
-    one_process = True
-    groups = (*NetworkOptions.groups, Display)
-    defaults = {**NetworkOptions.defaults, "seed": 0}  # noqa: RUF012 (read only)
-
-    def add_options(self, parser: argparse.ArgumentParser) -> None:
-        super().add_options(parser)
-        add = parser.add_argument_group("gallery").add_argument
-        add("--gallery_dir", default="./gallery", help="folder of the page and its pictures")
-        add("--layouts", type=integer(1), default=8, help="layouts on the page")
-        add("--samples", type=integer(1), default=5, help="samples of each layout")
-        add("--without_photos", action="store_true",
-            help="do not show real photos, for instance if their licence forbids it; the encoder still uses them")
-        add("--measured", type=integer(1), default=48, help="layouts on which diversity is measured")
-
-    def finish(self, opt: Options, given: set[str]) -> None:
-        super().finish(opt, given)
-        if opt.norm_mode != "inade":
-            raise UserError(f"--norm_mode {opt.norm_mode}: the gallery changes styles of instances; use inade")
 
 
 @command

@@ -9,8 +9,6 @@ import subprocess
 import sys
 import time
 
-import torch
-
 from util.arguments import ArgumentParser, integer
 from util.errors import command
 
@@ -66,6 +64,8 @@ def say_elapsed(start: float) -> None:
 
 def mixed_precision() -> list[str]:
     """``--use_amp`` where the processor has bfloat16 arithmetic, which about doubles the speed; elsewhere it costs."""
+    import torch  # which takes seconds
+
     supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
     return ["--use_amp"] if supported() else []
 

@@ -4,6 +4,14 @@ import os
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from data.command_line import refuse_mistakes
+from options import Options, TestOptions
+from util.errors import Interrupted, UserError, command
+from util.launch import launch
+
+if __name__ == "__main__":  # before the long imports
+    refuse_mistakes(TestOptions())
+
 import numpy as np
 import torch
 
@@ -16,9 +24,7 @@ from models.layout_styles import SUFFIX
 from models.networks.styles import Styles
 from models.style_control import Samples, StyleControl, source_files
 from models.synthesis import Synthesizer
-from options import Options, TestOptions
 from util import distributed
-from util.errors import Interrupted, UserError, command
 from util.files import exclusive, remove_leftovers
 from util.html import Outlines, Picture, PicturePage
 from util.images import save_animation, save_image, to_pictures
@@ -37,7 +43,7 @@ _NEUTRAL = frozenset({"batchSize", "nThreads", "gpu_ids", "how_many", "max_datas
 @command
 def main() -> None:
     opt = TestOptions().parse()
-    distributed.launch(opt.num_processes)
+    launch(opt.num_processes)
     with distributed.processes(opt.device):
         work(opt)
 

@@ -5,17 +5,23 @@ With ``torchrun`` in place of ``python``, or several ``--gpu_ids``, in several p
 import contextlib
 import os
 
+from data.command_line import refuse_mistakes
+from options import Options, TrainOptions
+from util.errors import command
+from util.launch import launch, restarts
+
+if __name__ == "__main__":  # before the long imports
+    refuse_mistakes(TrainOptions())
+
 from data import EpochDataLoader
 from models.batches import load_batches
 from models.ops import backend
-from options import Options, TrainOptions
 from trainers import run_state
 from trainers.evaluation import Evaluator
 from trainers.pix2pix_trainer import Pix2PixTrainer
 from trainers.run import Run
 from util import distributed
 from util.device import use_device
-from util.errors import command
 from util.files import exclusive, remove_leftovers
 from util.memory import keep_freed_memory, limit_memory
 from util.seed import seed_everything
@@ -27,7 +33,7 @@ _DRY_RUN_READS = 200  # label maps, which takes a few seconds
 @command
 def main() -> None:
     opt = TrainOptions().parse()
-    distributed.launch(opt.num_processes)
+    launch(opt.num_processes)
     with distributed.processes(opt.device, opt.wait_minutes):
         work(opt)
 
@@ -50,7 +56,7 @@ def work(opt: Options) -> None:
     with alone, StopRequest() as stop:
         if distributed.is_main():
             remove_leftovers(os.path.join(opt.folder, part) for part in ("", "web", os.path.join("web", "images")))
-        if distributed.restarts() and run_state.saved_in_this_launch(opt.folder):
+        if restarts() and run_state.saved_in_this_launch(opt.folder):
             opt = opt.replace(continue_train=True, which_epoch="latest")
         trainer = Pix2PixTrainer(opt)
         Run(opt, trainer, loader, evaluator, stop).train()

@@ -13,9 +13,10 @@ import torch
 
 from benchmarks.speed import alternately
 from data import create_dataset
-from models.export import Exported, ExportOptions, expected, runner
+from models.export import Exported, expected, runner
 from models.synthesis import Synthesizer
 from options import Options
+from options.export_options import ExportOptions
 from util.arguments import integer
 from util.errors import UserError, command
 

@@ -3,12 +3,27 @@ import os
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection
+from typing import NamedTuple
 
 from data.image_files import UNREAD_SUFFIXES, Source
 from data.kinds import DATASETS
-from data.sample import Files
 from options.options import Options
 from util.errors import UserError
+
+
+class Files(NamedTuple):
+    """Paths of one sample; None for what it does not have."""
+
+    label: str
+    photo: str | None = None
+    instance: str | None = None
+
+
+def check_folder(opt: Options) -> None:
+    """Refuse a data set whose label maps cannot be where they should: a look at one folder, before long imports."""
+    source = DATASETS[opt.dataset_mode].sources(opt).label
+    if not os.path.isdir(source.folder):
+        raise _no_labels(source)
 
 
 def wants_instances(opt: Options) -> bool:
@@ -45,7 +60,7 @@ def find_files(opt: Options) -> list[Files]:
                   "data")
     labels = sources.label.files()
     if not labels:
-        raise UserError(f"no label maps: {_missing(sources.label)}; check --dataroot and --dataset_mode")
+        raise _no_labels(sources.label)
     photos = sources.photo.files() if sources.photo else []
     if not photos and opt.needs_photos:
         remedy = f"{_missing(sources.photo)}; check --dataroot" if sources.photo else "give --image_dir"
@@ -93,6 +108,10 @@ def _check_all_paired(files: dict[str, str], others: Collection[str], problem: s
     if alone:
         more = ", …" if len(alone) > 3 else ""
         raise UserError(f"{len(alone)} {problem}: {', '.join(alone[:3])}{more}; {remedy}")
+
+
+def _no_labels(source: Source) -> UserError:
+    return UserError(f"no label maps: {_missing(source)}; check --dataroot and --dataset_mode")
 
 
 def _missing(source: Source) -> str:

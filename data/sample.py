@@ -1,6 +1,6 @@
 """One sample: from a label map, a photo and an instance map to the tensors that the networks take."""
 import itertools
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -19,19 +19,12 @@ from data.image_files import (
 from data.kinds import DATASETS
 from data.label_colors import read_label_colors
 from data.label_map import read_label_map
+from data.listing import Files
 from data.transforms import Size, choose_geometry
 from options.options import Options
 from util.errors import UserError, say_once
 
 _STRETCHED = 2  # one side against the other: more is told
-
-
-class Files(NamedTuple):
-    """Paths of one sample; None for what it does not have."""
-
-    label: str
-    photo: str | None = None
-    instance: str | None = None
 
 
 class SampleReader:

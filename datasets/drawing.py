@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw
 from data.derived_files import write_ids
 from util.arguments import ArgumentParser
 from util.files import exclusive, write_atomically
-from util.palette import soft_palette
+from util.palette import class_table
 
 Point = tuple[float, float]
 
@@ -67,7 +67,5 @@ def draw_examples(description: str, drawings: Sequence[Callable[[], Canvas]], cl
     with exclusive(out):
         for drawing in drawings:
             write_ids(drawing().label, os.path.join(out, "val_label", f"{drawing.__name__}.png"), "")
-        colors = soft_palette(len(classes)).tolist()
-        lines = (f"{red} {green} {blue} {k} {classes[k]}\n" for k, (red, green, blue) in enumerate(colors))
-        write_atomically(os.path.join(out, "classes.txt"), "".join(lines))
+        write_atomically(os.path.join(out, "classes.txt"), class_table(classes))
     print(f"{len(drawings)} layouts drawn in {out}")

@@ -27,7 +27,7 @@ from data.image_files import check_ids, read_photo, stem
 from datasets.preparation import OUT, Pair, Sample, check_pair, make_data_set, options
 from util.arguments import integer, number
 from util.errors import UserError, command
-from util.palette import label_palette
+from util.palette import soft_palette
 
 ANNOTATIONS = os.path.join("annotations", "pixel-level")
 MARGIN = 1.08  # height of a crop that a standing person fills, in heights of the person
@@ -114,7 +114,7 @@ def main() -> None:
     samples = find_samples(args.path)
     names = read_classes(os.path.join(args.path, "label_list.mat"))
     read_sample = functools.partial(read, height=args.height, aspect_ratio=args.aspect_ratio)
-    make_data_set(args, samples, read_sample, list(zip(label_palette(len(names)), names, strict=True)))
+    make_data_set(args, samples, read_sample, list(zip(soft_palette(len(names)), names, strict=True)))
 
 
 if __name__ == "__main__":

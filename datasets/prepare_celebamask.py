@@ -22,6 +22,7 @@ Ready-made label maps are taken as they are: where --path has folders images and
 and the last tenth of the names, or --num_test of them, is for testing.
 
 A label is 1 + the part's place in the list PARTS, 0 where there is no part; later parts are drawn over earlier ones.
+classes.txt gets their names and colours, unless it is there.
 Files that are up to date are left as they are; so a run that was stopped, however it was, goes on from there.
 """
 import argparse
@@ -34,12 +35,14 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from data.celeba_dataset import CelebAMaskHQ
 from data.derived_files import make_note, read_note, write_ids
 from data.image_files import Source, check_size, read_ids, read_image, read_photo, stem
 from datasets.preparation import OVERWRITE, options
 from util.arguments import integer
 from util.errors import UserError, command
-from util.files import atomic_path, exclusive, read_text, remove_leftovers
+from util.files import atomic_path, exclusive, read_text, remove_leftovers, write_atomically
+from util.palette import class_table
 from util.parallel import run_parallel
 
 PARTS = ("skin", "nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "l_ear", "r_ear", "mouth", "u_lip", "l_lip",
@@ -240,6 +243,8 @@ def main() -> None:
         remove_leftovers({os.path.dirname(path) for job in jobs for path in (job.image, job.label)})
         made = run_parallel(functools.partial(prepare, size=args.size, overwrite=args.overwrite), jobs, args.workers,
                             "faces", "face")
+        if not os.path.exists(table := os.path.join(args.out, "classes.txt")):
+            write_atomically(table, class_table(CelebAMaskHQ.class_names))
     counts = Counter(job.split for job in jobs)
     by = PARTITION if os.path.exists(os.path.join(args.path, PARTITION)) else f"number, tests from {FIRST_TEST}"
     by = "name" if jobs[0].masks[0][0] is None else by

@@ -81,7 +81,8 @@ class Page:
                         elem_id="title")
             with gr.Row():
                 with gr.Column(scale=5, min_width=320):
-                    stage = _html("stage", (HERE / "stage.html").read_text(encoding="utf-8"), ("stage", "brush"))
+                    stage = _html("stage", (HERE / "stage.html").read_text(encoding="utf-8"),
+                                  ("stage", "brush", "zoom"))
                     offers = _strip("offers", "Click one to take it")
                 with gr.Column(scale=3, min_width=300):
                     with gr.Row():
@@ -89,7 +90,7 @@ class Page:
                         offer = gr.Button(f"{ALTERNATIVES} pictures", elem_id="six", min_width=60)
                     history = _strip("history", "History")
                     blend = gr.Slider(0, 1, 1, step=0.01, label="Before or after", elem_id="blend", buttons=[],
-                                      info="0: as before the last change; 1: as after it")
+                                      info="0: before the last change; 1: after it")
                     truncation = gr.Slider(0, 1.5, 1, step=0.05, label="Variety", elem_id="truncation", buttons=[],
                                            info="low: looks that are usual; high: looks that are rare")
                     only = gr.Checkbox(label="Only inside", elem_id="only-inside", info="puts only the changed part "
@@ -152,6 +153,7 @@ class Page:
         """The application that serves the page. Nothing is fetched from the internet, reported, or kept on the disk."""
         theme = gr.themes.Default(primary_hue="indigo", neutral_hue="slate", font=SYSTEM_FONTS,
                                   font_mono=("ui-monospace", "monospace"))
+        theme.set(body_text_color_subdued="*neutral_500", block_info_text_color="*neutral_500")  # by day it was pale
         blocks = self.build().queue(api_open=False)
         blocks.state_session_capacity = 1  # Gradio's own notes of visitors, which nothing here reads
         return gr.mount_gradio_app(

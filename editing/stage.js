@@ -7,11 +7,11 @@ const SCALE = 4;  // pixels of the overlays for each pixel of the layout
 const LOCK = { false: "M5 7V5a3 3 0 0 1 5.8-1l1.4-.6A4.5 4.5 0 0 0 3.5 5v2H3v7h10V7z",
                true: "M3.5 7V5a4.5 4.5 0 0 1 9 0v2h.5v7H3V7zM5 7h6V5a3 3 0 0 0-6 0z" };
 const HINTS = { resample: "Click what is to get another look.", offer: "Click what is to be seen in six other looks.",
-                lock: "Click what is to keep its look.", take: "Click a part of the left picture.",
+                lock: "Click what is to keep its look.", take: "Click a part of the left picture, or drag it onto a part of the right one.",
                 paint: "Draw in the layout or over the picture." };
 const KEPT = "inade";  // in the browser's storage of this tab: what a reload shows again
 // a map of ids: {ids, width, height, outlines}; of the layout, and of the picture to take from
-let view = null, here = null, there = null, hovered = null, tool = "resample", taken = null, isNew = true;
+let view = null, here = null, there = null, hovered = null, tool = "resample", taken = null, isDragged = false, isNew = true;
 
 function send(act, more) {
   stage.classList.add("busy");
@@ -164,6 +164,7 @@ async function show(value) {
     overlay.height = SCALE * view.height;
   }
   if (isOther) startBrush();
+  if (isOther) zoomTo(1);
   if (isChosen && !isFirst) chooseTool("take");
   for (const name of ["undo", "redo"]) find(`#${name}`).setAttribute("aria-disabled", !view[`can_${name}`]);
   showLeft();
@@ -230,6 +231,12 @@ for (const overlay of overlays) {
     if (!hovered || id !== hovered.id || source !== hovered.source) hover(id, source);
   });
   overlay.addEventListener("pointerleave", () => tool === "paint" || hover(null));
+  overlay.addEventListener("pointerdown", event => {
+    const id = isSource(overlay) && !event.button ? idAt(there, place(event, overlay)) : null;
+    isDragged = id !== null;
+    if (isDragged) taken = id;
+    drawOverlays();
+  });
   overlay.addEventListener("click", event => {
     if (!view || tool === "paint") return;
     const source = isSource(overlay), id = idAt(source ? there : here, place(event, overlay));
@@ -241,6 +248,11 @@ for (const overlay of overlays) {
     }
   });
 }
+stage.addEventListener("pointerup", event => {  // a part of the left picture is dragged to who gets its look
+  const isThere = isDragged && document.elementFromPoint(event.clientX, event.clientY) === overlays[1];
+  isDragged = false;
+  if (isThere) act(idAt(here, place(event, overlays[1])), "take");
+});
 for (const button of stage.querySelectorAll("[data-tool]")) button.onclick = () => chooseTool(button.dataset.tool);
 for (const name of ["undo", "redo"]) find(`#${name}`).onclick = () => view && view[`can_${name}`] && send(name, {});
 find("#take-all").onclick = () => send("take all", {});

@@ -17,6 +17,7 @@ function show(value) {
     return button;
   }));
   element.querySelector("h2").hidden = !shown.length;
+  if (shown.length && element.closest("#offers")) element.scrollIntoView({ block: "nearest" });
   if (focused >= 0 && shown.length) strip.children[Math.min(focused, shown.length - 1)].focus({ preventScroll: true });
   const current = strip.querySelector(".current");
   if (current) strip.scrollLeft = current.offsetLeft - strip.clientWidth + current.offsetWidth + 20;

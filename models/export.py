@@ -6,11 +6,17 @@
 
 docs/styles.md says what goes in and what comes out. What was written is compared with this project before it is kept.
 """
-import argparse
 import copy
 import importlib
 import os
 from collections.abc import Callable
+
+from data.command_line import refuse_mistakes
+from options.export_options import NEEDED, ExportOptions
+from util.errors import UserError, command
+
+if __name__ == "__main__":  # before the long imports
+    refuse_mistakes(ExportOptions())
 
 import torch
 from torch import Tensor, nn
@@ -22,38 +28,10 @@ from models.networks.traced import TracedLayout
 from models.ops import backend
 from models.pix2pix_model import Pix2PixModel
 from models.synthesis import Synthesizer
-from options.options import Options
-from options.test_options import NetworkOptions
-from util.errors import UserError, command
 from util.files import atomic_path, check_writable
 
-NEEDED = {".onnx": ("onnx", "onnxscript", "onnxruntime"), ".pt2": ()}  # packages for each format
 CHECKED = ((1, 1), (1, 30), (3, 8))  # layouts and instances of the batches that are compared
 MOST = 1e-3  # difference, where numbers exceed 1 as a part of the largest: an eighth of a grey level
-
-
-class ExportOptions(NetworkOptions):
-    one_process = True
-    defaults = {**NetworkOptions.defaults, "gpu_ids": "-1"}  # noqa: RUF012 (read only)
-
-    def add_options(self, parser: argparse.ArgumentParser) -> None:
-        super().add_options(parser)
-        add = parser.add_argument_group("file").add_argument
-        add("--out", default="model.onnx", metavar="FILE", help="file to write; .pt2 instead of .onnx is for "
-            "torch.export.load")
-        add("--encoder", action="store_true", help="write the encoder instead of the generator")
-
-    def finish(self, opt: Options, given: set[str]) -> None:
-        super().finish(opt, given)
-        if os.path.splitext(opt.out)[1] not in NEEDED:
-            raise UserError(f"--out {opt.out}: the format goes by the ending; name a file that ends with .onnx or .pt2")
-        if opt.device.type != "cpu" or opt.use_amp or opt.impl:
-            raise UserError("--gpu_ids, --use_amp, --impl: the file is written on the CPU, in float32 and from the "
-                            "plain operations; leave them out")
-        if opt.norm_mode == "inade":
-            opt.use_vae = opt.encoder
-        elif opt.encoder and not opt.use_vae:
-            raise UserError("--encoder: the networks have none; a SPADE has one if it was trained with --use_vae")
 
 
 @command

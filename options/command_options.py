@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 from options.dataset_defaults import DATASET_DEFAULTS, dataset_defaults
 from options.groups import Architecture, Group
 from options.options import Options
-from util import distributed
 from util.arguments import ArgumentParser
 from util.errors import UserError
 from util.files import read_text
+from util.launch import launched
 
 # what ``opt.txt`` says and another command decides anew: which run, where results go, and how it goes on
 _NOT_FROM_FILE = frozenset({"name", "checkpoints_dir", "load_from_opt_file", "results_dir", "phase", "gpu_ids",
@@ -41,6 +41,10 @@ class CommandOptions:
         """Whether what has an encoder looks at the photos of all layouts."""
         return True
 
+    def needs_layouts(self, opt: Options) -> bool:
+        """Whether the command can do nothing without label maps."""
+        return True
+
     def parser_for(self, args: Sequence[str]) -> argparse.ArgumentParser:
         """The parser with the defaults of the data set that ``args`` choose."""
         parser = ArgumentParser(formatter_class=argparse.ArgumentDefaultsHelpFormatter)
@@ -57,27 +61,32 @@ class CommandOptions:
         parser.set_defaults(**self.defaults)
         return parser
 
-    def parse(self, args: Sequence[str] | None = None) -> Options:
+    def parse(self, args: Sequence[str] | None = None, device: bool = True) -> Options:
         """Parse ``args`` (default: the command line) into frozen options.
 
+        :param device: False leaves out what depends on the device, and does not import PyTorch.
         :raises UserError: unknown options, values that are not allowed or do not go together, or a device that does not
             exist.
         """
-        args = sys.argv[1:] if args is None else list(args)
-        if "--load_from_opt_file" in args:
-            args = self._saved_arguments(args) + args
+        args = self.arguments(list(sys.argv[1:] if args is None else args))
         parser = self.parser_for(args)
         given = given_names(parser, args)
         opt = parser.parse_args(args, Options())
         opt.isTrain = self.is_train
-        if self.one_process and (processes := distributed.launched() or opt.num_processes) > 1:
+        if self.one_process and (processes := launched() or opt.num_processes) > 1:
             raise UserError(f"--gpu_ids {opt.gpu_ids}, {processes} processes: this command runs in one process; name "
                             "one device, and do not use torchrun")
         for group in self.groups:
             group.finish(opt, given)
         self.finish(opt, given)
+        for group in self.groups if device else ():
+            group.place(opt, given)
         opt.needs_photos = opt.isTrain or (opt.use_vae and self.reads_photos(opt))
         return opt.freeze({action.dest: action.default for action in parser._actions})
+
+    def arguments(self, args: list[str]) -> list[str]:
+        """``args`` with those of files that they name before them, so that they have the last word."""
+        return self._saved_arguments(args) + args if "--load_from_opt_file" in args else args
 
     def opt_file(self, args: Sequence[str]) -> str:
         """Where the ``opt.txt`` of the run that ``args`` name lies."""

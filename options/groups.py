@@ -8,15 +8,11 @@ import os
 import sys
 from collections.abc import Callable
 
-import torch
-
 from options.dataset_defaults import DATASET_DEFAULTS
 from options.options import UPSAMPLINGS, Options
-from util import distributed
+from util import launch
 from util.arguments import integer, number
-from util.device import find_device
 from util.errors import UserError
-from util.precision import amp_dtype
 
 PREPROCESS_MODES = (
     "resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "scale_shortside",
@@ -43,6 +39,13 @@ class Group:
         """Derive values that depend on others; ``given`` are the names that the user set.
 
         :raises UserError: values that do not go together.
+        """
+
+    @staticmethod
+    def place(opt: Options, given: set[str]) -> None:
+        """Derive what depends on the device, after all else: to look for one, PyTorch is imported.
+
+        :raises UserError: no such device, or it has not what the options ask for.
         """
 
 
@@ -88,18 +91,25 @@ class Device(Group):
 
     @staticmethod
     def finish(opt: Options, given: set[str]) -> None:
+        launch.device_ids("--gpu_ids", opt.gpu_ids)  # refuses what names no devices
         if opt.isTrain:
             _check_batch(opt)
+        if opt.amp_dtype and not opt.use_amp:
+            raise UserError(f"--amp_dtype {opt.amp_dtype}: has no effect without --use_amp; give both, or leave it out")
+
+    @staticmethod
+    def place(opt: Options, given: set[str]) -> None:
+        from util.device import find_device
+        from util.precision import amp_dtype
+
         try:
             opt.device = find_device("--gpu_ids", opt.gpu_ids)
         except UserError:
             if "gpu_ids" in given:
                 raise
-            if distributed.number() == 0:
+            if launch.number() == 0:
                 print("no CUDA device found: using the CPU (--gpu_ids -1)", file=sys.stderr)
             opt.device = find_device("--gpu_ids", "-1")
-        if opt.amp_dtype and not opt.use_amp:
-            raise UserError(f"--amp_dtype {opt.amp_dtype}: has no effect without --use_amp; give both, or leave it out")
         if opt.amp_dtype:
             amp_dtype(opt.device, opt.amp_dtype)  # refuses what the device has not
 
@@ -110,11 +120,16 @@ class NamedDevice(Device):
     @staticmethod
     def finish(opt: Options, given: set[str]) -> None:
         _check_batch(opt)
-        opt.device = torch.device("cpu")
+
+    @staticmethod
+    def place(opt: Options, given: set[str]) -> None:
+        from util.device import find_device
+
+        opt.device = find_device("--gpu_ids", "-1")
 
 
 def _check_batch(opt: Options) -> None:
-    processes = distributed.launched() or opt.num_processes  # which refuses what names no devices
+    processes = launch.launched() or opt.num_processes
     if opt.batchSize % (processes * opt.accumulate):
         raise UserError(f"--batchSize {opt.batchSize}: must be a multiple of {processes * opt.accumulate}, the number "
                         f"of processes ({processes}) times --accumulate ({opt.accumulate})")
@@ -137,8 +152,8 @@ class Recording(Group):
                  f"of a batch. Helps most if networks and pictures are small{padded}")
 
     @staticmethod
-    def finish(opt: Options, given: set[str]) -> None:
-        several = opt.isTrain and (distributed.launched() or opt.num_processes) > 1
+    def place(opt: Options, given: set[str]) -> None:
+        several = opt.isTrain and (launch.launched() or opt.num_processes) > 1
         if opt.cuda_graphs and (opt.device.type != "cuda" or several):
             raise UserError("--cuda_graphs: works on CUDA devices only, and in training with one process only; leave "
                             "it out")
@@ -296,7 +311,7 @@ class Schedule(Group):
 
     @staticmethod
     def add(add: Callable, is_train: bool) -> None:
-        add("--wait_minutes", type=integer(1, 10**6), default=distributed.WAIT_MINUTES,
+        add("--wait_minutes", type=integer(1, 10**6), default=launch.WAIT_MINUTES,
             help="minutes to wait for the other processes of a run before giving up")
         add("--continue_train", action="store_true",
             help="continue the run of this name, or start it if nothing is saved yet; can be repeated")

@@ -2,14 +2,14 @@
 import argparse
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from util import distributed
-from util.device import device_ids
 from util.files import write_atomically
+from util.launch import device_ids, local_world_size
 from util.parallel import available_cores
+
+if TYPE_CHECKING:
+    import torch
 
 # --num_upsampling_layers: how often the generator doubles the resolution
 UPSAMPLINGS = {"normal": 5, "more": 6, "most": 7}
@@ -30,7 +30,7 @@ class Options(argparse.Namespace):
 
     isTrain: bool
     needs_photos: bool
-    device: torch.device
+    device: "torch.device"
     _frozen = False
     _defaults: Mapping[str, Any] = {}
 
@@ -70,7 +70,7 @@ class Options(argparse.Namespace):
             return self.nThreads
         if self.device.type == "cpu":
             return 0
-        return min(MOST_WORKERS, max(1, available_cores() // distributed.local_world_size()))
+        return min(MOST_WORKERS, max(1, available_cores() // local_world_size()))
 
     @property
     def folder(self) -> str:

@@ -2,15 +2,13 @@
 import argparse
 import math
 import os
-import sys
-from collections.abc import Sequence
 
 from options.command_options import CommandOptions, given_names, names_of
 from options.groups import Architecture, Data, Device, Display, Experiment, Loading, Published, Recording
 from options.options import Options
-from util import distributed
+from util import launch
 from util.arguments import count, integer, number
-from util.errors import UserError
+from util.errors import UserError, say_once
 
 # of the options of networks, those that do not decide what a checkpoint fits
 _NO_MATTER = frozenset({"netG", "nef", "output_nc", "init_type", "init_variance"})
@@ -33,9 +31,8 @@ class NetworkOptions(CommandOptions):
         parser.add_argument("--which_epoch", default="latest", help="checkpoint to load: a number, latest or best")
         parser.add_argument("--use_ema", action="store_true", help="load the averaged networks of train.py --ema")
 
-    def parse(self, args: Sequence[str] | None = None) -> Options:
-        args = sys.argv[1:] if args is None else list(args)
-        return super().parse(args if "--load_from_opt_file" in args else [*self._networks_as_saved(args), *args])
+    def arguments(self, args: list[str]) -> list[str]:
+        return super().arguments(args) if "--load_from_opt_file" in args else [*self._networks_as_saved(args), *args]
 
     def _networks_as_saved(self, args: list[str]) -> list[str]:
         """Arguments for what the run's ``opt.txt`` says of networks and layouts; none where it cannot be used.
@@ -49,7 +46,7 @@ class NetworkOptions(CommandOptions):
         try:
             saved = self._saved_arguments(args, names | _LAYOUTS)
         except UserError as error:
-            print(f"{error}. The file is not used")
+            say_once(path, f"{error}. The file is not used")
             return []
         parser = self.parser_for(args)
         theirs, ours = (self.parser_for(words).parse_known_args(words)[0] for words in (saved, args))
@@ -66,8 +63,9 @@ class NetworkOptions(CommandOptions):
         taken = {name for name in names - given if getattr(theirs, name) != getattr(ours, name)}
         if "dataset_mode" not in given:
             taken |= {"dataset_mode"} if theirs.dataset_mode != ours.dataset_mode else set()
-        if taken and distributed.number() == 0:
-            print(f"as {path} says: " + ", ".join(f"--{name} {getattr(theirs, name)}" for name in sorted(taken)))
+        if taken and launch.number() == 0:
+            words = ", ".join(f"--{name} {getattr(theirs, name)}" for name in sorted(taken))
+            say_once(f"{path} {words}", f"as {path} says: {words}")
         switch = {option: action.dest for action in parser._actions for option in action.option_strings}
         return [word for word in saved if switch[word.partition("=")[0]] in names | {"dataset_mode"}]
 

@@ -99,14 +99,14 @@ class Visitor:
         style = self.find(".chip", name).find_element(self.by, ".swatch").value_of_css_property("background-color")
         return (self.label == [int(part) for part in re.findall(r"\d+", style)[:3]]).all(2)
 
-    def point_at(self, mask: np.ndarray):
-        """Move the mouse over the middle of the mask's largest row."""
+    def point_at(self, mask: np.ndarray, chain=None):
+        """Move the mouse over the middle of the mask's largest row, at the end of a ``chain`` of actions."""
         from selenium.webdriver import ActionChains
         row = mask.sum(1).argmax()
         column = int(np.median(np.flatnonzero(mask[row])))
         pane, (height, width) = self.find(".picture-pane canvas"), mask.shape
         x, y = ((at + 0.5) / side - 0.5 for at, side in ((column, width), (row, height)))
-        return ActionChains(self.browser).move_to_element_with_offset(
+        return (chain or ActionChains(self.browser)).move_to_element_with_offset(
             pane, round(x * pane.size["width"]), round(y * pane.size["height"]))
 
     def slide(self, name: str, value: float) -> None:

@@ -217,14 +217,14 @@ def test_published_command_lines_are_accepted(capsys):
 
 @pytest.mark.parametrize(("processes", "gpu_ids", "device"), [(2, "0", "cuda"), (None, "0,1", "cuda"), (1, "0", "cpu")])
 def test_graphs_are_for_one_process_on_cuda(processes, gpu_ids, device, monkeypatch):
-    monkeypatch.setattr("options.groups.find_device", lambda *_: torch.device(device))
+    monkeypatch.setattr("util.device.find_device", lambda *_: torch.device(device))
     args = ["--gpu_ids", gpu_ids, "--batchSize", "2", "--cuda_graphs"]
     if processes:
         monkeypatch.setenv("WORLD_SIZE", str(processes))
         monkeypatch.setenv("RANK", "0")
     with pytest.raises(UserError, match="--cuda_graphs: works on CUDA devices only, and in training with one process"):
         TrainOptions().parse(args)
-    monkeypatch.setattr("options.groups.find_device", lambda *_: torch.device("cuda"))
+    monkeypatch.setattr("util.device.find_device", lambda *_: torch.device("cuda"))
     monkeypatch.setenv("WORLD_SIZE", "1")
     monkeypatch.setenv("RANK", "0")
     assert TrainOptions().parse(["--gpu_ids", "0", "--cuda_graphs"]).cuda_graphs

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks import screenshots
 from data import class_colors, class_names, create_dataset
 from tests.browser import chromium, resize
 from tests.data_helpers import build, options
@@ -390,3 +391,22 @@ def test_paging_laziness_and_sizes_in_a_browser(tmp_path):
         assert len(curves) == 2 and curves[0].location["y"] == curves[1].location["y"]
         lines = select(browser, "polyline")
         assert lines[0].size["height"] > 40 and lines[0].size == lines[1].size
+
+
+def test_a_picture_of_a_page(tmp_path, monkeypatch):
+    """What docs/ shows: with what the pointer is on outlined in white."""
+    for n in range(3):
+        Image.new("RGB", (64, 64), (200, 40, 40)).save(tmp_path / f"{n}.png")
+    page = PicturePage("squares", 128, {0: "outside", 1: "inside"}, label_palette(2))
+    label = np.zeros((64, 64), np.uint8)
+    label[16:48, 16:48] = 1
+    page.add_row("row", [Picture(f"{n}.png", "picture") for n in range(3)], Outlines.of(label, label.astype(int)))
+    page.save(str(tmp_path / "index.html"))
+    monkeypatch.setattr("sys.argv", ["screenshots", f"{tmp_path}/index.html", f"{tmp_path}/page.png", "--width", "700",
+                                     "--height", "500"])
+    screenshots.main()
+    pixels = np.asarray(Image.open(tmp_path / "page.png"))
+    assert pixels.shape == (500, 700, 3)
+    red = (np.abs(pixels.astype(int) - (200, 40, 40)) < 3).all(2)
+    row = pixels[np.flatnonzero(red.any(1))[red.any(1).sum() // 2]].min(1)  # through the middle of the pictures
+    assert (row[np.flatnonzero(red.any(0))[0]:np.flatnonzero(red.any(0))[-1]] == 255).sum() >= 6  # two sides in each

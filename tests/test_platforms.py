@@ -10,8 +10,9 @@ from models.pix2pix_model import Pix2PixModel
 from options import TestOptions
 from tests.conftest import ROOT
 from tests.worlds import TRAIN, assert_equal_networks, draw_world, networks
-from util.device import device_ids, find_device
+from util.device import find_device
 from util.errors import UserError
+from util.launch import device_ids
 
 COMMANDS = ["train", "test", "fid_score", "diversity_score", "segmentation_score", "gallery", "make_instances",
             "check_data", "quickstart", "demo"]

@@ -100,6 +100,8 @@ def test_ccp(ccp, tmp_path, run):
         for file in (f"train_{kind}/0001", f"train_{kind}/0002", f"val_{kind}/0010"))}
     assert len({line.rsplit(maxsplit=2)[0] for line in (out / "classes.txt").read_text().splitlines()}) == 59
     assert (out / "classes.txt").read_text().splitlines()[1].endswith(" 1 accessories")
+    colors = np.array([line.split()[:3] for line in (out / "classes.txt").read_text().splitlines()], int)
+    assert len(np.unique(colors, axis=0)) == 59 and (colors @ [0.3, 0.59, 0.11]).min() > 80  # none is dark
 
     sample = create_dataset(options("custom", out, crop_size=32, aspect_ratio=0.5, preprocess_mode="fixed",
                                     label_nc=59, no_instance=True, no_flip=True))[0]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data import create_dataset
+from data import class_colors, create_dataset
 from datasets import prepare_celebamask
 from datasets.prepare_celebamask import PARTS
 from options import TestOptions
@@ -64,8 +64,10 @@ def test_as_a_command_with_the_split_by_number(archive, tmp_path, run):
     done = run(COMMAND, "--path", archive, "--out", out, "--workers", 2)
     assert done.returncode == 0 and not done.stderr and "3 train, 1 test; 4 made, 0 up to date" in done.stdout
     splits = {number: "test" if number >= 28000 else "train" for number in NUMBERS}
-    assert files(out).keys() == {f"{split}/{file}" for n, split in splits.items()
-                                 for file in (f"images/{n}.jpg", f"labels/{n}.png")}
+    assert files(out).keys() == {"classes.txt", *(f"{split}/{file}" for n, split in splits.items()
+                                                  for file in (f"images/{n}.jpg", f"labels/{n}.png"))}
+    shown = class_colors(TestOptions().parse(["--dataset_mode", "celeba", "--dataroot", str(out), "--gpu_ids", "-1"]))
+    assert (shown @ [0.3, 0.59, 0.11]).min() > 80 and len(np.unique(shown, axis=0)) == 19  # light, and all different
     for number in NUMBERS:
         split = out / splits[number]
         with Image.open(split / f"labels/{number}.png") as label:
@@ -117,14 +119,14 @@ def test_what_is_up_to_date_is_left_as_it_is(archive, monkeypatch):
 
     face = {"train/labels/1.png", "train/images/1.jpg"}
     assert remade() == set()
-    assert remade("--overwrite") == before.keys()
+    assert remade("--overwrite") == before.keys() - {"classes.txt"}
     write_face(archive, 1, {"cloth": np.full((16, 16), 255, np.uint8)})
     assert remade() == face
     with Image.open(out / "train/labels/1.png") as label:
         assert (np.asarray(label) == 18).all()
     (out / "train/images/1.jpg").unlink()
     assert remade() == face and remade() == set()
-    assert remade("--size", 16) == before.keys() and remade("--size", 16) == set()
+    assert remade("--size", 16) == before.keys() - {"classes.txt"} and remade("--size", 16) == set()
 
 
 def refused(monkeypatch, capsys, archive: Path, *options: object) -> str:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from benchmarks.pictures import PicturesOptions
 from metrics.inception import FIDInception
 from tests.conftest import ROOT, run_command
 from tests.data_helpers import build
@@ -81,3 +82,21 @@ def test_the_commands_of_the_readme(folder, monkeypatch):
     assert run == SMALLER.keys()  # none of these has gone from the README
     for page in "results/EXP/test_latest", "checkpoints/EXP/web", "gallery":
         assert (folder / page / "index.html").exists()
+
+
+def test_make_pictures_makes_all_that_are_shown(tmp_path):
+    shown = {name for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))
+             for name in re.findall(r"\((?:docs/)?(\w+\.jpg)\)", path.read_text())}
+    assert shown == {path.name for path in (ROOT / "docs").glob("*.jpg")}
+    for name in ("venv/.made", "venv/.installed", "venv/.installed-dev", "photos/ccp/classes.txt",
+                 "quickstart/gallery/gallery.png", "faces/data/test/labels/0.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    folders = [f"{key}={tmp_path / name}" for key, name in (("VENV", "venv"), ("PHOTOS", "photos"), ("FACES", "faces"),
+                                                            ("OUT", "quickstart"))]
+    made = subprocess.run(["make", "-n", "-o", f"{tmp_path}/venv/.installed-dev", "pictures", *folders], cwd=ROOT,
+                          capture_output=True, text=True, check=True).stdout.replace("\\\n", " ")
+    assert set(re.findall(r"docs/(\w+\.jpg)", made)) == shown
+    asked = [shlex.split(line)[3:] for line in made.splitlines() if " -m benchmarks.pictures " in line]
+    opts = [PicturesOptions().parse(words, device=False) for words in asked]
+    assert [opt.out for opt in opts] == ["docs/faces.jpg", "docs/people.jpg"]

@@ -17,6 +17,7 @@ from trainers.ema import Average
 from util import distributed
 from util.checkpoints import network_path, state_path
 from util.errors import UserError
+from util.launch import launch_id
 from util.precision import SkippedSteps, autocast, gradient_scaler
 
 Data = Mapping[str, Any] | Batch
@@ -151,7 +152,7 @@ class Pix2PixTrainer:
             "optimizer_G": _state_of(self.optimizer_G),
             "optimizer_D": _state_of(self.optimizer_D),
             "scaler": {"G": self.scaler_G.state_dict(), "D": self.scaler_D.state_dict()},
-            "launch": distributed.launch_id(),
+            "launch": launch_id(),
             "epoch": self.epoch,
             "epoch_iter": self.epoch_iter,
             "best_fid": self.best_fid,

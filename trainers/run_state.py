@@ -28,6 +28,7 @@ from util.checkpoints import (
 )
 from util.errors import UserError
 from util.files import copy_atomically, names_in
+from util.launch import launch_id
 
 # what a state holds, and of which type it is
 _PARTS = {
@@ -151,7 +152,7 @@ def saved_in_this_launch(folder: str) -> bool:
     :raises UserError: see :func:`newest_whole`.
     """
     newest = newest_whole(folder) if distributed.is_main() else None
-    return distributed.from_main(newest is not None and newest[1].get("launch") == distributed.launch_id())
+    return distributed.from_main(newest is not None and newest[1].get("launch") == launch_id())
 
 
 def apply(model: Pix2PixModel, optimizers: Mapping[str, torch.optim.Optimizer], state: Mapping[str, Any],

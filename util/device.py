@@ -3,8 +3,8 @@ import os
 
 import torch
 
-from util import distributed
 from util.errors import UserError
+from util.launch import device_ids, local_rank
 
 
 def find_device(option: str, text: str) -> torch.device:
@@ -18,7 +18,7 @@ def find_device(option: str, text: str) -> torch.device:
             raise UserError(f"{option} mps: PyTorch finds no Apple GPU on this machine; use {option} -1 for the CPU")
         return torch.device("mps")
     ids = device_ids(option, text)
-    number = distributed.local_rank()
+    number = local_rank()
     if len(ids) == 1 and ids[0] == 0:  # under torchrun: as many as there are processes
         ids = list(range(number + 1))
     if max(ids) < 0:
@@ -54,20 +54,3 @@ def use_device(device: torch.device, tf32: str | None = None, deterministic: boo
     if tf32 is not None:
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32 == "on"
     torch.cuda.set_device(device)
-
-
-def device_ids(option: str, text: str) -> list[int]:
-    """The numbers of the CUDA devices that a text names, a process for each. -1 is the CPU, also for no text at all,
-    and stands for "mps", which is one device.
-
-    :raises UserError: not such numbers.
-    """
-    if text == "mps":
-        return [-1]
-    try:
-        ids = [max(int(part), -1) for part in text.split(",") if part.strip()] or [-1]
-    except ValueError as error:
-        raise UserError(f"{option} {text}: not the number of a CUDA device; use e.g. 0, or -1 for the CPU") from error
-    if set(ids) != {-1} and (-1 in ids or len(set(ids)) < len(ids)):
-        raise UserError(f"{option} {text}: name each CUDA device once, or use -1 for the CPU")
-    return ids

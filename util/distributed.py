@@ -1,6 +1,6 @@
 """One to N processes: who this one is among them, and all that they tell each other.
 
-``torchrun --nproc_per_node=N train.py ...`` starts the same command N times, and :func:`launch` does so for
+``torchrun --nproc_per_node=N train.py ...`` starts the same command N times, and :mod:`util.launch` does so for
 ``--gpu_ids 0,1``. Each process holds all networks and works on its share of every batch. What makes one run of them:
 
 - samples: rows of every batch in training, every N-th batch elsewhere; ``data/loading.py``
@@ -15,7 +15,6 @@ for a GPU. With one process every function gives back at once what it was given.
 import atexit
 import contextlib
 import functools
-import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -28,11 +27,11 @@ import torch.distributed.nn.functional  # before there is a group: defaults of i
 from torch import Tensor
 
 from util.errors import UserError, let_report
+from util.launch import WAIT_MINUTES, launched, restarts
 
 Value = TypeVar("Value")
 
 BUCKET = 25 * 2**20  # bytes that go in one message: large enough to fill a network, small beside the networks
-WAIT_MINUTES = 60  # for other processes, e.g. the first one when it saves; one that died is noticed at once
 
 _store: dist.Store | None = None
 _alone = False
@@ -67,62 +66,6 @@ def alone() -> Iterator[None]:
 
 
 # ---- starting and ending ----
-
-def launched() -> int | None:
-    """How many processes torchrun started; None without it."""
-    return int(os.environ["WORLD_SIZE"]) if "WORLD_SIZE" in os.environ and "RANK" in os.environ else None
-
-
-def number() -> int:
-    """The number that torchrun gave this process: what :func:`rank` says once it has joined the others."""
-    return int(os.environ.get("RANK", 0)) if launched() else 0
-
-
-def local_rank() -> int:
-    """The number of this process on its machine."""
-    return int(os.environ.get("LOCAL_RANK", 0))
-
-
-def local_world_size() -> int:
-    """How many processes there are on this machine."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-
-
-def restarts() -> int:
-    """How often torchrun started the processes anew because one of them died."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
-
-
-def launch_id() -> str | None:
-    """The ``--rdzv-id`` of torchrun, the same after restarts; None without torchrun.
-
-    Where it is not given, ``--standalone`` (in newer versions any start on one machine) makes a new one; else it is
-    always "none".
-    """
-    return os.environ.get("TORCHELASTIC_RUN_ID")
-
-
-def launch(count: int) -> None:
-    """Run this command in ``count`` processes on this machine and end with their status. Comes back for one process,
-    and in the processes themselves."""
-    if count == 1 or launched():
-        return
-    from torch.distributed.elastic.multiprocessing import SignalException
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.run import parse_args, run
-
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # torchrun's own default, without its warning
-    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # the processes report for themselves
-    try:
-        run(parse_args(["--standalone", f"--nproc_per_node={count}",
-                        "--signals_to_handle=SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1", *sys.argv]))
-    except ChildFailedError as error:
-        status = error.get_first_failure()[1].exitcode
-        sys.exit(status if status > 0 else 128 - status)
-    except SignalException as error:
-        sys.exit(128 + error.sigval)
-    sys.exit(0)
-
 
 @contextlib.contextmanager
 def processes(device: torch.device, minutes: int = WAIT_MINUTES) -> Iterator[None]:

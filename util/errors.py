@@ -91,6 +91,13 @@ def command(main: Callable[[], None]) -> Callable[[], None]:
     return run
 
 
+def beforehand(check: Callable[[], object]) -> None:
+    """Run a check of the command line, before PyTorch is imported, which takes seconds; what is wrong ends the command.
+    Of several processes none does so here: they have to agree on which one reports."""
+    if not several_processes():
+        command(check)()
+
+
 def in_one_line(error: BaseException) -> str | None:
     """What the user can do about what the system refused; None if the error is no such thing."""
     text = _line(str(error))

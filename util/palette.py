@@ -1,5 +1,6 @@
 """Colours in which label maps are shown."""
 import colorsys
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -30,3 +31,9 @@ def soft_palette(num_classes: int) -> np.ndarray:
     golden, looks = 0.618034, ((0.5, 0.88), (0.36, 0.95), (0.6, 0.74))
     colors = [colorsys.hsv_to_rgb(k * golden % 1, *looks[k % 3]) for k in range(1, num_classes)]
     return np.round(255 * np.array([(0.84, 0.86, 0.89), *colors])).astype(np.uint8)
+
+
+def class_table(names: Sequence[str]) -> str:
+    """The text of a ``classes.txt``: lines ``r g b id name`` with soft colours."""
+    colors = soft_palette(len(names)).tolist()
+    return "".join(f"{red} {green} {blue} {k} {names[k]}\n" for k, (red, green, blue) in enumerate(colors))
