@@ -540,11 +540,11 @@ def test_too_many_instances(editor, session):
     """Each has styles, in every step; of 65,536 they took 33 MB."""
     page = make_page(editor, [])
     many = np.arange(SIZE * SIZE, dtype=np.int32).reshape(SIZE, SIZE)
-    with pytest.raises(UserError, match="many: 4096 instances; the page takes at most 256"):
+    with pytest.raises(UserError, match="many: has 4096 instances, but the page takes at most 256"):
         editor.open(session, Canvas(np.zeros_like(many), many), "many")
     data = base64.b64encode(file_of(Image.fromarray(many.astype(np.uint16)))).decode()
     refused = page._upload(session, {"kind": "instance", "name": "many.png", "data": data})
-    assert "many.png: 4096 instances" in str(page._files(refused)) and not refused.uploads
+    assert "many.png: has 4096 instances" in str(page._files(refused)) and not refused.uploads
     full = editor.start(Canvas(np.zeros_like(many), many % MOST_INSTANCES))
     start = time.perf_counter()
     shown = page._view(full)["stage"]["instances"]

@@ -140,7 +140,7 @@ def test_misspelled_options_get_a_suggestion(args, near):
 
 
 def test_suggestions_name_no_option_that_does_nothing():
-    with pytest.raises(UserError, match=r"unrecognized arguments: --normD x; near it: --norm_\w") as error:
+    with pytest.raises(UserError, match=r"unrecognized arguments: --normD x; similar: --norm_\w") as error:
         TestOptions().parse([*CPU, "--normD", "x"])
     assert "--norm_D" not in str(error.value)
 
