@@ -28,6 +28,7 @@ from options.test_options import NetworkOptions
 from util.arguments import integer
 from util.errors import UserError, command
 from util.files import read_text
+from util.memory import share_one_heap
 from util.seed import seed_everything
 
 if TYPE_CHECKING:
@@ -108,6 +109,7 @@ def serve(opts: Sequence[Options]) -> None:
     except ModuleNotFoundError as error:
         raise _without(error) from error
     servers, opt = [], opts[0]
+    share_one_heap()
     with stopped_by_signals(servers), listen(opt.host, opt.port) as listener:
         # Gradio makes folders when it starts, in a place that is gone before the first visitor comes
         folder = os.path.join(tempfile.gettempdir(), f"inade-demo-{secrets.token_hex(8)}")

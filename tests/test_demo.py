@@ -9,6 +9,7 @@ import http.client
 import io
 import json
 import os
+import platform
 import re
 import signal
 import socket
@@ -534,6 +535,30 @@ def test_one_thread_draws(editor):
     asyncio.run(ask())
     page.worker.shutdown()
     assert len(seen) == 9 and len(set(seen) - {threading.get_ident()}) == 1
+
+
+THREADS = """
+import ctypes, sys, threading
+from util.memory import share_one_heap
+if sys.argv[1] == "shared":
+    share_one_heap()
+barrier = threading.Barrier(4)
+def work():
+    blocks = [bytearray(1000) for _ in range(99)]
+    barrier.wait()
+threads = [threading.Thread(target=work) for _ in range(4)]
+[thread.start() for thread in threads] + [thread.join() for thread in threads]
+ctypes.CDLL("libc.so.6").malloc_stats()
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="heaps of glibc")
+def test_threads_share_one_heap():
+    def heaps(how):
+        said = subprocess.run([sys.executable, "-c", THREADS, how], cwd=ROOT, stderr=subprocess.PIPE, text=True).stderr
+        return len(re.findall(r"^Arena \d+:", said, re.MULTILINE))
+
+    assert heaps("shared") == 1 < heaps("own")
 
 
 def test_too_many_instances(editor, session):
