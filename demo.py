@@ -31,6 +31,7 @@ from data.image_files import stem
 from editing.session import Canvas, Editor
 from models.synthesis import Synthesizer
 from util.files import read_text
+from util.memory import share_one_heap
 from util.seed import seed_everything
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ def serve(opts: Sequence[Options]) -> None:
     except ModuleNotFoundError as error:
         raise _without(error) from error
     servers, opt = [], opts[0]
+    share_one_heap()
     with stopped_by_signals(servers), listen(opt.host, opt.port) as listener:
         # Gradio makes folders when it starts, in a place that is gone before the first visitor comes
         folder = os.path.join(tempfile.gettempdir(), f"inade-demo-{secrets.token_hex(8)}")

@@ -151,7 +151,7 @@ def varied_numbers(opt: Options) -> tuple[str, frozenset[int]]:
         if not 0 <= number < opt.num_classes:
             near = [name for name in names if word.casefold() in name][:3]
             near = near or difflib.get_close_matches(word.casefold(), names, 3)
-            hint = f"; near it: {', '.join(near)}" if near else "" if names else "; no names are known"
+            hint = f"; similar: {', '.join(near)}" if near else "" if names else "; no names are known"
             raise UserError(f"--vary classes: there is no class {word} among the {opt.num_classes}{hint}; give an id "
                             f"0..{opt.num_classes - 1} or a name")
     return kind, frozenset(numbers)

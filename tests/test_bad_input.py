@@ -115,7 +115,7 @@ FILES = {
     "negative 32-bit instance": ("inst", image(GREY - np.int32(9), "TIFF"), r"FILE: has the id -9"),
     "instance map of another size": ("inst", image(GREY[:9]), rf"FILE: {SIZE}x9, but its label map .* {SIZE}x{SIZE}"),
     "photo of another size": ("img", image(RGB[:, :9]), rf"FILE: 9x{SIZE}, but its label map .* is {SIZE}x{SIZE}"),
-    "16-bit photo": ("img", image(GREY + np.uint16(999)), r"FILE: a photo of 16 or 32 bits .* convert it to 8 bits"),
+    "16-bit photo": ("img", image(GREY + np.uint16(999)), r"FILE: has 16 or 32 bits .* convert it to 8 bits"),
 }
 
 

@@ -330,7 +330,7 @@ IDS = np.zeros((32, 64), np.int64)
 
 
 @pytest.mark.parametrize(("arrays", "expected"), [
-    ({"label": IDS / 2}, "layout: an array of float64"),
+    ({"label": IDS / 2}, "layout: is an array of float64"),
     ({"label": IDS[None]}, "layout: is an array of shape [1, 32, 64]"),
     ({"label": IDS[:0]}, "layout: is an array of shape [0, 64]"),
     ({"label": IDS - 1}, "layout: has the id -1"),
@@ -339,9 +339,9 @@ IDS = np.zeros((32, 64), np.int64)
     ({"instance": IDS - 1}, "layout (instance map): has the id -1"),
     ({"instance": IDS[1:]}, "layout (instance map): 64x31, but its label map layout is 64x32"),
     ({"photo": np.zeros((16, 32, 3), np.uint8)}, "layout (photo): 32x16, but its label map layout is 64x32"),
-    ({"photo": np.zeros((32, 64, 3))}, "layout (photo): an array of float64 of the shape [32, 64, 3]"),
-    ({"photo": np.zeros((3, 32, 64), np.uint8)}, "layout (photo): an array of uint8 of the shape [3, 32, 64]"),
-    ({"photo": Image.new("I", (64, 32))}, "layout (photo): a photo of 16 or 32 bits"),
+    ({"photo": np.zeros((32, 64, 3))}, "layout (photo): is an array of float64 of shape [32, 64, 3]"),
+    ({"photo": np.zeros((3, 32, 64), np.uint8)}, "layout (photo): is an array of uint8 of shape [3, 32, 64]"),
+    ({"photo": Image.new("I", (64, 32))}, "layout (photo): has 16 or 32 bits"),
 ])
 def test_arrays_that_cannot_be_used(tmp_path, arrays, expected):
     reader = SampleReader(options("custom", tmp_path, label_nc=7))

@@ -9,6 +9,7 @@ import http.client
 import io
 import json
 import os
+import platform
 import re
 import signal
 import socket
@@ -536,15 +537,39 @@ def test_one_thread_draws(editor):
     assert len(seen) == 9 and len(set(seen) - {threading.get_ident()}) == 1
 
 
+THREADS = """
+import ctypes, sys, threading
+from util.memory import share_one_heap
+if sys.argv[1] == "shared":
+    share_one_heap()
+barrier = threading.Barrier(4)
+def work():
+    blocks = [bytearray(1000) for _ in range(99)]
+    barrier.wait()
+threads = [threading.Thread(target=work) for _ in range(4)]
+[thread.start() for thread in threads] + [thread.join() for thread in threads]
+ctypes.CDLL("libc.so.6").malloc_stats()
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="heaps of glibc")
+def test_threads_share_one_heap():
+    def heaps(how):
+        said = subprocess.run([sys.executable, "-c", THREADS, how], cwd=ROOT, stderr=subprocess.PIPE, text=True).stderr
+        return len(re.findall(r"^Arena \d+:", said, re.MULTILINE))
+
+    assert heaps("shared") == 1 < heaps("own")
+
+
 def test_too_many_instances(editor, session):
     """Each has styles, in every step; of 65,536 they took 33 MB."""
     page = make_page(editor, [])
     many = np.arange(SIZE * SIZE, dtype=np.int32).reshape(SIZE, SIZE)
-    with pytest.raises(UserError, match="many: 4096 instances; the page takes at most 256"):
+    with pytest.raises(UserError, match="many: has 4096 instances, but the page takes at most 256"):
         editor.open(session, Canvas(np.zeros_like(many), many), "many")
     data = base64.b64encode(file_of(Image.fromarray(many.astype(np.uint16)))).decode()
     refused = page._upload(session, {"kind": "instance", "name": "many.png", "data": data})
-    assert "many.png: 4096 instances" in str(page._files(refused)) and not refused.uploads
+    assert "many.png: has 4096 instances" in str(page._files(refused)) and not refused.uploads
     full = editor.start(Canvas(np.zeros_like(many), many % MOST_INSTANCES))
     start = time.perf_counter()
     shown = page._view(full)["stage"]["instances"]

@@ -124,7 +124,7 @@ def test_unusable_weights(alexnet, tmp_path, monkeypatch, no_downloads):
     state = torch.load(alexnet, weights_only=True)
     for content in (b"nonsense", {}, {**state, "features.0.bias": torch.zeros(3)}):
         place.write_bytes(content) if isinstance(content, bytes) else torch.save(content, place)
-        with pytest.raises(UserError, match=f"{WEIGHTS_FILE}: not the weights of torchvision's AlexNet"):
+        with pytest.raises(UserError, match=f"{WEIGHTS_FILE}: these are not the weights of torchvision's AlexNet"):
             LPIPS()
     torch.save(state, place)
     LPIPS()

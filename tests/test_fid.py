@@ -767,7 +767,7 @@ def test_wrong_use_ends_with_status_2_and_one_line(folders, weights, statistics_
         ((real, fake, "--num-workers", "0"), "--num-workers: 0 is too small"),
         ((real, fake, "--metrics", "kid", "--kid_subsets", "1"), "--kid_subsets: 1 is too small"),
         ((real, fake, "--metrics", "is"), "--metrics"),
-        ((real, str(tmp_path / "three"), "--metrics", "kid", "--inception_weights", weights), "three: 3 images"),
+        ((real, str(tmp_path / "three"), "--metrics", "kid", "--inception_weights", weights), "three: has 3 images"),
         ((real, fake, "--precision", "float16"), "--precision"),
         ((real, fake, "--json", real), "cannot write"),
         ((real, "--save_np_name", f"{real}/city0/0.png/statistics"), "cannot write"),

@@ -99,7 +99,7 @@ def test_other_weights_are_refused(tmp_path):
     for content in (b"nonsense", {}, {**load_tensors(packaged_weights()), "_conv_stem.weight": torch.zeros(3)}):
         path = tmp_path / "weights.pth"
         path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
-        with pytest.raises(UserError, match=r"weights\.pth: not the weights of EfficientNet-Lite0"):
+        with pytest.raises(UserError, match=r"weights\.pth: these are not the weights of EfficientNet-Lite0"):
             EfficientNetLite(weights=str(path))
 
 
@@ -186,7 +186,7 @@ def test_lite2_has_names_of_its_own(world, tmp_path):
     assert (written["real"]["protocol"]["width"], written["real"]["protocol"]["height"]) == (24, 40)
     attempt(fid_score, real, "--save_np_name", statistics, *options)
     refused = attempt(fid_score, statistics, fake, "--extractor", "lite0")
-    assert refused.status == 2 and "statistics of features of lite2" in refused.lines[0]
+    assert refused.status == 2 and "statistics of lite2" in refused.lines[0]
     for wrong in ("24x", "x24", "24x0", "2x4x8"):
         assert attempt(fid_score, real, fake, "--resize_size", wrong).status == 2
 
@@ -235,7 +235,7 @@ def test_features_of_two_networks_are_never_mixed(world, tmp_path):
     for protocol in ({"protocol": json.dumps(record)}, {}):
         np.savez(of_inception, mu=statistics["mu"], sigma=statistics["sigma"], **protocol)
         line = refusal(of_inception, fake, "--extractor", "lite0")
-        assert "inception.npz: statistics of features of inception" in line and "--extractor lite0" in line
+        assert "inception.npz: these are statistics of inception" in line and "--extractor lite0" in line
         assert load_statistics(of_inception, 1280).statistics.mean.shape == (1280,)
     assert "--dims has no effect" in refusal(fake, fake, "--extractor", "lite0", "--dims", 64)
     assert "--inception_weights is of" in refusal(fake, fake, "--extractor", "lite0", "--inception_weights", "a.pth")

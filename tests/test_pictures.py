@@ -418,7 +418,7 @@ def test_jfif_subfolders_and_what_is_not_read(tmp_path, capsys):
     (photo.parent / "b.HEIC").touch()
     files = create_dataset(options("custom", tmp_path)).files
     assert [os.path.basename(file.photo) for file in files] == [f"scene {n} ä.jfif" for n in range(3)]
-    assert "1 files .heic are not read" in capsys.readouterr().out
+    assert "1 files .heic cannot be read" in capsys.readouterr().out
 
 
 def test_home_folder_in_values(monkeypatch):

@@ -204,8 +204,8 @@ def spoil_ccp(path: str, content: bytes | None) -> Callable[[Path], None]:
     (lambda root: savemat(root / "annotations/pixel-level/0002.mat", {"tags": 1}), ["0002.mat", "groundtruth"]),
     (lambda root: savemat(root / "annotations/pixel-level/0002.mat", {"groundtruth": person() + 0.5}), ["0002.mat"]),
     (lambda root: write_ccp(root, 2, person() + np.uint8(30)), ["0002.mat", "class 71", "58"]),
-    (lambda root: savemat(root / "label_list.mat", {"label_list": names_of(["null", ""])}), ["label_list.mat", "none"]),
-    (lambda root: savemat(root / "label_list.mat", {"label_list": csr_matrix(np.eye(3))}), ["label_list.mat", "none"]),
+    (lambda root: savemat(root / "label_list.mat", {"label_list": names_of(["null", ""])}), ["label_list.mat", "name"]),
+    (lambda root: savemat(root / "label_list.mat", {"label_list": csr_matrix(np.eye(3))}), ["label_list.mat", "name"]),
     (lambda root: Image.new("RGB", (32, 24)).save(root / "photos/0002.jpg"), ["0002.jpg", "32x24", "140x200"]),
     (lambda root: (root / "annotations").rename(root / "labels"), ["--path", "pixel-level"]),
 ])
@@ -493,7 +493,7 @@ def test_other_colours_and_sides(tmp_path, call, refused):
     assert "no {train,val,test}/*.jpg" in refused(prepare_aligned, "--path", tmp_path, "--out", tmp_path / "new")
     (tmp_path / "in/val/a.jpg").unlink()
     Image.new("RGB", (31, 8)).save(tmp_path / "in/val/b.jpg")
-    assert "b.jpg: 31 pixels wide" in refused(prepare_aligned, "--path", tmp_path / "in", "--out", tmp_path / "new")
+    assert "b.jpg: is 31 pixels wide" in refused(prepare_aligned, "--path", tmp_path / "in", "--out", tmp_path / "new")
 
 
 @pytest.mark.parametrize("window", [1, 3, 5])

@@ -260,7 +260,7 @@ def test_refusals(world, score):
     (world / "fake" / "other.png").rename(world / "fake" / "p1.jpg")
     assert "p1.png have the same name" in score(*arguments(world, *fakes))
     (world / "fake" / "p1.jpg").unlink()
-    assert "p0.png: 32x32, but its label map becomes 64x64" in score(*arguments(
+    assert "p0.png: is 32x32, but its label map becomes 64x64" in score(*arguments(
         world, "--synthesized", world / "fake", "--segmenter", "none.pt", "--crop_size", 64))
     assert "none.pt: no such file" in score(*arguments(world, *fakes, "--segmenter", "none.pt"))
     assert "not a TorchScript file" in score(*arguments(world, *fakes, "--segmenter", world / "fake" / "p0.png"))

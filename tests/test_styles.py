@@ -184,7 +184,7 @@ def test_classes_go_by_name(args, world, control):
         by_id = control("--num_samples", 2, "--vary", "classes:3,0")[0]
         one, other = (styles.draw(batch, paths, 5).styles[1].noise for styles in (by_name, by_id))
         assert torch.equal(one, other)
-        for word, expected in (("tall trees", "near it: tall tree"), ("tree", "near it: tall tree"), ("5", "0..4"),
+        for word, expected in (("tall trees", "similar: tall tree"), ("tree", "similar: tall tree"), ("5", "0..4"),
                                ("x", "no class x")):
             with pytest.raises(UserError, match=expected):
                 control("--num_samples", 2, "--vary", f"classes:{word}")
@@ -453,15 +453,15 @@ def test_formats_and_folders_of_layouts_alone(args, world, tmp_path, run, suffix
 
 WRONG = {
     "--styles encoder": "--use_vae", "--styles photo": "--styles", "--num_samples 0": "--num_samples",
-    "--truncation -1": "--truncation", "--truncation 0 --num_samples 2": "mean", "--vary global": "--num_samples 2",
+    "--truncation -1": "--truncation", "--truncation 0 --num_samples 2": "equal", "--vary global": "--num_samples 2",
     "--num_samples 2 --vary hair": "classes:ID", "--num_samples 2 --vary classes": "classes:ID",
     "--num_samples 2 --vary global:3": "classes:ID", "--num_samples 2 --vary classes:": "has nothing",
-    "--num_samples 2 --vary classes:1,,2": "has nothing", "--num_samples 2 --vary instances:car": "numbers",
+    "--num_samples 2 --vary classes:1,,2": "has nothing", "--num_samples 2 --vary instances:car": "by number",
     "--reference a --style_file b": "leave out one", "--reference a b c d": "4 paths",
     "--reference_map a": "--style_file", "--interpolate 1": "--interpolate", "--interpolate 5": "--num_samples 2",
     "--interpolate 999 --num_samples 9 --format webp": "16383", "--format gif": "--format",
-    "--norm_mode spade --num_samples 2": "layout alone", "--norm_mode spade --interpolate 4": "layout alone",
-    "--norm_mode spade --truncation 0.5": "layout alone", "--norm_mode spade --use_vae --save_styles": "inade",
+    "--norm_mode spade --num_samples 2": "only one picture", "--norm_mode spade --interpolate 4": "only one picture",
+    "--norm_mode spade --truncation 0.5": "only one picture", "--norm_mode spade --use_vae --save_styles": "inade",
     "--norm_mode spade --use_vae --num_samples 2 --vary classes:1": "inade", "--norm_mode spade --reference a": "inade",
     "--norm_mode spade --style_file a": "inade",
 }
@@ -479,7 +479,7 @@ def test_what_does_not_go_together(words):
     (["--reference", "docs"], "--reference docs: no label maps"),
     (["--reference", "nowhere.png", "label.png"], "cannot read label.png"),
     (["--style_file", "nowhere.npz"], "nowhere.npz: cannot be read as styles"),
-    (["--style_file", "docs"], "--style_file docs: no .npz files"),
+    (["--style_file", "docs"], "--style_file docs: the folder has no .npz files"),
 ], ids=" ".join)
 def test_sources_that_are_not_there(control, words, expected):
     with pytest.raises(UserError, match=expected):

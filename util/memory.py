@@ -7,7 +7,7 @@ import torch
 
 from util.errors import say_once
 
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8  # of glibc's malloc.h
 
 
 def limit_memory(device: torch.device) -> None:
@@ -43,3 +43,13 @@ def keep_freed_memory() -> None:
         libc.mallopt(_M_MMAP_MAX, 0)
         libc.mallopt(_M_TRIM_THRESHOLD, -1)  # never
         libc.mallopt(_M_TOP_PAD, 2**26)
+
+
+def share_one_heap() -> None:
+    """Let the threads of this process share one heap of glibc's. By default most get one of their own, and what
+    :func:`keep_freed_memory` keeps there is of no use to the others: a server with many threads grows and grows.
+
+    To be called before there are such threads.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").mallopt(_M_ARENA_MAX, 1)
