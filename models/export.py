@@ -78,7 +78,8 @@ class Exported(nn.Module):
     def __init__(self, model: Pix2PixModel, encoder: bool):
         super().__init__()
         self.opt, self.mode, inade = model.opt, model.mode, model.opt.norm_mode == "inade"
-        self.network = copy.deepcopy(model.netE if encoder else model.netG).eval().requires_grad_(False)
+        network = copy.deepcopy(model.netE if encoder else model.netG).eval().requires_grad_(False)
+        self.network = network.to(memory_format=torch.contiguous_format)
         for conv in self.network.modules():
             if isinstance(conv, SpectralConv2d):  # becomes an ordinary one
                 weight = nn.Parameter(conv.weight_orig * conv.gain(), requires_grad=False)
@@ -107,13 +108,18 @@ class Exported(nn.Module):
         backend.use("plain", self.opt.device)
         try:
             program = torch.export.export(self, tuple(self.example(2, 5).values()), dynamic_shapes=(tuple(axes),))
+            if path.endswith(".onnx"):
+                program = torch.onnx.export(program, input_names=self.inputs, output_names=self.outputs, dynamo=True,
+                                            external_data=False, verbose=False)
+        except (UserError, MemoryError):
+            raise
+        except Exception as error:  # other versions know other operations, and fail in many ways
+            reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+            raise UserError(f"PyTorch {torch.__version__} could not write the networks ({reason}); try another version "
+                            "of it or of onnxscript, see requirements-export.txt") from error
         finally:
-            backend.use(None, self.opt.device)
-        if path.endswith(".pt2"):
-            torch.export.save(program, path)
-        else:
-            torch.onnx.export(program, input_names=self.inputs, output_names=self.outputs, dynamo=True,
-                              external_data=False, verbose=False).save(path)
+            backend.use(self.opt.impl, self.opt.device)
+        program.save(path) if path.endswith(".onnx") else torch.export.save(program, path)
 
     def example(self, size: int, instances: int) -> dict[str, Tensor]:
         """Made-up inputs: layouts of blocks, whose classes and instances cross."""

@@ -180,6 +180,10 @@ def test_what_cannot_be_written(tmp_path, monkeypatch, capsys):
             (["--checkpoints_dir", tmp_path, "--name", "nobody", "--out", tmp_path / "m.pt2"],
              r"nobody/latest_net_G\.pth: no such checkpoint")):
         assert re.match(f"error: .*{expected}", main(monkeypatch, capsys, *args)), args
+    with monkeypatch.context() as other:  # an older one
+        other.setattr(torch.onnx, "export", lambda program: None)
+        assert re.match(r"error: PyTorch \d.* could not write the networks \(TypeError: .*input_names", main(
+            monkeypatch, capsys, *known, tmp_path / "m.onnx"))
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     assert main(monkeypatch, capsys, *known, tmp_path / "m.onnx").endswith(
         "m.onnx: needs the package onnxscript: pip install -r requirements-export.txt")

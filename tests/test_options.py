@@ -149,7 +149,8 @@ def test_suggestions_name_no_option_that_does_nothing():
 
 COMMANDS = {"train": "TrainOptions", "test": "TestOptions", "gallery": "GalleryOptions",
             "diversity_score": "DiversityOptions", "segmentation_score": "SegmentationOptions",
-            "benchmarks.quality": "QualityOptions", "demo": "DemoOptions"}
+            "benchmarks.quality": "QualityOptions", "demo": "DemoOptions",
+            "models.export": "ExportOptions"}
 # check_data.py takes the options of train.py, and puts them into the command line that it advises
 
 
