@@ -3,7 +3,6 @@ import base64
 import dataclasses
 import io
 import json
-import statistics
 import zipfile
 
 import numpy as np
@@ -546,15 +545,3 @@ def test_looks(address):
         assert min(lock.values()) >= 40
         page.tool("paint")
         page.wait(lambda: page.find(".label-pane").size["width"] >= 380)  # as wide as the screen
-
-
-def test_what_things_cost(address):
-    """From the click to the picture: six alternatives come as a batch."""
-    with chromium(1200, 1000) as browser:
-        page = Studio(browser, address)
-        seconds = {"resample": [], "offer": []}
-        for tool in [*seconds] * 5:
-            page.tool(tool)
-            seconds[tool].append(page.answered(lambda: page.click(".chip", "skirt", inner=".style")))
-        click, six = map(statistics.median, seconds.values())
-        assert six < 4 * click
