@@ -214,7 +214,8 @@ class Page:
                 said["fresh"] is True),
             "fill": lambda: editor.fill(session, int(said["kind"]), (float(said["x"]), float(said["y"])),
                                         said["fresh"] is True),
-            "take": lambda: editor.take_styles(session, session.source, (int(said["instance"]), int(said["from"]))),
+            "take": lambda: editor.take_styles(session, session.source, (
+                int(said["instance"]), None if said["from"] is None else int(said["from"]))),
             "take all": lambda: editor.take_styles(session, session.source),
             "undo": session.undo,
             "redo": session.redo,

@@ -374,20 +374,23 @@ class Editor:
         styles = Drawn(Styles(torch.zeros(1, self.opt.z_dim), mu), torch.full((mu.shape[1] + 1,), torch.nan))
         return Step(what, self.model, self.canvas(photo), styles, picture=to_pictures(photo.image)[0])
 
-    def take_styles(self, session: Session, source: Step, pair: tuple[int, int] | None = None) -> Session:
+    def take_styles(self, session: Session, source: Step, pair: tuple[int, int | None] | None = None) -> Session:
         """The styles of another picture.
 
-        :param pair: the instance that takes, and from which one; or else all that are not locked and have a partner
-            there: the same one where the layouts are the same, else one of their class, by size.
+        :param pair: the instance that takes, and from which one (None: from its partner); or else all that are not
+            locked and have a partner there: the same one where the layouts are the same, else one of their class, by
+            size.
         :raises UserError: of other networks, no such instances, a locked one, or no class of it is in the picture.
         """
         canvas = session.step.canvas
         if source.model != self.model:
             raise UserError(f"{source.what}: was made by another model, whose styles do not fit this one")
         if pair:
-            what, partners = self._rows(session, pair[0])[1], dict([pair])
-            if pair[0] == WHOLE or pair[1] not in source.canvas.instances():
-                raise UserError("there is no style to take there")
+            what = self._rows(session, pair[0])[1]
+            there = self._partners(canvas, source.canvas).get(pair[0]) if pair[1] is None else pair[1]
+            if pair[0] == WHOLE or there not in source.canvas.instances():
+                raise UserError("there is nothing to take there: click a part of that picture first")
+            partners = {pair[0]: there}
         else:
             partners, what = self._partners(canvas, source.canvas), source.what
             partners = {i: there for i, there in partners.items() if i not in session.locked}

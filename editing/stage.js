@@ -220,8 +220,8 @@ function idAt({ ids, width, height }, [x, y]) {
 
 function act(id, what) {
   if (what !== "take") send(what, { instance: id });
-  else if (taken === null) say(there ? "First click a part of the left picture." : "First choose a picture to take from.");
-  else send("take", { instance: id, from: taken });
+  else if (!there) say("First choose a picture to take from.");
+  else send("take", { instance: id, from: taken });  // null: from what is of its class
 }
 
 for (const overlay of overlays) {

@@ -233,7 +233,7 @@ CASES = {
     "train: read-only disk": train(".", nothing, "/proc/none", "--checkpoints_dir", "/proc/none"),
     "test: photos are not needed": Case("test", lambda root: move_away(root / "val_img"), None),
     "test: photos are needed": Case("test", lambda root: move_away(root / "val_img"),
-                                    "no photos, .* need: folder ROOT/val_img does not exist", ("--use_vae",)),
+                                    "no photos, .* need them: folder ROOT/val_img does not exist", ("--use_vae",)),
     "test: truncated label map": Case("test", lambda root: torn(RGB[..., 0])(root / "val_label/p1.png"),
                                       "cannot read ROOT/val_label/p1.png"),
     "test: id that is no class": Case("test", lambda root: image(GREY + np.uint8(9))(root / "val_label/p1.png"),

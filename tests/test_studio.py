@@ -69,7 +69,12 @@ def test_the_look_of_one_part_of_another_picture(editor, session):
     assert torch.equal(given(taken).noise[0, 2], source.current().truncated().noise[0, 7])
     again = editor.start(Canvas(LABEL, INSTANCE), "reference", seed=7).step
     assert np.array_equal(again.picture, editor.start(Canvas(LABEL, INSTANCE), "", 7).step.picture)
-    for wrong in ((2, 9), (9, 2), (WHOLE, 2), (2, WHOLE)):
+    alike = editor.take_styles(session, source, (2, None))  # without a word, from what is of its class
+    assert torch.equal(given(alike).noise[0, 2], source.current().truncated().noise[0, 2])
+    assert changed_rows(session, alike) == [2]
+    with pytest.raises(UserError, match="nothing to take there"):
+        editor.take_styles(editor.paint(session, 4, 9, [(9, 9)]), editor.start(editor.blank()).step, (2, None))
+    for wrong in ((2, 9), (9, 2), (WHOLE, 2), (2, WHOLE), (WHOLE, None)):
         with pytest.raises(UserError):
             editor.take_styles(session, source, wrong)
     with pytest.raises(UserError, match="locked"):
@@ -398,6 +403,11 @@ def test_references(address):
         count = page.count()
         page.point_at(skirt).click_and_hold().move_to_element(top).release().perform()  # the other way: nothing
         assert page.count() == count
+        # without a mouse: a part takes the look of what is of its class
+        page.tool("take")
+        browser.execute_script("document.querySelector('.chip[data-name=hair] .style').focus()")
+        page.answered(lambda: page.key("\ue007"))
+        assert page.names("history")[-1] == "hair" and page.focused() == "hair"
 
 
 def test_zoom(address):
