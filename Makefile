@@ -19,12 +19,12 @@ CCP := --dataset_mode custom --dataroot $(PHOTOS)/ccp --label_nc 59 --no_instanc
 # persons: first small, where pictures are cheap, then at full size from there
 CCP_SMALL := $(CCP) --name ccp64 --crop_size 64
 CCP_LARGE := $(CCP) --name ccp --crop_size 128
-CCP_TRAINING := $(TRAINING) --lambda_kld 0.01 --mix_prior
+CCP_TRAINING := $(TRAINING) --lambda_kld 0.01 --lambda_color 1 --mix_prior
 # for the 900 photos of the model that ships; of many more photos fewer epochs will do: EPOCHS="--niter 2 --niter_decay 2"
 EPOCHS ?= --niter 18 --niter_decay 12
 FACE := --dataset_mode celeba --dataroot $(FACES)/data --checkpoints_dir $(FACES)/checkpoints --name faces \
 	--crop_size 128 $(NETWORK)
-FACE_TRAINING := $(TRAINING) --load_size 136 --lambda_kld 0.02 --ema 2000 $(EPOCHS)
+FACE_TRAINING := $(TRAINING) --load_size 136 --lambda_kld 0.02 --lambda_color 1 --ema 2000 $(EPOCHS)
 
 # `make demo` opens a model in the browser; ARGS="--name EXP" another one than that which ships
 .PHONY: quickstart photos faces pictures demo test test-fast lint clean

@@ -72,8 +72,8 @@ class Pix2PixModel(nn.Module):
         """What the other methods take. Prepare a batch once and use it for as many steps as you like.
 
         :param data: as the data loader gives it: ``label`` and ``instance`` [B, 1, H, W] integers, ``image``
-            [B, 3, H, W] in [-1, 1] (where photos are needed); for a GPU tabulated, or it is now. A batch that is
-            prepared already comes back as it is.
+            [B, 3, H, W] in [-1, 1] (where photos are needed). For a GPU its tables are made now, unless the loader
+            made them. A batch that is prepared already comes back as it is.
         :param part: which part of a batch it is, where several processes share one.
         :raises UserError: layouts of another size than the generator's.
         """
@@ -114,7 +114,8 @@ class Pix2PixModel(nn.Module):
         return losses, fake
 
     def discriminator_losses(self, batch: Batch) -> Losses:
-        """The losses of the discriminators, on newly drawn fakes."""
+        """The losses of the discriminators, on newly drawn fakes. A regulariser belongs here; gradients of gradients
+        are not supported."""
         with torch.no_grad():
             fake, *_ = self._fake(batch)
         judged_fake, judged_real = self.netD(batch.layout, fake, batch.image)

@@ -684,7 +684,7 @@ def test_command_as_a_process_refuses_in_one_line(tmp_path):
     done = subprocess.run([sys.executable, "fid_score.py", str(tmp_path), str(tmp_path)], cwd=ROOT,
                           capture_output=True, text=True, check=False)
     assert done.returncode == 2 and not done.stdout
-    assert done.stderr.startswith(f"error: {tmp_path}: no images") and done.stderr.count("\n") == 1
+    assert done.stderr.startswith(f"error: {tmp_path}: has no images") and done.stderr.count("\n") == 1
 
 
 def test_command_saves_and_loads_statistics(folders, weights, statistics_dir, tmp_path, monkeypatch, capsys):
@@ -775,7 +775,7 @@ def test_wrong_use_ends_with_status_2_and_one_line(folders, weights, statistics_
         (("absent", fake), "absent: not a folder"),
         ((real, "absent"), "absent: not a folder"),
         ((real, "absent.npz"), "absent.npz"),
-        ((real, single), f"{single}: 1 images"),
+        ((real, single), f"{single}: has 1 images"),
     ):
         status, out, err = run(monkeypatch, capsys, *arguments)
         assert (status, out) == (2, ""), arguments

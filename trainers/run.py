@@ -28,7 +28,7 @@ _CHECK_STEPS = 100  # steps after which losses are looked at, if they are neithe
 
 
 class UncheckedStep(NamedTuple):
-    """A step whose losses were not looked at yet, since that is to wait for the device."""
+    """A step whose losses were not read yet, because reading them waits for the device."""
 
     epoch: int
     images: int  # of the epoch, with those of the step
@@ -39,9 +39,10 @@ class UncheckedStep(NamedTuple):
 class Run:
     """A training run: steps, logs, evaluation and checkpoints until its last epoch, or until a signal asks it to stop.
 
-    What is saved when: ``latest`` every --save_latest_freq images, with every number, and when a signal, a bad file or
-    a failed evaluation ends the run; the number of the epoch every --save_epoch_freq epochs, and after the last; with
-    --train_eval ``best`` after every evaluation that is the best so far.
+    What is saved when: ``latest`` every --save_latest_freq images, with every number, and when a signal, a bad file
+    (one that the first process reads) or a failed evaluation ends the run; the number of the epoch every
+    --save_epoch_freq epochs, and after the last; with --train_eval ``best`` after every evaluation that is the best
+    so far.
 
     Its state is the trainer's; everything else follows from that and the options. Of several processes all do the
     same, except that the first alone logs and saves: the others have no ``visualizer``.

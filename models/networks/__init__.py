@@ -38,9 +38,10 @@ def build_generator(opt: Options, make_norm: MakeNorm, start_is_map: bool) -> Ge
     ))
 
 
-def build_discriminator(opt: Options, features: Lite0Features | None = None) -> MultiscaleDiscriminator:
+def build_discriminator(opt: Options, features: Lite0Features | None = None) -> nn.Module:
     """``netD``: a module that is called as ``netD(layout, fake, real)`` and returns a
-    :class:`~models.networks.loss.Judgement` of either. One of your own is chosen here.
+    :class:`~models.networks.loss.Judgement` of either. To put in one of your own, return it here, and add a choice to
+    ``--netD`` in options/groups.py; optimiser, checkpoints and freezing need no change.
 
     :param features: the frozen network of the model; for ``--netD projected``.
     """

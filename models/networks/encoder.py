@@ -84,7 +84,8 @@ class ImageEncoder(nn.Module):
         self.fc_var = nn.Linear(8 * ngf * 4 * 4, z_dim)
 
     def forward(self, image: Tensor, layout: Layout | None = None) -> ImagePosterior:
-        """``image`` [B, 3, H, W] in [-1, 1]; the layout makes no difference. In training with a power iteration."""
+        """``image`` [B, 3, H, W] in [-1, 1]; the layout makes no difference. In training, this makes a power
+        iteration."""
         if self.training:
             power_iteration(self)
         x = image

@@ -57,7 +57,7 @@ class Generator(nn.Module):
         return self.fc(F.interpolate(start, size=self.size, mode="nearest"))
 
     def forward(self, start: Tensor, condition: Condition) -> Tensor:
-        """In training with a power iteration of every spectral norm.
+        """In training, this makes a power iteration of every spectral norm.
 
         :param start: z [B, z_dim], or the semantic input [B, semantic_nc, H, W] (SPADE without encoder).
         :return: images [B, 3, H, W] in [-1, 1].

@@ -39,8 +39,8 @@ class Needs:
     :param class_sums: whether there will be a backward pass, which sums over those.
     :param instance_regions: sizes at which an encoder needs to know the instances, the largest first: there it sums
         over them.
-    :param multiple: the number of regions is one of this, so that few different shapes occur.
-    :param instances_multiple: the same for the instances in tables; K is of :meth:`Layout.rounded` alone.
+    :param multiple: the number of regions is a multiple of this, so that few different shapes occur.
+    :param instances_multiple: the same for the instances in tables. (K itself is rounded by :meth:`Layout.rounded`.)
     """
 
     class_regions: Sizes = ()
@@ -52,8 +52,8 @@ class Needs:
 
 class Layout(Tables):
     """What the networks are conditioned on: the classes and instances of every pixel. What is derived from them is
-    made when it is first asked for; on the CPU, or, without tables that must wait for the device, on any.
-    For a device, :meth:`packed` makes the tables before.
+    made when it is first asked for. For a GPU, :meth:`packed` makes the tables on the CPU before, because counting
+    pixels there would wait for the device.
 
     :param label: [B, 1, H, W] or [B, H, W], class ids in 0..num_classes-1, any integer type.
     :param instance: the same shape, instance ids from 0.

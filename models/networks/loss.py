@@ -39,6 +39,7 @@ class Judgement(NamedTuple):
     :param scores: a map [B, 1, h, w] of each: the higher, the more real.
     :param weights: of their adversarial losses.
     :param features: what feature matching compares, of the discriminators that take part: a list of activations each.
+        INADE compares from the fourth on (``NormMode.first_matched_layer``); of fewer, nothing is compared.
     """
 
     scores: Sequence[Tensor]
@@ -110,6 +111,7 @@ def color_loss(fake: Tensor, real: Tensor, layout: Layout, rows: slice = slice(N
 
 def only_through(loss: Tensor, x: Tensor) -> Tensor:
     """The same loss, whose gradients reach only what made ``x``, not what lies between ``x`` and the loss."""
-    gradient, = torch.autograd.grad(loss, x, retain_graph=True)
-    pull = (x * gradient).sum()
+    large = 2.0 ** 12  # so that small gradients are no zeros in half precision
+    gradient, = torch.autograd.grad(loss * large, x, retain_graph=True)
+    pull = (x * gradient / large).sum()
     return loss.detach() + pull - pull.detach()

@@ -18,7 +18,7 @@ class SpectralConv2d(nn.Conv2d):
     None in evaluation. The state dict holds ``weight_orig`` and the singular vectors ``weight_u`` [out] and
     ``weight_v`` [in*kh*kw].
 
-    There is no ``weight``: who convolves with the one that is not normalised multiplies by :meth:`gain`, as
+    There is no ``weight``. To convolve with ``weight_orig``, multiply the result by :meth:`gain`, as
     :func:`models.networks.resnet_block.modulated` does.
     """
 

@@ -1,9 +1,17 @@
 """Which form of an operation computes: ``plain`` (:mod:`models.ops.plain`), ``fast`` (the algebra of the other files)
 or ``triton`` (fused kernels on CUDA).
 
-:func:`use` chooses for the whole process (``--impl``); an operation that is called with ``impl`` has its own choice.
-Where the chosen form is not to be had, the next simpler one is taken: kernels are for CUDA, and only those that passed
-their check; and what counts and sorts out pixels is for the CPU, since a device would make the host wait.
+:func:`use` chooses for the whole process (``--impl``). Where the chosen form does not exist, the next simpler one is
+taken:
+
+    on                            --impl triton, or none     --impl fast         --impl plain
+    CUDA, capability 8.0 or more  kernels that passed their  as below            plain
+                                  check, the rest as below
+    other devices than the CPU    as --impl fast             fast; plain for     plain
+                                                             ``_FAST_ON_HOST``
+    the CPU                       fast                       fast                plain
+
+An operation that is called with ``impl`` takes that form, and nothing replaces it.
 """
 import functools
 import warnings
@@ -15,7 +23,8 @@ from torch import Tensor, nn
 from util.errors import UserError
 
 IMPLS = ("plain", "fast", "triton")
-_ON_HOST = frozenset({"moments", "upsampled_convolution", "instance_convolution", "patch_sums", "look_up"})
+# their fast forms count and sort out pixels, for which a device would make the host wait, or are made for the CPU
+_FAST_ON_HOST = frozenset({"moments", "upsampled_convolution", "instance_convolution", "patch_sums", "look_up"})
 
 _chosen = IMPLS[-1]
 
@@ -40,7 +49,7 @@ def form(x: Tensor, operation: str, impl: str | None = None) -> str:
     found = _chosen
     if found == "triton" and operation not in kernels_for(x):
         found = "fast"
-    return "plain" if found == "fast" and operation in _ON_HOST and not on_host(x) else found
+    return "plain" if found == "fast" and operation in _FAST_ON_HOST and not on_host(x) else found
 
 
 def on_host(x: Tensor) -> bool:

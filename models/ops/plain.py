@@ -1,7 +1,9 @@
 """The method's operations in plain PyTorch, as the paper says them. Read this to know what is computed.
+(Where the styles of an instance come from: ``INADE`` in models/networks/normalization.py.)
 
 The other files of this folder compute the same with less work or in fused kernels; :mod:`models.ops.backend` chooses,
-and tests hold every other form to this one. T regions (one class in one instance), N pixels, c channels.
+and tests hold every other form to this one. T regions (one class in one instance), N pixels, N' centres of
+a convolution, C classes, c channels.
 """
 import torch
 import torch.nn.functional as F
@@ -16,7 +18,7 @@ from util.precision import full_precision
 def region_table(styles: Tensor, weight: Tensor, bias: Tensor, label: Tensor, gain: Tensor | None = None) -> Tensor:
     """Scale and shift of every region t of class y: gain * (weight[y] * styles[t] + bias[y]), [T, c, 2].
 
-    :param styles: [T, 2, c], of scale and shift.
+    :param styles: [T, 2, c], of scale and shift: the noise of each region's instance, projected to the channels.
     :param weight: [C, c, 2].
     :param bias: [C, c, 2].
     :param label: [T], the regions' classes.
@@ -32,7 +34,7 @@ def modulate(x: Tensor, table: Tensor, mean: Tensor, var: Tensor, eps: float, re
 
     :param x: [B, c, h, w], as the result.
     :param table: [T, c, 2].
-    :param mean: [c], as ``var``.
+    :param mean: [c], as is ``var``.
     :param slope: of the leaky ReLU.
     """
     normalized = (x - mean[:, None, None]) * torch.rsqrt(var + eps)[:, None, None]
