@@ -319,9 +319,9 @@ def test_thin_uploads(mode, monkeypatch):
                 take_upload(file_of(Image.new("L", size)), "thin.png", kind, reader)
 
 
-def gate(app, names=("localhost", "demo.example")):
+def gate(app):
     """``ask(method, path, headers, pieces, client)``: status, body and headers of an application behind the limits."""
-    limited = LimitedRequests(app, names)
+    limited = LimitedRequests(app, ["localhost"], ["demo.example"])
 
     async def ask(method="POST", path=PREDICT, headers=(), pieces=(b'{"session_hash": "a"}',), client="127.0.0.1",
                   gone=None):
@@ -336,7 +336,7 @@ def gate(app, names=("localhost", "demo.example")):
         async def send(message):
             sent.append(message)
 
-        headers = {"host": "localhost:7860", **dict(headers)}
+        headers = {"host": "localhost:7860", "content-type": "application/json", **dict(headers)}
         await limited({"type": "http", "method": method, "path": path, "query_string": b"deep_link=x",
                        "client": (client, 9), "headers": [(name.encode(), value.encode()) for name, value in
                                                           headers.items()]}, receive, send)
@@ -366,6 +366,10 @@ def test_limits_of_requests(monkeypatch):
     assert status == 200 and b">21 deep" in said and b"default-src 'self'" in headers[b"content-security-policy"]
     assert asyncio.run(ask(headers={"content-length": str(MOST_BODY + 1)}))[0] == 413
     assert asyncio.run(ask(headers={"content-length": "-1"}))[0] == 413
+    # another website may send these without asking
+    for kind in ("text/plain", "text/plain;application/json", "application/x-www-form-urlencoded", ""):
+        assert asyncio.run(ask(headers={"content-type": kind}))[0] == 415
+    assert asyncio.run(ask(headers={"content-type": "Application/JSON; charset=utf-8"}))[0] == 200
     assert asyncio.run(ask(pieces=[bytes(MOST_BODY // 4)] * 8))[0] == 413
     assert asyncio.run(ask(pieces=[b'{"session_hash": "a", "data": [', b"[]," * 10**5, b"1]}"]))[0] == 413
     for wrong in (b"", b"[]", b"{}", b'{"session_hash": 7}', b'{"session_hash": "a b"}', b"[" * 10**5, b"\xff"):
@@ -411,12 +415,19 @@ def test_names_of_the_server():
     for host in ("evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "", "a b", "[",
                  "1.2.3.4@evil.example"):
         assert status(host=host) == 403
-    assert status(origin="http://localhost:7860") == 200 and status(origin="https://demo.example") == 200
-    assert status(origin="http://evil.example") == status(origin="null") == 403
+    for origin in ("http://localhost:7860", "http://LOCALHOST:7860", "https://demo.example", "https://demo.example:8443"):
+        assert status(origin=origin) == 200
+    for origin in ("http://evil.example", "null", "", "http://6.6.6.6", "http://6.6.6.6:7860", "http://localhost:8888",
+                   "http://localhost", "http://127.0.0.1:7860", "http://[::1]:7860", "http://[", "http://localhost:x",
+                   "http://localhost:7860@evil.example"):
+        assert status(origin=origin) == 403
+    assert status(host="127.0.0.1", origin="http://127.0.0.1") == status(host="[::1]:80", origin="http://[::1]") == 200
+    assert status(host="10.0.0.5", origin="https://10.0.0.5:443") == 200
+    assert status(host="10.0.0.5", origin="https://10.0.0.5:80") == 403
     assert status(x_forwarded_host="evil.example") == 403
-    _, said, headers = asyncio.run(ask("GET", "/", {"origin": "http://localhost", "accept-encoding": "br"}))
+    _, said, headers = asyncio.run(ask("GET", "/", {"origin": "http://localhost:7860", "accept-encoding": "br"}))
     digest = base64.b64encode(hashlib.sha256(b"1").digest()).decode()
-    assert b"['host']" in said and b"deep_link" not in said  # nothing gives leave to another website
+    assert b"['host', 'content-type']" in said and b"deep_link" not in said  # nothing gives leave to another website
     policy = headers[b"content-security-policy"].decode()
     assert f"'sha256-{digest}'" in policy and "unsafe-inline" not in policy.partition("style-src")[0]
 
@@ -643,10 +654,10 @@ def test_choose_threads(editor):
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    """The demo of the model that ships, as everybody starts it: its host and port, and its process."""
+    """The demo of the models that ship: its host and port, and its process."""
     pytest.importorskip("gradio", reason="needs Gradio: pip install -r requirements-demo.txt")
     temporary = tmp_path_factory.mktemp("temporary")
-    with demo(GRADIO_SHARE="True", TMPDIR=str(temporary)) as (host, process):
+    with demo("--names", "demo.example", GRADIO_SHARE="True", TMPDIR=str(temporary)) as (host, process):
         yield host, process
         assert not list(temporary.iterdir())  # whatever visitors sent
     assert process.returncode == 128 + signal.SIGTERM
@@ -714,7 +725,11 @@ def test_every_kind_of_upload(server):
     assert client.request("GET", "/?deep_link=x")[0] == 200
     for host in ("evil.example", "localhost.evil.example"):
         assert client.request("GET", "/", Host=host)[0] == 403
-    head = f"POST {PREDICT} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2000000\r\n\r\n".encode()
+    for origin, status in ((f"http://{server[0]}", 200), ("https://demo.example", 200), ("http://6.6.6.6", 403),
+                           ("http://localhost:1", 403)):
+        assert client.request("GET", "/", Origin=origin)[0] == status
+    head = (f"POST {PREDICT} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            "Content-Length: 2000000\r\n\r\n").encode()
     with socket.create_connection(tuple(server[0].split(":")), timeout=30) as broken:
         broken.sendall(head + bytes(10**6))
     for name in ("photo", "label", "instance"):
