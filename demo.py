@@ -87,7 +87,7 @@ def serve(opts: Sequence[Options]) -> None:
         try:
             os.mkdir(folder, 0o700)
             os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False"}
-            page, app = build(opts, {*names_of(opt.host), *opt.names})
+            page, app = build(opts, names_of(opt.host))
         finally:  # whatever the moment at which a signal comes
             shutil.rmtree(folder, ignore_errors=True)
         for address in addresses(opt.host):
@@ -102,7 +102,7 @@ def serve(opts: Sequence[Options]) -> None:
 
 
 def build(opts: Sequence[Options], names: set[str]) -> tuple["Page", "LimitedRequests"]:
-    """The page, and the application that serves it under these host names."""
+    """The page, and the application that serves it under these host names and ``--names``."""
     try:
         from editing.limits import LimitedRequests
         from editing.page import Page
@@ -115,7 +115,7 @@ def build(opts: Sequence[Options], names: set[str]) -> tuple["Page", "LimitedReq
     page = Page(studios)
     unit = "thread" if threads == 1 else "threads"
     print(f"a picture takes about {seconds:.2f} s ({opts[0].device}, {threads} {unit})", flush=True)
-    return page, LimitedRequests(page.app(), names)
+    return page, LimitedRequests(page.app(), names, opts[0].names)
 
 
 def make_studio(opt: Options) -> "Studio":

@@ -12,7 +12,6 @@ say much. A ratio above 1 means that fid_score.py takes less.
 import argparse
 import os
 import platform
-import resource
 import subprocess
 import sys
 import tempfile
@@ -161,6 +160,7 @@ def compare_scores(repeats: int, folder: str, weights: str, folders: list[str]) 
 
 def process_seconds(line: list[str], environment: dict[str, str]) -> tuple[float, float, float] | None:
     """CPU seconds, wall-clock seconds and the last number printed of a Python process; None if it failed."""
+    import resource  # which Windows lacks
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     done = subprocess.run([sys.executable, *line], env={**os.environ, **environment}, capture_output=True, text=True)
     seconds, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -111,10 +111,13 @@ class LimitedRequests:
 
     :param names: host names under which browsers may reach the server; IP addresses always may, because no other
         website can have their pages.
+    :param fronts: further ones, of web servers in front of it, which may have ports of their own.
     """
 
-    def __init__(self, app: _App, names: Collection[str]):
-        self.app, self._names, self._turns = app, {name.lower() for name in names}, Turns()
+    def __init__(self, app: _App, names: Collection[str], fronts: Collection[str] = ()):
+        self.app, self._turns = app, Turns()
+        self._fronts = {name.lower() for name in fronts}
+        self._names = self._fronts | {name.lower() for name in names}
         self._held: Counter[str] = Counter()  # bytes of bodies, by address
 
     async def __call__(self, scope: _Message, receive: _Receive, send: _Send) -> None:
@@ -147,10 +150,14 @@ class LimitedRequests:
         hosts = [value for name, value in headers if name == b"host"]
         if len(hosts) != 1:
             raise Refused(400, "exactly one Host header is needed")
-        origins = [value for name, value in headers if name in (b"origin", b"x-forwarded-host")]
-        for value in (*hosts, *origins):
+        forwarded = [value for name, value in headers if name == b"x-forwarded-host"]
+        for value in (*hosts, *forwarded):
             if not self._is_ours(value.decode("latin-1")):
                 raise Refused(403, "the demo does not answer under this name; start it with --names NAME to allow it")
+        for name, value in headers:
+            if name == b"origin" and not self._is_from(value.decode("latin-1"), hosts[0].decode("latin-1")):
+                raise Refused(403, "the demo does not answer pages of other websites; start it with --names NAME to "
+                                   "allow those of NAME")
 
     def _is_ours(self, name: str) -> bool:
         try:
@@ -159,8 +166,22 @@ class LimitedRequests:
             return False
         return host in self._names or bool(re.fullmatch(r"[\d.]+|[\da-f:.]*:[\da-f:.]*", host))
 
+    def _is_from(self, origin: str, host: str) -> bool:
+        """Whether a page of this origin came from here, as ``host``, or from a web server in front."""
+        try:
+            page, here = urlsplit(origin), urlsplit(f"//{host}")
+            usual = 443 if page.scheme == "https" else 80  # which neither need name
+            same = (page.hostname, page.port or usual) == (here.hostname, here.port or usual)
+        except ValueError:
+            return False
+        return same or page.hostname in self._fronts
+
     async def _act(self, scope: _Message, receive: _Receive, send: _Send) -> None:
         """Answer a request for something to be done, when it is its turn."""
+        kinds = [value for name, value in scope["headers"] if name == b"content-type"]
+        # which a page of another website cannot send without asking first
+        if [kind.partition(b";")[0].strip().lower() for kind in kinds] != [b"application/json"]:
+            raise Refused(415, "not JSON")
         address = (scope["client"] or ("",))[0]
         with self._holding(address) as hold:
             body = await self._body(scope, receive, hold)

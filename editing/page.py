@@ -77,7 +77,7 @@ class Page:
         groups = [{"id": name, "title": studio.title} for name, studio in self.studios.items()]
         with gr.Blocks(title="INADE", analytics_enabled=False) as blocks:
             gr.Markdown("# One layout, many pictures\nEvery part of a picture has a look of its own: click one, and it "
-                        f"is drawn anew. INADE, {_plain(', '.join(self.studios))}.", sanitize_html=True,
+                        f"is drawn again. INADE, {_plain(', '.join(self.studios))}.", sanitize_html=True,
                         elem_id="title")
             with gr.Row():
                 with gr.Column(scale=5, min_width=320):

@@ -2,7 +2,6 @@
 import asyncio
 import contextlib
 import os
-import resource
 import signal
 import socket
 import time
@@ -25,6 +24,10 @@ LOG_BYTES, LOG_SECONDS = 2**16, 600  # the most that is written in that time
 
 def most_connections() -> int:
     """Well below the files that the process may have open."""
+    try:
+        import resource
+    except ImportError:  # Windows, which sets no such limit
+        return MOST_CONNECTIONS
     return max(16, min(MOST_CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2 - 2 * BACKLOG))
 
 
@@ -83,8 +86,8 @@ class Server(uvicorn.Server):
 
 @contextlib.contextmanager
 def stopped_by_signals(servers: list[Server]) -> Iterator[None]:
-    """Let Ctrl-C, SIGTERM and SIGHUP end the block: by an exception, or once there is a server in the list, by stopping
-    that. The second one ends the process where it is.
+    """Let Ctrl-C, SIGTERM and SIGHUP (not on Windows) end the block: by an exception, or once there is a server in the
+    list, by stopping that. The second one ends the process where it is.
 
     :raises Interrupted: one came.
     """
@@ -98,8 +101,8 @@ def stopped_by_signals(servers: list[Server]) -> Iterator[None]:
             raise Interrupted(signum, "the demo ends")
         servers[0].should_exit = True
 
-    numbers = [number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-               if signal.getsignal(number) != signal.SIG_IGN]
+    numbers = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    numbers = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
     before = {number: signal.signal(number, note) for number in numbers}
     try:
         yield

@@ -303,7 +303,7 @@ def read_table(path: str, names: Mapping[str, Any], key: Callable[[str], str]) -
         table = {key(layout): Pair.read(entry, key) for layout, entry in content.items()}
     except (ValueError, TypeError, AttributeError, KeyError, OverflowError, RecursionError) as error:
         raise UserError(f'--reference_map {path}: is not of the form {{"layout": "source"}} or {{"layout": {{"source": '
-                        f'"name", "instances": {{"3": 7}}}}}} ({type(error).__name__}: {error}); mend it') from error
+                        f'"name", "instances": {{"3": 7}}}}}} ({type(error).__name__}: {error}); fix it') from error
     for layout, pair in table.items():
         if pair.source not in names:
             raise UserError(f"--reference_map {path}: {layout} takes styles from {pair.source}, which is not among the "

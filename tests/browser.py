@@ -79,12 +79,11 @@ class Visitor:
 
         self.wait(clicked)
 
-    def answered(self, action) -> float:
-        """Seconds until what ``action`` asks for is shown."""
-        before, start = self.count(), time.monotonic()
+    def answered(self, action) -> None:
+        """Wait until what ``action`` asks for is shown."""
+        before = self.count()
         action()
         self.wait(lambda: self.count() > before)
-        return time.monotonic() - start
 
     def pixels(self, selector: str) -> np.ndarray:
         """What an image on the page shows."""

@@ -1,7 +1,9 @@
 """Where the system lacks what Linux has: commands still import and work; data-loading processes that are not forked."""
 import os
+import signal
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -16,13 +18,15 @@ from util.launch import device_ids
 
 COMMANDS = ["train", "test", "fid_score", "diversity_score", "segmentation_score", "gallery", "make_instances",
             "check_data", "quickstart", "demo"]
+FOLDERS = ["benchmarks", "data", "datasets", "editing", "metrics", "models", "options", "trainers", "util"]
+UVICORN = "import uvicorn.protocols.http.h11_impl\n"
 # what Windows does not have, taken away before anything of the project is imported
 BARE = """
 import os, signal, sys
 import torch, torch.utils.data, multiprocessing, subprocess, tempfile, asyncio  # the libraries' own use is their matter
 for name in ("fcntl", "resource", "pwd", "grp", "termios"):
     sys.modules[name] = None
-for module, names in ((signal, ("SIGUSR1", "SIGALRM", "setitimer", "pause")),
+for module, names in ((signal, ("SIGHUP", "SIGUSR1", "SIGALRM", "setitimer", "pause")),
                       (os, ("register_at_fork", "O_NONBLOCK", "O_CLOEXEC", "sysconf", "sched_getaffinity"))):
     for name in names:
         delattr(module, name)
@@ -30,18 +34,33 @@ sys.path.insert(0, %r)
 """ % str(ROOT)  # noqa: UP031 (the text has braces)
 
 
-def bare(code, *args):
-    done = subprocess.run([sys.executable, "-c", BARE + code, *map(str, args)], capture_output=True, text=True,
+def bare(code, *args, first=""):
+    done = subprocess.run([sys.executable, "-c", first + BARE + code, *map(str, args)], capture_output=True, text=True,
                           timeout=250, check=False)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr, done.stderr
     return done.stdout
 
 
-def test_every_command_imports():
+def test_every_module_imports():
     assert set(COMMANDS) == {path.stem for path in ROOT.glob("*.py")}
-    found = bare(f"import importlib\nfor name in {COMMANDS!r}:\n    importlib.import_module(name)\nprint('all')")
+    names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for folder in FOLDERS
+             for path in (ROOT / folder).rglob("*.py")]
+    assert {"models.export", "datasets.make_scenes", "benchmarks.fid", "editing.visitors"} < set(names)
+    if not find_spec("gradio"):
+        names = [name for name in names if name not in ("editing.page", "editing.server")]
+    code = f"import importlib\nfor name in {COMMANDS + names!r}:\n    importlib.import_module(name)\nprint('all')"
+    found = bare(code, first="import gradio\n" + UVICORN if find_spec("gradio") else "")
     assert found.strip().endswith("all")
+
+
+def test_the_demo_listens_and_ends_without_limits_of_files_and_sighup():
+    pytest.importorskip("gradio", reason="needs Gradio: pip install -r requirements-demo.txt")
+    found = bare("from editing.server import most_connections, stopped_by_signals\n"
+                 "from util.errors import Interrupted\n"
+                 "try:\n    with stopped_by_signals([]):\n        signal.raise_signal(signal.SIGTERM)\n"
+                 "except Interrupted as ended:\n    print(most_connections(), ended.signum)", first=UVICORN)
+    assert found.split() == ["512", str(int(signal.SIGTERM))]
 
 
 def train(run, root, name, *args):

@@ -299,7 +299,8 @@ def test_a_table_says_who_takes_from_whom(control, world, tmp_path):
     changed = (found.noise != prior.noise).flatten(2).any(2)
     assert changed[1].nonzero().flatten().tolist() == [5] and changed[0].sum() > 1 and not changed[2:].any()
     for content, expected in (
-        ('{"p0": "p9"}', "p9"), ("[1]", "not of the form"), ('{"p0": 3}', "not of the form"), ("{", "not of the form"),
+        ('{"p0": "p9"}', "p9"), ("[1]", "not of the form .*fix it$"),
+        ('{"p0": 3}', "not of the form"), ("{", "not of the form"),
         ('{"p0": {"source": "p1", "instances": {"a": 1}}}', "not of the form"),
         ('{"p0": {"source": "p1", "instances": {"1": 1e999}}}', "not of the form"),
         ('{"p0": {"source": "p1", "instances": 0}}', "not of the form"),
