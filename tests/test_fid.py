@@ -775,7 +775,7 @@ def test_wrong_use_ends_with_status_2_and_one_line(folders, weights, statistics_
         (("absent", fake), "absent: not a folder"),
         ((real, "absent"), "absent: not a folder"),
         ((real, "absent.npz"), "absent.npz"),
-        ((real, single), f"{single}: has 1 images"),
+        ((real, single), f"{single}: has 1 image, but a covariance needs at least 2"),
     ):
         status, out, err = run(monkeypatch, capsys, *arguments)
         assert (status, out) == (2, ""), arguments
