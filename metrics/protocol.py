@@ -7,7 +7,7 @@ in where the pixels come from.
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -43,10 +43,12 @@ class Protocol:
 
     @classmethod
     def from_record(cls, record: Any) -> "Protocol":
-        """The reverse of ``asdict``; entries it does not know are left out. :raises ValueError: no such record."""
+        """The reverse of ``asdict``; entries it does not know are left out, and a record of an earlier version may lack
+        what has a default. :raises ValueError: no such record."""
         kinds = {"resize": str | None, "precision": str, "weights": str, "extractor": str}
         try:
-            values = {field.name: record[field.name] for field in fields(cls)}
+            values = {field.name: record[field.name] for field in fields(cls)
+                      if field.default is MISSING or field.name in record}
         except (TypeError, KeyError) as error:
             raise ValueError("not a record of a protocol") from error
         if not all(isinstance(value, kinds.get(name, int)) for name, value in values.items()):

@@ -432,6 +432,20 @@ def test_statistics_go_both_ways(protocol, statistics_dir, tmp_path):
     assert np.array_equal(mean, statistics.mean)
 
 
+def test_records_of_earlier_versions_lack_what_has_a_default(tmp_path):
+    statistics = FeatureStatistics(64)
+    statistics.update(np.eye(64))
+    save_statistics(f"{tmp_path}/s", Measured("a", statistics, PROTOCOL))
+    record = asdict(PROTOCOL)
+    for name in ("extractor", "orientation"):
+        record.pop(name, None)
+    (tmp_path / "s" / "protocol.json").write_text(json.dumps({**record, "of a later one": 1}))
+    assert load_statistics(f"{tmp_path}/s", 64).protocol == PROTOCOL
+    (tmp_path / "s" / "protocol.json").write_text(json.dumps({**record, "extractor": 1}))
+    with pytest.raises(UserError, match="cannot be read as statistics"):
+        load_statistics(f"{tmp_path}/s", 64)
+
+
 def test_a_record_does_not_outlive_its_statistics(tmp_path):
     statistics = FeatureStatistics(64)
     statistics.update(np.eye(64))
