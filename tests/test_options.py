@@ -13,7 +13,9 @@ from models.networks.init import INIT_TYPES
 from models.networks.loss import GAN_MODES
 from models.pix2pix_model import Pix2PixModel, learning_rates
 from options import TestOptions, TrainOptions
+from options.export_options import ExportOptions
 from options.groups import COMPATIBILITY
+from options.segmentation_options import SegmentationOptions
 from tests.conftest import ROOT
 from util.errors import UserError
 
@@ -68,6 +70,15 @@ def test_saved_options_come_back_unless_given_anew(tmp_path):
         TrainOptions().parse([*CPU, "--name", "other", "--checkpoints_dir", str(tmp_path), "--load_from_opt_file"])
 
 
+def test_export_does_not_take_from_the_file_what_it_refuses(tmp_path):
+    where = ["--name", "exp", "--checkpoints_dir", str(tmp_path)]
+    TrainOptions().parse([*CPU, *where, "--dataset_mode", "celeba", "--use_amp", "--impl", "plain", "--ngf", "8"]).save()
+    opt = ExportOptions().parse([*where, "--load_from_opt_file"])
+    assert (opt.ngf, opt.use_amp, opt.impl, opt.gpu_ids) == (8, False, None, "-1")
+    with pytest.raises(UserError, match="^--use_amp: "):
+        ExportOptions().parse([*where, "--load_from_opt_file", "--use_amp"])
+
+
 @pytest.mark.parametrize("args", [
     ["--niter", "0"], ["--gpu_ids", "x"], ["--gpu_ids", "0,0"], ["--name", "../up"], ["--name", "."],
     ["--label_dir", "labels"], ["--amp_dtype", "bfloat16"],
@@ -75,6 +86,11 @@ def test_saved_options_come_back_unless_given_anew(tmp_path):
 def test_what_does_not_go_together_is_named(args):
     with pytest.raises(UserError, match=args[-2]):
         TrainOptions().parse(["--dataset_mode", "celeba", *(CPU if "--gpu_ids" not in args else []), *args])
+
+
+def test_a_command_without_runs_knows_no_opt_file():
+    with pytest.raises(UserError, match="^unrecognized arguments: --load_from_opt_file"):
+        SegmentationOptions().parse(["--synthesized", "x", "--load_from_opt_file"])
 
 
 def test_half_precision(tmp_path):
