@@ -47,6 +47,11 @@ class ImageFolder:
             return cls(folder, files, read_image(files[0], None, as_shown).shape[:2], None, as_shown)
         return cls(folder, files, size, RESIZE_FILTER, as_shown)
 
+    @property
+    def orientation(self) -> str:
+        """``as_shown`` in the words of --orientation."""
+        return "apply" if self.as_shown else "ignore"
+
     def pixels(self, threads: int) -> Iterator[np.ndarray]:
         """The images in order, uint8 [H,W,3], decoded ahead in ``threads``.
 
