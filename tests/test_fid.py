@@ -733,7 +733,7 @@ def test_command_saves_and_loads_statistics(folders, weights, statistics_dir, tm
     copy, scenes = load_statistics("copy", 64), load_statistics("scenes", 64)
     assert np.array_equal(copy.statistics.mean, scenes.statistics.mean) and copy.protocol == scenes.protocol
 
-    # statistics of another size, or of pixels turned otherwise, are pointed out; those of another network are refused, and so is KID on them
+    # statistics of another size, or turned otherwise, are pointed out; those of another network are refused, as is KID
     other = ("-", fake, "--load_np_name", "scenes", "--dims", "64", "--inception_weights")
     status, _, err = run(monkeypatch, capsys, *other, weights, "--resize_size", "40")
     assert status == 0 and f"{statistics_dir}/scenes was measured at 32x32, {fake} at 40x40" in err

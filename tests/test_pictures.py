@@ -415,10 +415,13 @@ def test_jfif_subfolders_and_what_is_not_read(tmp_path, capsys):
         for path in (label, photo.with_suffix(".jfif"), instance):
             (path.parent / f"day {n}").mkdir()
             path.rename(path.parent / f"day {n}" / path.name)
-    (photo.parent / "b.HEIC").touch()
+    for name in ("b.HEIC", "c.gif", "d.gif"):
+        (photo.parent / name).touch()
     files = create_dataset(options("custom", tmp_path)).files
     assert [os.path.basename(file.photo) for file in files] == [f"scene {n} ä.jfif" for n in range(3)]
-    assert "1 files .heic cannot be read" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "1 .heic file cannot be read; convert it if it belongs to the data\n" in out
+    assert "2 .gif files cannot be read; convert those that belong to the data\n" in out
 
 
 def test_home_folder_in_values(monkeypatch):
