@@ -478,6 +478,15 @@ def test_dry_run_reads_label_maps(tmp_path, monkeypatch, capsys):
         assert expected in "".join(capsys.readouterr())
 
 
+def test_label_maps_that_are_read_are_spread_over_the_data_set(tmp_path):
+    paths = build(tmp_path, "custom", count=5)
+    dataset = create_dataset(options("custom", tmp_path, label_nc=7))
+    Image.new("L", (40, 32), 9).save(paths[1][0])
+    assert dataset.check_labels(3).startswith("3 of 5 label maps read")  # 0, 2 and 4
+    Image.new("L", (40, 32), 9).save(paths[4][0])
+    assert "label id 9" in refusal(lambda: dataset.check_labels(3))
+
+
 def test_layouts_of_other_classes(tmp_path, capsys):
     opt = options("custom", tmp_path, "test", checkpoints_dir=str(tmp_path), name="exp", label_nc=4)
     build(tmp_path, "custom", "val")
