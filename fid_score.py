@@ -108,7 +108,7 @@ def plan(side: ImageFolder | Measured, extractor: Extractor | None) -> Protocol 
     """How a side was measured, or will be."""
     if isinstance(side, Measured):
         return side.protocol
-    return Protocol.of(side.size, side.resize, len(side.files), extractor)
+    return Protocol.of(side.size, side.resize, len(side.files), extractor, side.orientation)
 
 
 if __name__ == "__main__":

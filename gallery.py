@@ -68,7 +68,7 @@ class Gallery:
         self.synthesizer, self.opt = synthesizer, synthesizer.opt
         self.colors, self.names = class_colors(self.opt), class_names(self.opt)
         self.page = PicturePage(f"{self.opt.name}: one layout, many pictures", max(self.opt.display_winsize, 96),
-                         self.names, self.colors)
+                                self.names, self.colors)
         self._rows: list[list[np.ndarray]] = []
 
     def add_samples(self, name: str, batch: Batch) -> None:

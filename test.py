@@ -263,7 +263,7 @@ def rows_of(batches) -> Iterator[dict[str, Any]]:
 def show(opt: Options, files: OutputFiles, names: list[str], results: Results, control: StyleControl) -> str:
     """Write the page of all pictures, in the order of the data set; its path."""
     page = PicturePage(f"{opt.name}, {opt.phase} split, epoch {epoch_of(opt)}", opt.display_winsize, class_names(opt),
-                class_colors(opt))
+                       class_colors(opt))
     for text in heading(opt, len(names), results.seed):
         page.add_text(text)
     references = References(files, results, control)

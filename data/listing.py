@@ -56,8 +56,8 @@ def find_files(opt: Options) -> list[Files]:
         unread = Counter(suffix for name in source.names() if (suffix := os.path.splitext(name)[1].lower())
                          in UNREAD_SUFFIXES)
         for suffix, number in unread.items():
-            print(f"note: {source.folder}: {number} files {suffix} cannot be read; convert those that belong to the "
-                  "data")
+            what, those = ("file", "it if it belongs") if number == 1 else ("files", "those that belong")
+            print(f"note: {source.folder}: {number} {suffix} {what} cannot be read; convert {those} to the data")
     labels = sources.label.files()
     if not labels:
         raise _no_labels(sources.label)

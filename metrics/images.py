@@ -47,6 +47,11 @@ class ImageFolder:
             return cls(folder, files, read_image(files[0], None, as_shown).shape[:2], None, as_shown)
         return cls(folder, files, size, RESIZE_FILTER, as_shown)
 
+    @property
+    def orientation(self) -> str:
+        """``as_shown`` in the words of --orientation."""
+        return "apply" if self.as_shown else "ignore"
+
     def pixels(self, threads: int) -> Iterator[np.ndarray]:
         """The images in order, uint8 [H,W,3], decoded ahead in ``threads``.
 
@@ -84,13 +89,13 @@ def list_images(folder: str) -> list[str]:
     if pictures := sorted(counts.keys() - maps) if maps else []:
         raise UserError(f"{folder}: has maps of ids in {maps[0]} ({counts[maps[0]]}) as well as pictures in "
                         f"{pictures[0]} ({counts[pictures[0]]}); name the folder of the pictures to measure")
+    if len(found) < 2:
+        raise UserError(f"{folder}: has {'1 image' if found else 'no images'}, but a covariance needs at least 2 (file "
+                        f"names end in {' '.join(IMAGE_SUFFIXES)})")
     if (len(counts) > 1 or names is not None) and distributed.is_main():
         shown = [f"{place} ({number})" for place, number in sorted(counts.items())]
         more = f" and {len(shown) - 6} more folders" if len(shown) > 6 else ""
         print(f"{folder}: {len(found)} images, in {', '.join(shown[:6])}{more}", file=sys.stderr)
-    if len(found) < 2:
-        raise UserError(f"{folder}: has {len(found) or 'no'} images, but a covariance needs at least 2 (file names end "
-                        f"in {' '.join(IMAGE_SUFFIXES)})")
     return sorted(found)
 
 

@@ -7,7 +7,7 @@ in where the pixels come from.
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -36,17 +36,22 @@ class Protocol:
     precision: str
     weights: str  # SHA-256 of the network's weights file
     extractor: str = "inception"  # kind of the network
+    orientation: str | None = "apply"  # what was done about orientation tags, apply or ignore; None: there are none
 
     @classmethod
-    def of(cls, size: tuple[int, int], resize: str | None, count: int, extractor: Extractor) -> "Protocol":
-        return cls(*size, resize, count, extractor.dims, extractor.precision, extractor.weights, extractor.kind)
+    def of(cls, size: tuple[int, int], resize: str | None, count: int, extractor: Extractor,
+           orientation: str | None) -> "Protocol":
+        return cls(*size, resize, count, extractor.dims, extractor.precision, extractor.weights, extractor.kind,
+                   orientation)
 
     @classmethod
     def from_record(cls, record: Any) -> "Protocol":
-        """The reverse of ``asdict``; entries it does not know are left out. :raises ValueError: no such record."""
-        kinds = {"resize": str | None, "precision": str, "weights": str, "extractor": str}
+        """The reverse of ``asdict``; entries it does not know are left out, and a record of an earlier version may lack
+        what has a default. :raises ValueError: no such record."""
+        kinds = {"resize": str | None, "precision": str, "weights": str, "extractor": str, "orientation": str | None}
         try:
-            values = {field.name: record[field.name] for field in fields(cls)}
+            values = {field.name: record[field.name] for field in fields(cls)
+                      if field.default is MISSING or field.name in record}
         except (TypeError, KeyError) as error:
             raise ValueError("not a record of a protocol") from error
         if not all(isinstance(value, kinds.get(name, int)) for name, value in values.items()):
@@ -142,7 +147,7 @@ def measure_folder(
         if keep_features:
             order = np.argsort(np.concatenate([part[0] for part in parts]).astype(int))
             features = np.concatenate([part[2] for part in parts])[order]
-    protocol = Protocol.of(folder.size, folder.resize, statistics.count, extractor)
+    protocol = Protocol.of(folder.size, folder.resize, statistics.count, extractor, folder.orientation)
     return Measured(folder.source, statistics, protocol, features)
 
 
@@ -178,6 +183,9 @@ def check_comparable(first: tuple[str, Protocol | None], second: tuple[str, Prot
     if one.resize and two.resize and one.resize != two.resize:
         print(f"warning: {name1} was resized by a {one.resize} filter, {name2} by a {two.resize} one; the distance is "
               "comparable only with the same filter", file=sys.stderr)
+    if one.orientation and two.orientation and one.orientation != two.orientation:
+        print(f"warning: {name1} was measured with --orientation {one.orientation}, {name2} with {two.orientation}; if "
+              "there are orientation tags, the distance is comparable only with the same", file=sys.stderr)
 
 
 def _size(protocol: Protocol) -> str:

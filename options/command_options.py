@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from typing import Any, ClassVar
 
 from options.dataset_defaults import DATASET_DEFAULTS, dataset_defaults
-from options.groups import Architecture, Group
+from options.groups import Architecture, Experiment, Group
 from options.options import Options
 from util.arguments import ArgumentParser
 from util.errors import UserError
@@ -86,7 +86,8 @@ class CommandOptions:
 
     def arguments(self, args: list[str]) -> list[str]:
         """``args`` with those of files that they name before them, so that they have the last word."""
-        return self._saved_arguments(args) + args if "--load_from_opt_file" in args else args
+        wanted = "--load_from_opt_file" in args and Experiment in self.groups
+        return self._saved_arguments(args) + args if wanted else args
 
     def opt_file(self, args: Sequence[str]) -> str:
         """Where the ``opt.txt`` of the run that ``args`` name lies."""

@@ -12,6 +12,7 @@ NEEDED = {".onnx": ("onnx", "onnxscript", "onnxruntime"), ".pt2": ()}  # package
 
 class ExportOptions(NetworkOptions):
     one_process = True
+    not_from_file = NetworkOptions.not_from_file | {"use_amp"}
     defaults = {**NetworkOptions.defaults, "gpu_ids": "-1"}  # noqa: RUF012 (read only)
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
@@ -28,9 +29,11 @@ class ExportOptions(NetworkOptions):
         super().finish(opt, given)
         if os.path.splitext(opt.out)[1] not in NEEDED:
             raise UserError(f"--out {opt.out}: the format goes by the ending; name a file that ends with .onnx or .pt2")
-        if opt.gpu_ids == "mps" or device_ids("--gpu_ids", opt.gpu_ids) != [-1] or opt.use_amp or opt.impl:
-            raise UserError("--gpu_ids, --use_amp, --impl: the file is written on the CPU, in float32 and from the "
-                            "plain operations; leave them out")
+        device = opt.gpu_ids == "mps" or device_ids("--gpu_ids", opt.gpu_ids) != [-1]
+        for name, wrong in (("gpu_ids", device), ("use_amp", opt.use_amp), ("impl", opt.impl)):
+            if wrong:
+                raise UserError(f"--{name}: the file is written on the CPU, in float32 and from the plain operations; "
+                                "leave it out")
         if opt.norm_mode == "inade":
             opt.use_vae = opt.encoder
         elif opt.encoder and not opt.use_vae:

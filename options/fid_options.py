@@ -46,8 +46,8 @@ def parse(description: str) -> argparse.Namespace:
                         help="resize images to S×S pixels (bicubic), or to S high and 2S wide if NAME contains "
                              "'cityscapes'; WxH: to W×H pixels; -1: do not resize")
     parser.add_argument("--orientation", default="apply", choices=("apply", "ignore"),
-                        help="orientation tags (EXIF): apply (default) turns images as viewers do, ignore leaves their "
-                             "pixels as they lie, as training does where a line says so")
+                        help="orientation tags (EXIF): apply (default) turns images as viewers do, ignore leaves the "
+                             "pixels as stored")
     parser.add_argument("--inception_weights", metavar="FILE",
                         help="weights of the FID Inception instead of those in the torch hub cache")
     parser.add_argument("--kid_subsets", type=integer(2), default=100,

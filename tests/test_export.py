@@ -175,7 +175,9 @@ def test_what_cannot_be_written(tmp_path, monkeypatch, capsys):
             ([*known, "model.jpg"], "--out model.jpg: the format goes by the ending; name a file that ends with .onnx"),
             ([*known, tmp_path / "folder.onnx"], "cannot write .*folder.onnx: it is a folder"),
             ([*known, tmp_path / "exp" / "opt.txt" / "m.onnx"], "cannot write .*: it is a folder or a device"),
-            ([*known, "m.onnx", "--use_amp"], "--gpu_ids, --use_amp, --impl: .* leave them out"),
+            ([*known, "m.onnx", "--use_amp"], "--use_amp: the file is written on the CPU"),
+            ([*known, "m.onnx", "--impl", "fast"], "--impl: .*leave it out"),
+            ([*known, "m.onnx", "--gpu_ids", "mps"], "--gpu_ids: .*leave it out"),
             ([*known, "m.onnx", "--encoder"], "--encoder: the networks have none"),
             (["--checkpoints_dir", tmp_path, "--name", "nobody", "--out", tmp_path / "m.pt2"],
              r"nobody/latest_net_G\.pth: no such checkpoint")):

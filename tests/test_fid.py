@@ -432,6 +432,20 @@ def test_statistics_go_both_ways(protocol, statistics_dir, tmp_path):
     assert np.array_equal(mean, statistics.mean)
 
 
+def test_records_of_earlier_versions_lack_what_has_a_default(tmp_path):
+    statistics = FeatureStatistics(64)
+    statistics.update(np.eye(64))
+    save_statistics(f"{tmp_path}/s", Measured("a", statistics, PROTOCOL))
+    record = asdict(PROTOCOL)
+    for name in ("extractor", "orientation"):
+        record.pop(name, None)
+    (tmp_path / "s" / "protocol.json").write_text(json.dumps({**record, "of a later one": 1}))
+    assert load_statistics(f"{tmp_path}/s", 64).protocol == PROTOCOL
+    (tmp_path / "s" / "protocol.json").write_text(json.dumps({**record, "extractor": 1}))
+    with pytest.raises(UserError, match="cannot be read as statistics"):
+        load_statistics(f"{tmp_path}/s", 64)
+
+
 def test_a_record_does_not_outlive_its_statistics(tmp_path):
     statistics = FeatureStatistics(64)
     statistics.update(np.eye(64))
@@ -555,6 +569,9 @@ def test_what_does_not_compare_is_pointed_out(capsys):
     assert "two: 64 images" in said(PROTOCOL, replace(PROTOCOL, count=64))
     assert "one was measured at 512x256, two at 256x256" in said(PROTOCOL, replace(PROTOCOL, width=256))
     assert "bicubic filter, two by a box one" in said(PROTOCOL, replace(PROTOCOL, resize="box"))
+    ignored = replace(PROTOCOL, orientation="ignore")
+    assert "one was measured with --orientation apply, two with ignore" in said(PROTOCOL, ignored)
+    assert said(ignored, ignored) == said(ignored, replace(PROTOCOL, orientation=None)) == ""
     note = said(None, PROTOCOL)
     assert note.startswith("note: one: no protocol is recorded") and "512x256" in note and note.count("\n") == 1
     assert said(None, None).count("note: ") == 2
@@ -716,10 +733,12 @@ def test_command_saves_and_loads_statistics(folders, weights, statistics_dir, tm
     copy, scenes = load_statistics("copy", 64), load_statistics("scenes", 64)
     assert np.array_equal(copy.statistics.mean, scenes.statistics.mean) and copy.protocol == scenes.protocol
 
-    # statistics of another size are pointed out; those of another network are refused, and so is KID on them
+    # statistics of another size, or turned otherwise, are pointed out; those of another network are refused, as is KID
     other = ("-", fake, "--load_np_name", "scenes", "--dims", "64", "--inception_weights")
     status, _, err = run(monkeypatch, capsys, *other, weights, "--resize_size", "40")
     assert status == 0 and f"{statistics_dir}/scenes was measured at 32x32, {fake} at 40x40" in err
+    status, _, err = run(monkeypatch, capsys, *other, weights, "--orientation", "ignore")
+    assert status == 0 and f"{statistics_dir}/scenes was measured with --orientation apply, {fake} with ignore" in err
     state = torch.load(weights, weights_only=True)
     torch.save({**state, "fc.bias": state["fc.bias"] + 1}, tmp_path / "other.pth")
     status, out, err = run(monkeypatch, capsys, *other, str(tmp_path / "other.pth"))
@@ -775,7 +794,7 @@ def test_wrong_use_ends_with_status_2_and_one_line(folders, weights, statistics_
         (("absent", fake), "absent: not a folder"),
         ((real, "absent"), "absent: not a folder"),
         ((real, "absent.npz"), "absent.npz"),
-        ((real, single), f"{single}: has 1 images"),
+        ((real, single), f"{single}: has 1 image, but a covariance needs at least 2"),
     ):
         status, out, err = run(monkeypatch, capsys, *arguments)
         assert (status, out) == (2, ""), arguments

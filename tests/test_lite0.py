@@ -238,7 +238,7 @@ def test_features_of_two_networks_are_never_mixed(world, tmp_path):
         assert "inception.npz: these are statistics of inception" in line and "--extractor lite0" in line
         assert load_statistics(of_inception, 1280).statistics.mean.shape == (1280,)
     assert "--dims has no effect" in refusal(fake, fake, "--extractor", "lite0", "--dims", 64)
-    assert "--inception_weights is of" in refusal(fake, fake, "--extractor", "lite0", "--inception_weights", "a.pth")
+    assert "--inception_weights has no effect" in refusal(fake, fake, "--extractor", "lite0", "--inception_weights=a")
     for option in ("--eval_dims=64", "--inception_weights=a.pth"):
         with pytest.raises(UserError, match=f"{option.split('=')[0]} has no effect.*--eval_extractor lite0"):
             TrainOptions().parse(["--gpu_ids", "-1", "--eval_extractor", "lite0", *option.split("=")])

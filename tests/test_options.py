@@ -2,18 +2,23 @@
 import argparse
 import ast
 import importlib
+import re
+import sys
 
 import pytest
 import torch
 
 from data import DATASETS
 from data.transforms import SCALED_SIZE
+from metrics.extractors import KINDS
 from metrics.inception import FEATURE_DIMS, PRECISIONS
 from models.networks.init import INIT_TYPES
 from models.networks.loss import GAN_MODES
 from models.pix2pix_model import Pix2PixModel, learning_rates
-from options import TestOptions, TrainOptions
+from options import TestOptions, TrainOptions, fid_options
+from options.export_options import ExportOptions
 from options.groups import COMPATIBILITY
+from options.segmentation_options import SegmentationOptions
 from tests.conftest import ROOT
 from util.errors import UserError
 
@@ -68,6 +73,15 @@ def test_saved_options_come_back_unless_given_anew(tmp_path):
         TrainOptions().parse([*CPU, "--name", "other", "--checkpoints_dir", str(tmp_path), "--load_from_opt_file"])
 
 
+def test_export_does_not_take_from_the_file_what_it_refuses(tmp_path):
+    where = ["--name", "exp", "--checkpoints_dir", str(tmp_path)]
+    TrainOptions().parse([*CPU, *where, "--dataset_mode", "celeba", "--use_amp", "--impl", "plain", "--ngf=8"]).save()
+    opt = ExportOptions().parse([*where, "--load_from_opt_file"])
+    assert (opt.ngf, opt.use_amp, opt.impl, opt.gpu_ids) == (8, False, None, "-1")
+    with pytest.raises(UserError, match=r"^--use_amp: "):
+        ExportOptions().parse([*where, "--load_from_opt_file", "--use_amp"])
+
+
 @pytest.mark.parametrize("args", [
     ["--niter", "0"], ["--gpu_ids", "x"], ["--gpu_ids", "0,0"], ["--name", "../up"], ["--name", "."],
     ["--label_dir", "labels"], ["--amp_dtype", "bfloat16"],
@@ -75,6 +89,11 @@ def test_saved_options_come_back_unless_given_anew(tmp_path):
 def test_what_does_not_go_together_is_named(args):
     with pytest.raises(UserError, match=args[-2]):
         TrainOptions().parse(["--dataset_mode", "celeba", *(CPU if "--gpu_ids" not in args else []), *args])
+
+
+def test_a_command_without_runs_knows_no_opt_file():
+    with pytest.raises(UserError, match=r"^unrecognized arguments: --load_from_opt_file"):
+        SegmentationOptions().parse(["--synthesized", "x", "--load_from_opt_file"])
 
 
 def test_half_precision(tmp_path):
@@ -202,6 +221,16 @@ def test_choices_are_what_there_is():
     assert choices["gan_mode"] == GAN_MODES.keys() and choices["init_type"] == INIT_TYPES.keys()
     assert choices["eval_dims"] == set(FEATURE_DIMS) and choices["eval_precision"] == PRECISIONS.keys()
     assert choices["preprocess_mode"] == SCALED_SIZE.keys() and choices["dataset_mode"] == DATASETS.keys()
+
+
+@pytest.mark.parametrize(("option", "values"), [
+    ("--extractor", KINDS), ("--dims", FEATURE_DIMS), ("--precision", PRECISIONS)])
+def test_choices_of_fid_score_are_what_there_is(monkeypatch, option, values):
+    monkeypatch.setattr(sys, "argv", ["fid_score.py", "real", "fake", option, "0"])
+    with pytest.raises(UserError, match=r"choose from (.*)\) \(") as refused:
+        fid_options.parse("")
+    named = re.search(r"choose from (.*?)\)", str(refused.value))[1]
+    assert set(re.findall(r"\w+", named)) == set(map(str, values))
 
 
 def test_published_command_lines_are_accepted(capsys):

@@ -415,10 +415,13 @@ def test_jfif_subfolders_and_what_is_not_read(tmp_path, capsys):
         for path in (label, photo.with_suffix(".jfif"), instance):
             (path.parent / f"day {n}").mkdir()
             path.rename(path.parent / f"day {n}" / path.name)
-    (photo.parent / "b.HEIC").touch()
+    for name in ("b.HEIC", "c.gif", "d.gif"):
+        (photo.parent / name).touch()
     files = create_dataset(options("custom", tmp_path)).files
     assert [os.path.basename(file.photo) for file in files] == [f"scene {n} ä.jfif" for n in range(3)]
-    assert "1 files .heic cannot be read" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "1 .heic file cannot be read; convert it if it belongs to the data\n" in out
+    assert "2 .gif files cannot be read; convert those that belong to the data\n" in out
 
 
 def test_home_folder_in_values(monkeypatch):
@@ -473,6 +476,15 @@ def test_dry_run_reads_label_maps(tmp_path, monkeypatch, capsys):
         except SystemExit as end:
             assert label_nc == 6 and end.code == 2
         assert expected in "".join(capsys.readouterr())
+
+
+def test_label_maps_that_are_read_are_spread_over_the_data_set(tmp_path):
+    paths = build(tmp_path, "custom", count=5)
+    dataset = create_dataset(options("custom", tmp_path, label_nc=7))
+    Image.new("L", (40, 32), 9).save(paths[1][0])
+    assert dataset.check_labels(3).startswith("3 of 5 label maps read")  # 0, 2 and 4
+    Image.new("L", (40, 32), 9).save(paths[4][0])
+    assert "label id 9" in refusal(lambda: dataset.check_labels(3))
 
 
 def test_layouts_of_other_classes(tmp_path, capsys):

@@ -284,7 +284,7 @@ def test_refusals(world, score):
     assert "--predictions" in score(*arguments(world, *both))
     assert "cannot write" in score(*arguments(world, *fakes, "--json", world))
     write(world / "found" / "p2.png", np.zeros((8, 8), np.uint8))
-    assert "p2.png: 8x8" in score(*arguments(world, "--predictions", world / "found", world / "val_label"))
+    assert "p2.png: is 8x8" in score(*arguments(world, "--predictions", world / "found", world / "val_label"))
 
 
 # ---- networks of packages, and the one that is trained here

@@ -39,7 +39,7 @@ class Evaluator:
         self.extractor = load_extractor(opt.eval_extractor, dims, opt.device, opt.inception_weights, opt.eval_precision)
         opt = opt.for_evaluation().replace(max_dataset_size=sys.maxsize)
         self.loader = load_batches(opt)
-        generated = Protocol.of(opt.image_size, None, len(self.loader.dataset), self.extractor)
+        generated = Protocol.of(opt.image_size, None, len(self.loader.dataset), self.extractor, None)
         check_comparable((real.source, real.protocol), ("--train_eval", generated))
 
     def fid(self, model: Pix2PixModel, after_batch: Callable[[], None] = lambda: None) -> float:

@@ -139,7 +139,7 @@ class Visualizer:
         moments = {(int(match[2]), int(match[3])): match[1] for name in names
                    if (match := re.fullmatch(r"(epoch(\d+)_iter(\d+))_input_label\.png", name))}
         page = PicturePage(f"Training of {self.opt.name}", self.opt.display_winsize, self.names, self.colors,
-                    refresh=refresh)
+                           refresh=refresh)
         page.add_text(f"{end or self._progress()} ({time.strftime('%Y-%m-%d %H:%M')}).")
         for name in (self._fid_name, f"averaged {self._fid_name}"):
             if fids := self._logged_fids(name):
