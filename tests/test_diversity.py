@@ -117,7 +117,7 @@ def test_lpips_is_that_of_the_package(images, alexnet, no_downloads):
 
 def test_unusable_weights(alexnet, tmp_path, monkeypatch, no_downloads):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    with pytest.raises(UserError, match=f"{WEIGHTS_FILE}: no AlexNet weights.*download https://.*--perceptual_weights"):
+    with pytest.raises(UserError, match=f"{WEIGHTS_FILE}: the weights of AlexNet are not there.*download https://.*--perceptual_weights"):
         LPIPS()
     (tmp_path / "checkpoints").mkdir()
     place = tmp_path / "checkpoints" / WEIGHTS_FILE
@@ -504,7 +504,7 @@ def test_wrong_use_gets_one_line(world, checkpoints, tmp_path, monkeypatch, caps
     rgb = [*args, "--distance", "rgb"]
     monkeypatch.setattr(synthesis, "keep_freed_memory", lambda: None)  # it would last for all tests
     for wrong, expected in (
-        ([*args, "--perceptual_weights", tmp_path / "absent.pth"], r"absent.pth: no AlexNet weights.*download"),
+        ([*args, "--perceptual_weights", tmp_path / "absent.pth"], r"absent.pth: the weights of AlexNet are not there.*download"),
         ([*rgb, "--num_samples", 1], "--num_samples: 1 is too small"),
         ([*rgb, "--region_samples", 1], "--region_samples: 1 is too small"),
         ([*rgb, "--region_samples", 11], "--region_samples 11.*--num_samples 10"),
@@ -527,6 +527,9 @@ def test_wrong_use_gets_one_line(world, checkpoints, tmp_path, monkeypatch, caps
 
 
 def test_missing_weights_end_the_command_before_it_reads_anything(tmp_path, run):
-    process = run("diversity_score.py", *NETWORK, "--dataroot", tmp_path / "absent", "--perceptual_weights", "absent")
+    for folder in ("val_label", "label2coco"):  # empty: whoever reads them complains of that
+        (tmp_path / folder).mkdir()
+    process = run("diversity_score.py", *NETWORK, "--dataroot", tmp_path, "--checkpoints_dir", tmp_path,
+                  "--perceptual_weights", "absent")
     assert (process.returncode, process.stdout) == (2, "")
-    assert process.stderr.startswith("error: absent: no AlexNet weights") and process.stderr.count("\n") == 1
+    assert process.stderr.startswith("error: absent: the weights of AlexNet are not there") and process.stderr.count("\n") == 1

@@ -333,7 +333,7 @@ def test_training_page_of_a_run_that_was_stopped(tmp_path, run):
     while not (tmp_path / "exp" / "loss_log.txt").exists() and time.monotonic() < end:
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
-    assert "go on with --continue_train" in process.communicate(timeout=120)[1]
+    assert "continue with --continue_train" in process.communicate(timeout=120)[1]
     epoch, image = map(int, (tmp_path / "exp" / "iter.txt").read_text().split())
     text = page.read_text()
     assert f"<p>Interrupted by SIGTERM in epoch {epoch} at image {image}; go on with --continue_train (" in text
