@@ -79,7 +79,7 @@ def test_the_look_of_one_part_of_another_picture(editor, session):
             editor.take_styles(session, source, wrong)
     with pytest.raises(UserError, match="locked"):
         editor.take_styles(session.toggle_lock(2), source, (2, 7))
-    with pytest.raises(UserError, match="other networks"):
+    with pytest.raises(UserError, match="another model"):
         editor.take_styles(session, dataclasses.replace(source, model="another"))
 
 
@@ -188,7 +188,7 @@ def test_downloaded_looks_are_loaded_back(editor, session, tmp_path):
     target = io.BytesIO()
     np.savez_compressed(target, **{name: value for name, value in vars(large).items() if value is not None})
     assert len(target.getvalue()) < 2**20  # but 64 MB when it is unpacked
-    with pytest.raises(UserError, match="no styles"):
+    with pytest.raises(UserError, match="not from this model"):
         take_upload(target.getvalue(), "styles.npz", "styles", reader)
 
 
