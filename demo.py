@@ -108,14 +108,15 @@ def build(opts: Sequence[Options], names: set[str]) -> tuple["Page", "LimitedReq
         from editing.page import Page
     except ModuleNotFoundError as error:
         raise _without(error) from error
-    seed_everything(opts[0].seed)
-    studios = [make_studio(opt) for opt in opts]
+    opt = opts[0]
+    seed_everything(opt.seed)
+    studios = [make_studio(each) for each in opts]
     editor = studios[0].editor
     threads, seconds = choose_threads(editor, editor.blank())
     page = Page(studios)
     unit = "thread" if threads == 1 else "threads"
-    print(f"a picture takes about {seconds:.2f} s ({opts[0].device}, {threads} {unit})", flush=True)
-    return page, LimitedRequests(page.app(), names, opts[0].names)
+    print(f"a picture takes about {seconds:.2f} s ({opt.device}, {threads} {unit})", flush=True)
+    return page, LimitedRequests(page.app(), names, opt.names)
 
 
 def make_studio(opt: Options) -> "Studio":
