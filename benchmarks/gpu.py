@@ -133,9 +133,8 @@ Check = tuple[str, Callable[[], float], float]  # name, what gives its error, an
 def check_operations(args: argparse.Namespace) -> Iterator[Check]:
     """The form that computes here against the plain one, forward and backward."""
     device = options(args, 1).device
-    interpreted = os.environ.get("TRITON_INTERPRET") == "1"
-    impl = "triton" if interpreted or backend.has_kernels(device) else "fast"
-    for dtype in (torch.float32, torch.float16, torch.bfloat16)[:2 if interpreted else 3]:
+    impl = "triton" if backend.INTERPRETED or backend.has_kernels(device) else "fast"
+    for dtype in (torch.float32, torch.float16, torch.bfloat16)[:2 if backend.INTERPRETED else 3]:
         for operation in proof.OPERATIONS:
             yield (f"{operation}, {impl}, {str(dtype).removeprefix('torch.')}",
                    functools.partial(proof.error, operation, device, dtype, impl), proof.TOLERANCE[dtype])

@@ -413,6 +413,8 @@ def test_without_kernels_the_next_simpler_form_is_taken(monkeypatch):
     assert backend.use(None, cpu.device) == "fast" == backend.form(cpu, "modulate")
     with pytest.raises(UserError, match="--impl triton: the kernels do not work on the device cpu"):
         backend.use("triton", cpu.device)
+    with pytest.raises(UserError, match="modulate: impl triton has no kernels for the device cpu; leave it"):
+        backend.form(cpu, "modulate", "triton")
 
 
 @pytest.mark.skipif(INTERPRETED, reason="needs no kernels")

@@ -14,6 +14,7 @@ taken:
 An operation that is called with ``impl`` takes that form, and nothing replaces it.
 """
 import functools
+import os
 import warnings
 from types import ModuleType
 
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 from util.errors import UserError
 
 IMPLS = ("plain", "fast", "triton")
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"  # Triton then runs kernels on any device, very slowly
 # their fast forms count and sort out pixels, for which a device would make the host wait, or are made for the CPU
 _FAST_ON_HOST = frozenset({"moments", "upsampled_convolution", "instance_convolution", "patch_sums", "look_up"})
 
@@ -43,7 +45,12 @@ def use(impl: str | None, device: torch.device) -> str:
 
 
 def form(x: Tensor, operation: str, impl: str | None = None) -> str:
-    """The form of an operation on ``x``: ``impl`` if it is given, else the chosen one or what replaces it."""
+    """The form of an operation on ``x``: ``impl`` if it is given, else the chosen one or what replaces it.
+
+    :raises UserError: ``impl`` is triton, and there are no kernels for the device.
+    """
+    if impl == "triton" and not (INTERPRETED or has_kernels(x.device)):
+        raise UserError(f"{operation}: impl triton has no kernels for the device {x.device}; leave it out, or use fast")
     if impl:
         return impl
     found = _chosen
