@@ -66,10 +66,7 @@ def parse() -> argparse.Namespace:
 
 
 def find_jobs(args: argparse.Namespace) -> list[InstanceJob]:
-    """What is to be done.
-
-    :raises UserError: the folder or the maps are missing, or one file would be made from two.
-    """
+    """What is to be done. :raises UserError: the folder or the maps are missing, or one file would be made from two."""
     option, folder = ("label_dir", args.label_dir) if args.label_dir else ("path", args.path)
     if not os.path.isdir(folder):
         raise UserError(f"--{option} {folder}: no such folder")

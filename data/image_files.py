@@ -13,7 +13,6 @@ from PIL import Image, UnidentifiedImageError
 
 from data.label_colors import LabelColors
 from util.errors import UserError, say_once
-from util.ranks import ranked
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jfif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff",
                             ".webp"})
@@ -307,12 +306,3 @@ def check_ids(ids: np.ndarray, name: str, least: int = 0) -> np.ndarray:
     if ids.dtype.itemsize >= 4 and ids.max() > np.iinfo(dtype).max:
         raise UserError(f"{name}: has the id {ids.max()}; ids must be below 2**31: fix the map")
     return ids.astype(dtype, copy=False)
-
-
-def renumber(ids: np.ndarray) -> np.ndarray:
-    """``ids`` replaced by their ranks: 0..n-1 in ascending order; uint8 if n ≤ 256, else uint16 (int32 above 65536).
-
-    >>> renumber(np.array([7, 26001, 26000, 7])).tolist()
-    [0, 2, 1, 0]
-    """
-    return ranked(ids)[1]

@@ -10,10 +10,11 @@ from scipy import ndimage
 
 from data.dataset_kind import InstanceJob
 from data.derived_files import make_note, read_note, write_ids
-from data.image_files import orientation, read_image, renumber, to_ids
+from data.image_files import orientation, read_image, to_ids
 from data.label_colors import LabelColors
 from data.label_map import LabelMap
 from util.errors import UserError
+from util.ranks import renumber
 
 _NEIGHBOURS = np.ones((3, 3))  # 8: pixels that touch at a corner are connected
 

@@ -46,10 +46,7 @@ def same_name_problem(paths: list[str], name: str) -> str:
 
 
 def find_files(opt: Options) -> list[Files]:
-    """The files of ``opt.phase``.
-
-    :raises UserError: files are missing or do not pair up.
-    """
+    """The files of ``opt.phase``. :raises UserError: files are missing or do not pair up."""
     kind = DATASETS[opt.dataset_mode]
     sources = kind.sources(opt)
     for source in filter(None, sources):
@@ -92,10 +89,7 @@ def _pair(labels: list[str], partners: list[str], kind: str, key: Callable[[str]
 
 
 def one_by_key(paths: list[str], key: Callable[[str], str]) -> dict[str, str]:
-    """The path of every key.
-
-    :raises UserError: two have the same.
-    """
+    """The path of every key. :raises UserError: two have the same."""
     found = by_key(paths, key)
     for name, same in found.items():
         if len(same) > 1:

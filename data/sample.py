@@ -5,17 +5,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from data.image_files import (
-    check_ids,
-    orientation,
-    palette_of,
-    read_image,
-    renumber,
-    to_ids,
-    to_instances,
-    to_rgb,
-    turned,
-)
+from data.image_files import check_ids, orientation, palette_of, read_image, to_ids, to_instances, to_rgb, turned
 from data.kinds import DATASETS
 from data.label_colors import read_label_colors
 from data.label_map import read_label_map
@@ -23,6 +13,7 @@ from data.listing import Files
 from data.transforms import Size, choose_geometry
 from options.options import Options
 from util.errors import UserError, say_once
+from util.ranks import renumber
 
 _STRETCHED = 2  # one side against the other: more is told
 

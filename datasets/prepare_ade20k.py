@@ -20,9 +20,10 @@ import numpy as np
 from data.ade20k_dataset import ADE20K
 from data.dataset_kind import InstanceJob
 from data.derived_files import make_note
-from data.image_files import read_image, renumber
+from data.image_files import read_image
 from datasets.objects import FIRST_OBJECT, give_rest_to_nearest, make_maps
 from util.errors import UserError, command
+from util.ranks import renumber
 
 
 class Objects(NamedTuple):

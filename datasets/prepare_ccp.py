@@ -35,10 +35,7 @@ VAL_STEP = 10  # photos whose number is a multiple of it are for validation
 
 
 def find_samples(path: str) -> list[Sample]:
-    """What is annotated under ``path``.
-
-    :raises UserError: there is nothing.
-    """
+    """What is annotated under ``path``. :raises UserError: there is nothing."""
     folder = os.path.join(path, ANNOTATIONS)
     names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
     names = [stem(name) for name in names if re.fullmatch(r"[0-9]{4}\.mat", name)]
@@ -49,10 +46,7 @@ def find_samples(path: str) -> list[Sample]:
 
 
 def read_matrix(path: str, name: str) -> np.ndarray:
-    """The matrix ``name`` of a MATLAB file.
-
-    :raises UserError: the file cannot be read or has no such matrix.
-    """
+    """The matrix ``name`` of a MATLAB file. :raises UserError: the file cannot be read or has no such matrix."""
     try:
         return loadmat(path)[name]
     except Exception as error:  # damaged files make the reader fail in many ways

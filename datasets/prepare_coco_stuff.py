@@ -19,10 +19,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from data.dataset_kind import InstanceJob, mirrored_splits
-from data.image_files import renumber, stem
+from data.image_files import stem
 from datasets.objects import FIRST_OBJECT, give_rest_to_nearest, make_maps
 from util.errors import UserError, command
 from util.files import read_text
+from util.ranks import renumber
 
 SPLITS = ("train", "val")
 

@@ -51,10 +51,7 @@ class Turns:
 
     @contextlib.asynccontextmanager
     async def of(self, address: str, visitor: str) -> AsyncIterator[None]:
-        """Wait for a turn, and hold it.
-
-        :raises Refused: too many wait already.
-        """
+        """Wait for a turn, and hold it. :raises Refused: too many wait already."""
         if self._busy:
             await self._wait(address, visitor)
         self._busy = True

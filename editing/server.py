@@ -114,10 +114,7 @@ def stopped_by_signals(servers: list[Server]) -> Iterator[None]:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket of this address, which no other program can take from now on.
-
-    :raises UserError: there is none.
-    """
+    """A socket of this address, which no other program can take from now on. :raises UserError: there is none."""
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         return socket.create_server(address[:2], family=family, backlog=BACKLOG)

@@ -166,10 +166,7 @@ class Session:
         return self.step.before is not None
 
     def go_to(self, position: int) -> "Session":
-        """Undo or redo up to a step of the history.
-
-        :raises UserError: there is no such step.
-        """
+        """Undo or redo up to a step of the history. :raises UserError: there is no such step."""
         if not 0 <= position < len(self.steps):
             raise UserError("there is no such step in the history")
         return self if position == self.position else self._with(position=position)
@@ -181,10 +178,7 @@ class Session:
         return self.go_to(min(self.position + 1, len(self.steps) - 1))
 
     def toggle_lock(self, instance: int) -> "Session":
-        """Lock an instance, or unlock it.
-
-        :raises UserError: there is no such instance.
-        """
+        """Lock an instance, or unlock it. :raises UserError: there is no such instance."""
         if instance not in self.step.canvas.instances():
             raise UserError(f"the layout has no instance {instance}")
         return dataclasses.replace(self, locked=self.locked ^ {instance})
@@ -366,10 +360,7 @@ class Editor:
         return session.add(step) if is_next else session.replace_step(step)
 
     def seen(self, photo: Batch, what: str) -> Step:
-        """What the encoder sees in a photo (of one layout): its means.
-
-        :raises UserError: no encoder, or no photo.
-        """
+        """What the encoder sees in a photo (of one layout): its means. :raises UserError: no encoder, or no photo."""
         mu = torch.from_numpy(self.synthesizer.reference(photo).mu)[None]
         styles = Drawn(Styles(torch.zeros(1, self.opt.z_dim), mu), torch.full((mu.shape[1] + 1,), torch.nan))
         return Step(what, self.model, self.canvas(photo), styles, picture=to_pictures(photo.image)[0])

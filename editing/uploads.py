@@ -81,10 +81,7 @@ def _problem(error: UserError) -> str:
 
 
 def read_styles(content: bytes, name: str, reader: SampleReader) -> LayoutStyles:
-    """The styles of a download.
-
-    :raises UserError: it is no such file, or of other networks.
-    """
+    """The styles of a download. :raises UserError: it is no such file, or of other networks."""
     try:
         return LayoutStyles.parse(content, name, reader.opt.z_dim, reader.opt.noise_nc, MOST_BYTES)
     except UserError as error:

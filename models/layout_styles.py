@@ -196,10 +196,7 @@ def of_posterior(posterior: InstancePosterior, row: int = 0) -> dict[str, np.nda
 
 
 def style_files(path: str) -> dict[str, str]:
-    """Name -> path, of the files of styles in a folder, or of one file.
-
-    :raises UserError: there are none.
-    """
+    """Name -> path, of the files of styles in a folder, or of one file. :raises UserError: there are none."""
     if not os.path.isdir(path):
         return {os.path.splitext(os.path.basename(path))[0]: path}
     names = sorted(name for name in os.listdir(path) if name.endswith(SUFFIX) and not name.startswith("."))

@@ -21,16 +21,7 @@ from models.networks.vgg import VGGLoss
 from models.norm_modes import norm_mode
 from models.ops import backend
 from options.options import Options
-from util.checkpoints import (
-    first_existing,
-    load_agreeing,
-    load_state_dict,
-    network_path,
-    read_networks,
-    read_state,
-    save_tensors,
-    tensors_of,
-)
+from util import checkpoints
 from util.errors import UserError
 
 ALL, EVERY_SECOND = slice(None), slice(None, None, 2)  # samples of a batch
@@ -173,8 +164,8 @@ class Pix2PixModel(nn.Module):
 
     def save(self, epoch: str | int) -> None:
         """Write ``<epoch>_net_*.pth``, state dicts in the published layout."""
-        for label, network in self.networks().items():
-            save_tensors(tensors_of(network), network_path(self.opt.folder, label, epoch))
+        states = {label: checkpoints.tensors_of(network) for label, network in self.networks().items()}
+        checkpoints.save_networks(states, self.opt.folder, epoch)
 
     def load(self, epoch: str | int, averaged: bool = False, without: str = "") -> None:
         """Read ``<epoch>_net_*.pth``, or the averages ``<epoch>_net_*_ema.pth`` (of G and E).
@@ -185,8 +176,8 @@ class Pix2PixModel(nn.Module):
         networks = self.networks()
         names = {label: self.mode.encoder_files if network is self.netE else (label,)
                  for label, network in networks.items() if label != without}
-        for label, (path, tensors) in read_networks(self.opt.folder, epoch, names, averaged).items():
-            load_state_dict(networks[label], tensors, path)
+        for label, (path, tensors) in checkpoints.read_networks(self.opt.folder, epoch, names, averaged).items():
+            checkpoints.load_state_dict(networks[label], tensors, path)
 
     def init_from(self, folder: str) -> list[str]:
         """Take from the newest networks of another run every tensor whose name and shape agree: to go on at another
@@ -196,19 +187,19 @@ class Pix2PixModel(nn.Module):
         :return: a table of what was taken and what is new, in lines.
         :raises UserError: there is no generator, or a file is damaged.
         """
-        state = read_state(network_path(folder, "G", "latest"))
+        state = checkpoints.read_state(checkpoints.network_path(folder, "G", "latest"))
         match = ClassMatch.of(saved_class_names(folder), class_names(self.opt), class_count(state),
                               self.opt.num_classes)
         lines = []
         for label, network in self.networks().items():
             names = self.mode.encoder_files if network is self.netE else (label,)
-            paths = [network_path(folder, name, "latest") for name in names]
-            path = first_existing(paths)
+            paths = [checkpoints.network_path(folder, name, "latest") for name in names]
+            path = checkpoints.first_existing(paths)
             if label != "G" and not os.path.exists(path):
                 lines.append(f"net{label}: new ({path} is not there)")
                 continue
             aligned: list[str] = []
-            new = load_agreeing(network, state if label == "G" else read_state(path), path,
+            new = checkpoints.load_agreeing(network, state if label == "G" else checkpoints.read_state(path), path,
                                 functools.partial(match.align, aligned=aligned))
             count = len(network.state_dict())
             more = f", and {len(new) - 6} more" if len(new) > 6 else ""

@@ -138,10 +138,7 @@ class StyleControl:
 
 
 def varied_numbers(opt: Options) -> tuple[str, frozenset[int]]:
-    """What --vary says, with the ids of classes for their names.
-
-    :raises UserError: there is no such class.
-    """
+    """What --vary says, with the ids of classes for their names. :raises UserError: there is no such class."""
     kind, words = opt.vary
     if kind != "classes":
         return kind, frozenset(map(int, words))
@@ -260,10 +257,7 @@ def reference_files(opt: Options) -> dict[str, Files]:
 
 
 def source_files(opt: Options) -> list[str]:
-    """All files that styles are taken from, and the table of pairs.
-
-    :raises UserError: they are not there.
-    """
+    """All files that styles are taken from, and the table of pairs. :raises UserError: they are not there."""
     paths = list(style_files(opt.style_file).values()) if opt.style_file else []
     if opt.reference:
         paths = [path for files in reference_files(opt).values() for path in files if path]

@@ -147,10 +147,7 @@ class Synthesizer:
 
     @torch.no_grad()
     def posterior(self, batch: Batch) -> Posterior:
-        """What the encoder sees in the photos of ``batch``.
-
-        :raises UserError: no encoder, or no photos.
-        """
+        """What the encoder sees in the photos of ``batch``. :raises UserError: no encoder, or no photos."""
         if self.model.netE is None:
             raise UserError("the network has no encoder, so it cannot take styles from a photo; use one that was "
                             "trained with --use_vae")

@@ -428,6 +428,9 @@ class Evaluation(Group):
                             "them")
 
 
+TRAINING = (Experiment, Device, Recording, Architecture, Data, Loading, Schedule, Losses, Logging, Display, Evaluation)
+
+
 class Published(Group):
     """What published command lines of test.py may contain and testing has no use for: accepted for compatibility,
     and left out of the help."""

@@ -1,21 +1,8 @@
 """Options of ``train.py``."""
 from options.command_options import CommandOptions
-from options.groups import (
-    Architecture,
-    Data,
-    Device,
-    Display,
-    Evaluation,
-    Experiment,
-    Loading,
-    Logging,
-    Losses,
-    Recording,
-    Schedule,
-)
+from options.groups import TRAINING
 
 
 class TrainOptions(CommandOptions):
     is_train = True
-    groups = (Experiment, Device, Recording, Architecture, Data, Loading, Schedule, Losses, Logging, Display,
-              Evaluation)
+    groups = TRAINING

@@ -9,12 +9,13 @@ import torch
 from PIL import Image
 
 from data import DATASETS, EpochSampler, class_names, collate, create_dataloader, create_dataset
-from data.image_files import Source, read_ids, read_image, read_photo, renumber
+from data.image_files import Source, read_ids, read_image, read_photo
 from data.sample import Files, SampleReader
 from data.transforms import SCALED_SIZE, choose_geometry
 from options import Options, TestOptions, TrainOptions
 from options.dataset_defaults import DATASET_DEFAULTS
 from tests.data_helpers import BAD_FILES, TREES, WHOLE, build, made_up, options, painted, refusal, same, truncate, write
+from util.ranks import renumber
 
 # ---- what is read ----
 

@@ -12,12 +12,12 @@ import pytest
 from PIL import Image
 
 import make_instances
-from data.image_files import renumber
 from data.instance_maps import split_components
 from tests.conftest import ROOT
 from tests.processes import end_by, start, wait_until_gone
 from util.errors import UserError
 from util.parallel import run_parallel
+from util.ranks import renumber
 
 
 def write(path: Path, array: np.ndarray) -> Path:

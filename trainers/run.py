@@ -207,10 +207,7 @@ class Run:
                             "networks are kept. Try a lower --lr, or leave out --use_amp")
 
     def finite_losses(self) -> dict[str, float]:
-        """The latest losses as numbers.
-
-        :raises UserError: see :meth:`check_losses`.
-        """
+        """The latest losses as numbers. :raises UserError: see :meth:`check_losses`."""
         self.check_losses()
         losses = {name: float(value) for name, value in self.trainer.get_latest_losses().items()}
         if self.trainer.scaler_G.is_enabled():

@@ -15,17 +15,7 @@ from torch import Tensor
 
 from models.pix2pix_model import Pix2PixModel
 from options.options import DERIVED, Options
-from util import distributed, files
-from util.checkpoints import (
-    check_finite,
-    load_state_dict,
-    load_tensors,
-    network_path,
-    of_one_moment,
-    save_tensors,
-    state_path,
-    tensors_of,
-)
+from util import checkpoints, distributed, files
 from util.errors import UserError
 from util.files import copy_atomically, names_in
 from util.launch import launch_id
@@ -56,25 +46,21 @@ def save(model: Pix2PixModel, state: Mapping[str, Any], epoch: str | int) -> Non
 
     :raises UserError: a value is not finite: what was saved before is better. Or the files cannot be written.
     """
-    networks = {label: tensors_of(network) for label, network in model.networks().items()}
+    networks = {label: checkpoints.tensors_of(network) for label, network in model.networks().items()}
     for label, tensors in networks.items():
-        check_finite(tensors, f"net{label}, not saved")
+        checkpoints.check_finite(tensors, f"net{label}, not saved")
     average = state.get("average") or {}
     for label, tensors in average.items():
-        check_finite(tensors, f"average of net{label}, not saved")
+        checkpoints.check_finite(tensors, f"average of net{label}, not saved")
     for name in ("optimizer_G", "optimizer_D"):  # a large gradient can spoil these alone
         for moments in state[name]["state"].values():
-            check_finite(moments, f"{name}, not saved")
+            checkpoints.check_finite(moments, f"{name}, not saved")
     options = {name: value for name, value in vars(model.opt).items()
                if not name.startswith("_") and name not in DERIVED}
-    save_tensors({"networks": networks, **state, "options": options}, state_path(model.opt.folder, epoch))
+    path = checkpoints.state_path(model.opt.folder, epoch)
+    checkpoints.save_tensors({"networks": networks, **state, "options": options}, path)
     model.save(epoch)
-    _save_average(model.opt.folder, average, epoch)
-
-
-def _save_average(folder: str, average: AveragedStates, epoch: str | int) -> None:
-    for label, tensors in average.items():
-        save_tensors(tensors, network_path(folder, label, epoch, averaged=True))
+    checkpoints.save_networks(average, model.opt.folder, epoch, averaged=True)
 
 
 def mend(model: Pix2PixModel, average: AveragedStates, epoch: str | int) -> None:
@@ -83,12 +69,13 @@ def mend(model: Pix2PixModel, average: AveragedStates, epoch: str | int) -> None
     :param average: the averages that the state holds, if any.
     """
     folder = model.opt.folder
-    state = state_path(folder, epoch)
-    if not of_one_moment(state, [network_path(folder, label, epoch) for label in model.networks()]):
+    state = checkpoints.state_path(folder, epoch)
+    networks = [checkpoints.network_path(folder, label, epoch) for label in model.networks()]
+    if not checkpoints.of_one_moment(state, networks):
         model.save(epoch)
-    averages = [network_path(folder, label, epoch, averaged=True) for label in average]
-    if not of_one_moment(state, averages, averaged=True):
-        _save_average(folder, average, epoch)
+    averages = [checkpoints.network_path(folder, label, epoch, averaged=True) for label in average]
+    if not checkpoints.of_one_moment(state, averages, averaged=True):
+        checkpoints.save_networks(average, folder, epoch, averaged=True)
 
 
 def save_again(folder: str, source: str | int, epoch: str | int) -> None:
@@ -99,11 +86,8 @@ def save_again(folder: str, source: str | int, epoch: str | int) -> None:
 
 
 def load(path: str) -> dict[str, Any]:
-    """A whole and sensible state.
-
-    :raises UserError: there is none in the file.
-    """
-    state = load_tensors(path)
+    """A whole and sensible state. :raises UserError: there is none in the file."""
+    state = checkpoints.load_tensors(path)
     if not _is_state(state):
         raise UserError(f"{path}: not the state of a run; to continue from the networks only, remove the file")
     return state
@@ -168,7 +152,7 @@ def apply(model: Pix2PixModel, optimizers: Mapping[str, torch.optim.Optimizer], 
     for name, optimizer in optimizers.items():
         _check_optimizer(optimizer, state[name], path)
     for label, network in networks.items():
-        load_state_dict(network, state["networks"][label], path)
+        checkpoints.load_state_dict(network, state["networks"][label], path)
     for name, optimizer in optimizers.items():
         optimizer.load_state_dict(state[name])
 
@@ -192,7 +176,7 @@ def _check_optimizer(optimizer: torch.optim.Optimizer, saved: Any, path: str) ->
                 if value.shape != (torch.Size() if name == "step" else parameter.shape) \
                         or value.dtype != torch.float32:
                     raise other
-                check_finite({name: value}, path)
+                checkpoints.check_finite({name: value}, path)
     except (KeyError, IndexError, TypeError, AttributeError, ValueError, RuntimeError) as error:
         raise other from error
 

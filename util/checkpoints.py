@@ -60,6 +60,12 @@ def save_tensors(content: Any, path: str) -> None:
             raise UserError(f"cannot write {path} ({str(error).splitlines()[0]}); is the disk full?") from error
 
 
+def save_networks(states: Mapping[str, Any], folder: str, epoch: str | int, averaged: bool = False) -> None:
+    """Write state dicts, by label, as the files of networks (averages) of an epoch."""
+    for label, tensors in states.items():
+        save_tensors(tensors, network_path(folder, label, epoch, averaged))
+
+
 def load_tensors(path: str) -> Any:
     """What :func:`save_tensors` wrote; code in a file is never run.
 
@@ -71,8 +77,10 @@ def load_tensors(path: str) -> Any:
     try:
         if not os.path.isfile(path):
             raise UserError(f"{path}: not a regular file; name a checkpoint")
-        if damaged := _damaged_record(path):
-            raise UserError(f"{path}: damaged: {damaged} fails its checksum; save or download the file again")
+        if zipfile.is_zipfile(path):  # of PyTorch 1.6 or later, which writes checksums but does not compare them
+            with zipfile.ZipFile(path) as archive:
+                if damaged := archive.testzip():
+                    raise UserError(f"{path}: damaged: {damaged} fails its checksum; save or download the file again")
         content = torch.load(path, map_location="cpu", weights_only=True)
         _check_plain(content, path)
         return content
@@ -102,15 +110,6 @@ def _check_plain(content: Any, path: str) -> None:
     elif isinstance(content, Mapping | list | tuple):
         for part in content.values() if isinstance(content, Mapping) else content:
             _check_plain(part, path)
-
-
-def _damaged_record(path: str) -> str | None:
-    """The first record of a zip file whose bytes are not those that were written. PyTorch writes the checksums but
-    does not compare them. (Files from before PyTorch 1.6 have none.)"""
-    if not zipfile.is_zipfile(path):
-        return None
-    with zipfile.ZipFile(path) as archive:
-        return archive.testzip()
 
 
 def tensor_checksums(path: str) -> list[tuple[int, int]]:
@@ -228,10 +227,7 @@ def is_state_dict(value: Any) -> bool:
 
 
 def read_state(path: str) -> dict[str, Tensor]:
-    """The state dict of one network in a file.
-
-    :raises UserError: the file is missing, damaged or none of a network.
-    """
+    """The state dict of one network in a file. :raises UserError: the file is missing, damaged or none of a network."""
     return _plain_state(load_tensors(path), path)
 
 

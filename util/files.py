@@ -176,10 +176,7 @@ def write_atomically(path: str, text: str, sync: bool = False) -> None:
 
 
 def append_line(path: str, line: str) -> None:
-    """Add ``line`` to a text file.
-
-    :raises UserError: it cannot be written.
-    """
+    """Add ``line`` to a text file. :raises UserError: it cannot be written."""
     try:
         with open(path, "a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(line + "\n")

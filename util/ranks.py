@@ -14,3 +14,8 @@ def ranked(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     values, ranks = np.unique(pixels[starts], return_inverse=True)
     ranks = ranks.astype(np.uint8 if values.size <= 2**8 else np.uint16 if values.size <= 2**16 else np.int32)
     return values, np.repeat(ranks, np.diff(starts, append=ids.size)).reshape(ids.shape)
+
+
+def renumber(ids: np.ndarray) -> np.ndarray:
+    """``ids`` replaced by their ranks, as :func:`ranked` gives them: 7 26001 26000 7 becomes 0 2 1 0."""
+    return ranked(ids)[1]

@@ -21,10 +21,7 @@ def find_weights(path: str | None, network: str, url: str, remedy: str) -> str:
 
 
 def sha256(path: str) -> str:
-    """The SHA-256 of a file of weights.
-
-    :raises UserError: it cannot be read.
-    """
+    """The SHA-256 of a file of weights. :raises UserError: it cannot be read."""
     digest = hashlib.sha256()
     try:
         with open(path, "rb") as file:

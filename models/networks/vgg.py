@@ -39,10 +39,7 @@ class VGG19(nn.Module):
 
     @classmethod
     def find(cls, weights: str | None = None) -> str:
-        """The file of the weights.
-
-        :raises UserError: it is not there.
-        """
+        """The file of the weights. :raises UserError: it is not there."""
         return find_weights(weights, "VGG19", cls.url, "name its place with --vgg_weights FILE, or train with "
                             "--perceptual lite0 or --no_vgg_loss, which is not the published loss")
 
