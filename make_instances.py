@@ -94,13 +94,9 @@ def main() -> None:
 def make_maps(args: argparse.Namespace, jobs: list[InstanceJob], tables: Tables) -> None:
     """Make the maps that are not up to date."""
     remove_leftovers({os.path.dirname(path) for job in jobs for path in (job.instance, job.label) if path})
-    make = functools.partial(
-        make_instance_map,
-        recipe=Recipe(args.split_components, args.min_area, args.split_classes),
-        overwrite=args.overwrite,
-        keep_foreign=DATASETS[args.dataset].instances_may_be_foreign,
-        tables=tables,
-    )
+    recipe = Recipe(args.split_components, args.min_area, args.split_classes)
+    make = functools.partial(make_instance_map, recipe=recipe, overwrite=args.overwrite, tables=tables,
+                             keep_foreign=DATASETS[args.dataset].instances_may_be_foreign)
     made = run_parallel(make, jobs, args.workers, "instance maps", "map")
     print(f"{len(jobs)} instance maps under {args.instance_dir or args.path}: {sum(made)} made, "
           f"{len(jobs) - sum(made)} up to date")

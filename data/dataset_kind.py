@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from data.image_files import Source, stem
 from options.options import Options
+from util.errors import shortened
 
 
 class Sources(NamedTuple):
@@ -56,7 +57,7 @@ class DatasetKind:
         :param shares: of the pixels, by id.
         """
         wrong = sorted(shares.keys() & self.never)
-        return [f"has the ids {_some(wrong)}: {self.never_because}"] if wrong else []
+        return [f"has the ids {shortened([*map(str, wrong)], 5)}: {self.never_because}"] if wrong else []
 
     def ignored_ids(self, opt: Options) -> set[int]:
         """Of the ids 0..C-1, those that segmentation scores leave out."""
@@ -65,10 +66,6 @@ class DatasetKind:
     def instance_jobs(self, root: str) -> Iterator[InstanceJob]:
         """What make_instances.py makes in the data set's folder."""
         raise NotImplementedError
-
-
-def _some(ids: list[int]) -> str:
-    return ", ".join(map(str, ids[:5])) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")
 
 
 def mirrored(source: Source, target: str) -> Iterator[InstanceJob]:

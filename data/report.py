@@ -10,7 +10,7 @@ from data.kinds import DATASETS, class_names
 from data.loading import create_dataloader
 from data.sample import SampleReader
 from options.options import Options
-from util.errors import UserError
+from util.errors import UserError, shortened
 from util.parallel import run_parallel
 
 SHOWN = 10  # lines of a long list
@@ -288,11 +288,6 @@ def print_advice(report: Summary) -> None:
 def tally(numbers: dict[str, int]) -> str:
     """``640x480 (9), 480x640 (3) and 2 more``."""
     return shortened([f"{name} ({number})" if len(numbers) > 1 else name for name, number in numbers.items()], 4)
-
-
-def shortened(names: list[str], shown: int) -> str:
-    more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return ", ".join(names[:shown]) + more
 
 
 def head(lines: list[str]) -> list[str]:

@@ -12,7 +12,7 @@ from data.label_map import read_label_map
 from data.listing import Files
 from data.transforms import Size, choose_geometry
 from options.options import Options
-from util.errors import UserError, say_once
+from util.errors import UserError, say_once, shortened
 from util.ranks import renumber
 
 _STRETCHED = 2  # one side against the other: more is told
@@ -195,14 +195,13 @@ def _rgb(photo: Image.Image | np.ndarray, name: str) -> Image.Image:
 
 def _outside_problem(name: str, ids: list[int], num_classes: int) -> str:
     """What is wrong with a label map that has ``ids``, ascending, outside the classes."""
-    shown = ", ".join(map(str, ids[:5])) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")
     remedy = f"--label_nc {ids[-1] + 1}"
     if ids[-1] == 255 or ids[-1] > num_classes:  # far from the others
         others = f" --label_nc {ids[-2] + 1}" if len(ids) > 1 else ""
         named = "" if ids[-1] == 255 else f" --dont_care_id {ids[-1]}"
         remedy = f"--contain_dontcare_label{named}{others} if {ids[-1]} means don't care, or {remedy}"
-    return (f"{name}: has the label id{'s' if len(ids) > 1 else ''} {shown}, but the {num_classes} classes are "
-            f"0..{num_classes - 1}; fix the label map, or give {remedy}")
+    return (f"{name}: has the label id{'s' if len(ids) > 1 else ''} {shortened([*map(str, ids)], 5)}, but the "
+            f"{num_classes} classes are 0..{num_classes - 1}; fix the label map, or give {remedy}")
 
 
 def _size_problem(name: str, size: Size, label_name: str, label_size: Size) -> str:

@@ -4,12 +4,12 @@
 
 They are nobody's photographs: shapes of a few lines each. Writes val_label/NAME.png and classes.txt.
 """
-from datasets.drawing import Canvas, Point, draw_examples
-from datasets.prepare_celebamask import PARTS
+from data.celeba_dataset import CelebAMaskHQ
+from datasets.drawing import Canvas, draw_examples
 from util.errors import command
 
 SIZE = 256
-CLASSES = ("background", *PARTS)
+CLASSES = CelebAMaskHQ.class_names
 
 
 class Face(Canvas):
@@ -67,10 +67,6 @@ class Face(Canvas):
             self.disc("eye_g", self.turn + side * 0.123, 0.485, 0.088, 0.066)
         self.limb("eye_g", (self.turn - 0.05, 0.475, 0.01), (self.turn + 0.05, 0.475, 0.01))
 
-    def hair(self, *right: Point) -> None:
-        """A mass of hair whose left half mirrors the right one."""
-        self.both_sides("hair", *right)
-
     def fringe(self, parting: float = 0.0, forehead: float = 0.33) -> None:
         """Hair from a parting over both temples, which leaves the forehead free below."""
         w = self.width + 0.02
@@ -81,7 +77,7 @@ class Face(Canvas):
 
 def long_hair() -> Face:
     face = Face(chin=0.89)
-    face.hair((0.12, 0.03), (0.3, 0.16), (0.36, 0.45), (0.4, 0.8), (0.38, 1.05), (0, 1.05))
+    face.both_sides("hair", (0.12, 0.03), (0.3, 0.16), (0.36, 0.45), (0.4, 0.8), (0.38, 1.05), (0, 1.05))
     face.neck(0.12)
     face.cloth(neckline=1.0, shoulders=0.32)
     face.head("none")
@@ -92,7 +88,7 @@ def long_hair() -> Face:
 
 def short_hair() -> Face:
     face = Face(turn=0.02, width=0.24, chin=0.92)
-    face.hair((0.14, 0.04), (0.28, 0.14), (0.3, 0.36), (0.25, 0.44))
+    face.both_sides("hair", (0.14, 0.04), (0.28, 0.14), (0.3, 0.36), (0.25, 0.44))
     face.neck(0.16)
     face.cloth(neckline=0.98)
     face.head()
@@ -103,7 +99,7 @@ def short_hair() -> Face:
 
 def laughing() -> Face:
     face = Face(turn=-0.02)
-    face.hair((0.14, 0.03), (0.31, 0.14), (0.35, 0.5), (0.34, 0.82), (0.2, 0.86))
+    face.both_sides("hair", (0.14, 0.03), (0.31, 0.14), (0.35, 0.5), (0.34, 0.82), (0.2, 0.86))
     face.neck()
     face.cloth()
     face.head("none")
@@ -116,7 +112,7 @@ def laughing() -> Face:
 
 def glasses() -> Face:
     face = Face(width=0.24, chin=0.92)
-    face.hair((0.13, 0.06), (0.27, 0.16), (0.28, 0.4), (0.24, 0.46))
+    face.both_sides("hair", (0.13, 0.06), (0.27, 0.16), (0.28, 0.4), (0.24, 0.46))
     face.neck(0.16)
     face.cloth(neckline=0.97)
     face.head(top=0.16)
@@ -128,7 +124,7 @@ def glasses() -> Face:
 
 def hat() -> Face:
     face = Face(turn=0.015)
-    face.hair((0.2, 0.2), (0.31, 0.4), (0.36, 0.75), (0.34, 1.05), (0, 1.05))
+    face.both_sides("hair", (0.2, 0.2), (0.31, 0.4), (0.36, 0.75), (0.34, 1.05), (0, 1.05))
     face.neck(0.12)
     face.cloth(neckline=1.0, shoulders=0.4)
     face.head("none")
@@ -139,7 +135,7 @@ def hat() -> Face:
 
 def bob() -> Face:
     face = Face(turn=-0.03, width=0.23)
-    face.hair((0.13, 0.05), (0.3, 0.16), (0.34, 0.45), (0.31, 0.74), (0.2, 0.78))
+    face.both_sides("hair", (0.13, 0.05), (0.3, 0.16), (0.34, 0.45), (0.31, 0.74), (0.2, 0.78))
     face.neck(0.12)
     face.cloth(neckline=0.95)
     face.head("none")

@@ -29,6 +29,7 @@ import argparse
 import functools
 import os
 import re
+import shutil
 from collections import Counter
 from typing import NamedTuple
 
@@ -45,8 +46,7 @@ from util.files import atomic_path, exclusive, read_text, remove_leftovers, writ
 from util.palette import class_table
 from util.parallel import run_parallel
 
-PARTS = ("skin", "nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "l_ear", "r_ear", "mouth", "u_lip", "l_lip",
-         "hair", "hat", "ear_r", "neck_l", "neck", "cloth")
+PARTS = CelebAMaskHQ.class_names[1:]
 SPLITS = ("train", "val", "test")  # the position is the number in list_eval_partition.txt
 FIRST_TEST = 28000  # without that file
 PHOTOS, MASKS = "CelebA-HQ-img", "CelebAMask-HQ-mask-anno"
@@ -182,7 +182,11 @@ def prepare(job: Job, size: int | None, overwrite: bool) -> bool:
         raise UserError(f"{job.photo}: {photo.width}x{photo.height}, but its masks are {label.shape[1]}x"
                         f"{label.shape[0]}, of another shape; get the file again")
     target = size and check_size(size, size * photo.height / photo.width, job.photo, f"--size {size}")
-    _write_photo(photo, job, target)
+    with atomic_path(job.image) as temporary:
+        if target:
+            photo.resize(target, Image.Resampling.BICUBIC).save(temporary, "JPEG", quality=95)
+        else:
+            shutil.copyfile(job.photo, temporary)
     write_ids(label, job.label, note)  # the last: it says that all is done
     return True
 
@@ -209,15 +213,6 @@ def draw_label(masks: tuple[tuple[int | None, str], ...]) -> np.ndarray:
                             f"{drawn.shape[0]}; get the file again")
         drawn[mask != 0] = label
     return drawn
-
-
-def _write_photo(photo: Image.Image, job: Job, size: tuple[int, int] | None) -> None:
-    with atomic_path(job.image) as temporary:
-        if size:
-            photo.resize(size, Image.Resampling.BICUBIC).save(temporary, "JPEG", quality=95)
-        else:
-            with open(job.photo, "rb") as source, open(temporary, "wb") as target:
-                target.write(source.read())
 
 
 def parse() -> argparse.Namespace:

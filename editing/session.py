@@ -61,10 +61,8 @@ class Drawn:
         return Styles(self.styles.z * spread[-1], self.styles.noise * spread[:-1, None, None])
 
     def replaced(self, others: "Drawn", rows: Sequence[int]) -> "Drawn":
-        """With those of ``others`` for some instances; ``WHOLE`` is z."""
-        styles, spread = self.styles.exchange(others.styles, [row for row in rows if row != WHOLE]), self.spread.clone()
-        spread[list(rows)] = others.spread[list(rows)]
-        return Drawn(Styles(others.styles.z, styles.noise) if WHOLE in rows else styles, spread)
+        """With those of ``others``, of the same layout, for some instances; ``WHOLE`` is z."""
+        return self.taken(others, dict(zip(rows, rows, strict=True)))
 
     def taken(self, others: "Drawn", partners: Mapping[int, int]) -> "Drawn":
         """With those of ``others``, which may be of another layout: ``partners`` says who takes whose; ``WHOLE`` is z.

@@ -55,7 +55,8 @@ def take_upload(content: bytes, name: str, kind: str, reader: SampleReader) -> U
                    else to_instances(image, name))
             pixels = ids.astype(np.int32)
     except UserError as error:  # whose remedies are a command line's
-        raise UserError(f"{_problem(error)}; {_NEEDED[kind]}") from error
+        problem = re.split(r"; |: (?:replace|fix) |, or if its colours", str(error), maxsplit=1)[0]
+        raise UserError(f"{problem}; {_NEEDED[kind]}") from error
     geometry = choose_geometry(image.size, reader.opt, None, name)
     height, width = reader.opt.image_size
     left, upper, right, lower = geometry.box
@@ -73,11 +74,6 @@ def take_upload(content: bytes, name: str, kind: str, reader: SampleReader) -> U
 _NEEDED = {"photo": "give a photo as PNG, JPEG or WebP of 8 bits",
            "label": "give a PNG with one channel, whose values are the ids of this model's classes",
            "instance": "give a PNG with one channel, where every instance has a number of its own"}
-
-
-def _problem(error: UserError) -> str:
-    """What is wrong, without what to do about it on a command line."""
-    return re.split(r"; |: (?:replace|fix) |, or if its colours", str(error), maxsplit=1)[0]
 
 
 def read_styles(content: bytes, name: str, reader: SampleReader) -> LayoutStyles:

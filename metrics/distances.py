@@ -55,10 +55,8 @@ def kid(real: np.ndarray, fake: np.ndarray, subsets: int = 100, subset_size: int
         raise UserError(f"KID of {len(real)} and {len(fake)} images: it needs at least {KID_MIN_IMAGES} on each side")
     size = min(subset_size, smaller // 2)
     rng = np.random.default_rng(seed)
-    estimates = [
-        unbiased_mmd(*(features[rng.choice(len(features), size, replace=False)] for features in (real, fake)))
-        for _ in range(subsets)
-    ]
+    estimates = [unbiased_mmd(*(features[rng.choice(len(features), size, replace=False)] for features in (real, fake)))
+                 for _ in range(subsets)]
     # two variances: of the mean over all subsets about the truth, and of the drawn subsets about that mean
     error = np.std(estimates, ddof=1) * np.sqrt(size / (smaller - size) + 1 / subsets)
     return KID(float(np.mean(estimates)), float(error), subsets, size)

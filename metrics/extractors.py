@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metrics.inception import PRECISIONS, FIDInception, load_inception
-from models.networks.efficientnet_lite import FEATURES_NC, LITE0, LITE2, EfficientNetLite, Variant, packaged_weights
+from models.networks.efficientnet_lite import FEATURES_NC, LITE0, LITE2, EfficientNetLite, packaged_weights
 from util.weights import sha256
 
 
@@ -24,15 +24,11 @@ class Kind(NamedTuple):
     frechet_key: str
     kernel_key: str
 
-    @classmethod
-    def of_lite(cls, variant: Variant, key: str) -> "Kind":
-        return cls(f"Fréchet distance ({variant.name})", f"Kernel distance ({variant.name})",
-                   f"frechet_distance_{key}", f"kernel_distance_{key}")
-
 
 LITE = {"lite0": LITE0, "lite2": LITE2}
 KINDS = {"inception": Kind("FID", "KID", "fid", "kid"),
-         **{key: Kind.of_lite(variant, key) for key, variant in LITE.items()}}
+         **{key: Kind(f"Fréchet distance ({variant.name})", f"Kernel distance ({variant.name})",
+                      f"frechet_distance_{key}", f"kernel_distance_{key}") for key, variant in LITE.items()}}
 
 
 class LiteExtractor(nn.Module):

@@ -11,7 +11,7 @@ from PIL import Image
 
 from data import image_files
 from util import distributed
-from util.errors import UserError
+from util.errors import UserError, shortened
 from util.parallel import run_ahead
 from util.results import PICTURES, SAMPLES, listed
 
@@ -94,8 +94,7 @@ def list_images(folder: str) -> list[str]:
                         f"names end in {' '.join(IMAGE_SUFFIXES)})")
     if (len(counts) > 1 or names is not None) and distributed.is_main():
         shown = [f"{place} ({number})" for place, number in sorted(counts.items())]
-        more = f" and {len(shown) - 6} more folders" if len(shown) > 6 else ""
-        print(f"{folder}: {len(found)} images, in {', '.join(shown[:6])}{more}", file=sys.stderr)
+        print(f"{folder}: {len(found)} images, in {shortened(shown, 6, what=' folders')}", file=sys.stderr)
     return sorted(found)
 
 

@@ -169,9 +169,8 @@ class FIDInception(nn.Module):
         return self
 
 
-def load_inception(
-    dims: int = 2048, device: str | torch.device = "cpu", path: str | None = None, precision: str = "float32"
-) -> FIDInception:
+def load_inception(dims: int = 2048, device: str | torch.device = "cpu", path: str | None = None,
+                   precision: str = "float32") -> FIDInception:
     """The FID network with its weights, in eval mode on ``device``, batch norms folded, without gradients.
 
     Nothing is downloaded, and no random numbers are drawn.

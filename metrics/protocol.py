@@ -102,10 +102,8 @@ class Meter:
         """Statistics of all images, and their features if they were to be kept."""
         if self._waiting:
             self._measure(len(self._waiting))
-        return self.statistics, None if self._features is None else self._kept()
-
-    def _kept(self) -> np.ndarray:
-        return np.concatenate([np.empty((0, self.extractor.dims), np.float32), *self._features])
+        none = np.empty((0, self.extractor.dims), np.float32)
+        return self.statistics, None if self._features is None else np.concatenate([none, *self._features])
 
     def _measure(self, count: int) -> None:
         (pixels, names), self._waiting = zip(*self._waiting[:count], strict=True), self._waiting[count:]
@@ -119,13 +117,8 @@ class Meter:
             self._features.append(features.numpy())
 
 
-def measure_folder(
-    folder: ImageFolder,
-    extractor: Extractor,
-    batch_size: int = 50,
-    threads: int | None = None,
-    keep_features: bool = False,
-) -> Measured:
+def measure_folder(folder: ImageFolder, extractor: Extractor, batch_size: int = 50, threads: int | None = None,
+                   keep_features: bool = False) -> Measured:
     """Measure image files, with a progress bar. Several processes share the batches; what the first one returns
     is of all images.
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from util.errors import shortened
+
 # keys of tensors -> their dimension that counts classes, and perhaps then edges and the picture's channels
 _OF_CLASSES = (
     (r"\bnorm_\w\.(weight|bias)", 0),  # INADE's means and spreads
@@ -75,6 +77,5 @@ class ClassMatch:
                 return ["classes: names are not known on both sides; those of one number count as the same"]
             return ["classes: names are not known on both sides, and their numbers differ: all are new"]
         new = [self.names.get(number, str(number)) for number in range(self.new_count) if number not in self.old_of]
-        more = f", and {len(new) - 10} more" if len(new) > 10 else ""
         return [f"classes: {len(self.old_of)} of {self.new_count} by name"
-                + (f"; new: {', '.join(new[:10])}{more}" if new else "")]
+                + (f"; new: {shortened(new, 10, ',')}" if new else "")]

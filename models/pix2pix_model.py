@@ -22,7 +22,7 @@ from models.norm_modes import norm_mode
 from models.ops import backend
 from options.options import Options
 from util import checkpoints
-from util.errors import UserError
+from util.errors import UserError, shortened
 
 ALL, EVERY_SECOND = slice(None), slice(None, None, 2)  # samples of a batch
 
@@ -202,10 +202,9 @@ class Pix2PixModel(nn.Module):
             new = checkpoints.load_agreeing(network, state if label == "G" else checkpoints.read_state(path), path,
                                 functools.partial(match.align, aligned=aligned))
             count = len(network.state_dict())
-            more = f", and {len(new) - 6} more" if len(new) > 6 else ""
             lines.append(f"net{label}: {count - len(new)} of {count} tensors from {path}"
                          + (f", {len(aligned)} of them class by class" if aligned else "")
-                         + (f"; new: {', '.join(new[:6])}{more}" if new else ""))
+                         + (f"; new: {shortened(new, 6, ',')}" if new else ""))
         return [*lines, *match.lines()]
 
 

@@ -10,7 +10,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from util import progress
 
@@ -52,6 +52,12 @@ def say_once(what: str, line: str) -> None:
 def printable(text: str) -> str:
     """``text`` without what no terminal can show: bytes of file names that are not UTF-8."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def shortened(names: Sequence[str], shown: int, comma: str = "", what: str = "") -> str:
+    """The first of some names, and how many more (``what``) there are: ``a, b and 3 more``."""
+    more = f"{comma} and {len(names) - shown} more{what}" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more
 
 
 def _line(message: str) -> str:

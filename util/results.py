@@ -93,8 +93,4 @@ def _read(path: str) -> dict[str, Any]:
 
 def stamps(paths: Iterable[str]) -> list[list[Any]]:
     """Path, bytes and time of change of files: what differs where one of them was replaced."""
-    found = []
-    for path in paths:
-        status = os.stat(path)
-        found.append([path, status.st_size, status.st_mtime_ns])
-    return found
+    return [[path, status.st_size, status.st_mtime_ns] for path, status in ((path, os.stat(path)) for path in paths)]

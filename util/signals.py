@@ -28,10 +28,10 @@ class StopRequest:
         self._wakeup = -1
 
     def __enter__(self) -> "StopRequest":
-        handle = self._handle
-        if distributed.world_size() > 1:  # Python's handlers do not run while this process waits for the others
+        alone = distributed.world_size() == 1
+        if not alone:  # Python's handlers do not run while this process waits for the others
             self._listen()
-            handle = _nothing
+        handle = self._handle if alone else lambda *_: None
         self._before = {number: signal.signal(number, handle) for number in STOP_SIGNALS}
         return self
 
@@ -65,10 +65,6 @@ class StopRequest:
         if distributed.is_main():
             with contextlib.suppress(OSError):  # a run whose terminal is gone still saves
                 os.write(2, b"\nstopping after this step; a second signal stops at once\n")
-
-
-def _nothing(signum: int, frame: FrameType | None) -> None:
-    pass
 
 
 def leave_signals_to_the_parent(*_: object) -> None:

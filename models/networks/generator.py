@@ -64,7 +64,7 @@ class Generator(nn.Module):
         """
         if self.training:
             power_iteration(self)
-        run = _recomputed if self.recomputes and torch.is_grad_enabled() else _run
+        run = _recomputed if self.recomputes and torch.is_grad_enabled() else ResnetBlock.__call__
         x = self._start(start)  # [B, 16nf, sh, sw]
         x = run(self.head_0, x, condition)
         x = run(self.G_middle_0, x, condition, upsample=True)  # [B, 16nf, 2sh, 2sw]
@@ -77,10 +77,6 @@ class Generator(nn.Module):
             x = run(self.up_4, x, condition, upsample=True)  # [B, nf/2, H, W]
         x = self.conv_img(F.leaky_relu(x, LEAKY_SLOPE))  # [B, 3, H, W]
         return full_precision(x).tanh()
-
-
-def _run(block: ResnetBlock, x: Tensor, condition: Condition, upsample: bool = False) -> Tensor:
-    return block(x, condition, upsample)
 
 
 def _recomputed(block: ResnetBlock, x: Tensor, condition: Condition, upsample: bool = False) -> Tensor:
