@@ -52,10 +52,7 @@ class DatasetKind:
         return stem(path)
 
     def doubts(self, shares: dict[int, float]) -> list[str]:
-        """What the ids of a whole split say against their being those of this data set.
-
-        :param shares: of the pixels, by id.
-        """
+        """What the ids of a split, with their shares of its pixels, say against their being those of this data set."""
         wrong = sorted(shares.keys() & self.never)
         return [f"has the ids {shortened([*map(str, wrong)], 5)}: {self.never_because}"] if wrong else []
 

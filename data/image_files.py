@@ -164,21 +164,14 @@ def read_photo(path: str, as_shown: bool = True) -> Image.Image:
 
 
 def to_rgb(image: Image.Image, name: str) -> Image.Image:
-    """A photo as RGB.
-
-    :param name: what to call the photo in errors.
-    :raises UserError: it has more than 8 bits per channel.
-    """
+    """A photo, called ``name`` in errors, as RGB. :raises UserError: it has more than 8 bits per channel."""
     if image.mode.startswith(("I", "F")):  # brought to 8 bits it would be all white
         raise UserError(f"{name}: has 16 or 32 bits per channel (mode {image.mode}); convert it to 8 bits")
     return image.convert("RGB")
 
 
 def read_ids(path: str) -> np.ndarray:
-    """A label map [H, W] as :func:`to_ids` returns it, with its pixels as the file has them.
-
-    :raises UserError: the file cannot be read, or as :func:`to_ids`.
-    """
+    """A label map [H, W] as :func:`to_ids` returns it, and raises, with its pixels as the file has them."""
     return to_ids(read_image(path), path)
 
 

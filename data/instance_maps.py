@@ -28,10 +28,8 @@ class InstanceRecipe(Protocol):
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is an instance: the pixels of one id or, with ``components``, each of their connected regions.
-
-    ``min_area`` and ``split_classes`` are those of :func:`split_components`.
-    """
+    """What is an instance: the pixels of one id or, with ``components``, each of their connected regions, see
+    :func:`split_components`."""
 
     components: bool = False
     min_area: int = 1

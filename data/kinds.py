@@ -62,10 +62,7 @@ def saved_class_names(folder: str) -> dict[int, str]:
 
 
 def check_class_names(opt: Options) -> None:
-    """Compare the names of the classes with those that the networks of --name were trained on.
-
-    :raises UserError: most differ: it is another data set.
-    """
+    """Refuse classes most of whose names are not those that the networks of --name were trained on; note a few."""
     trained, found = saved_class_names(opt.folder), class_names(opt)
     both = sorted(trained.keys() & found.keys() - ({opt.label_nc} if opt.contain_dontcare_label else set()))
     other = [number for number in both if trained[number] != found[number]]

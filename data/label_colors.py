@@ -27,11 +27,7 @@ class LabelColors:
         return greys <= {color & 255 for color in self.colors.tolist() if color % 0x010101 == 0}
 
     def to_ids(self, pixels: np.ndarray, image_path: str) -> np.ndarray:
-        """Class ids [H, W] int32 of colours [H, W, 3] uint8.
-
-        :param image_path: file to name in errors.
-        :raises UserError: a colour that the table does not list.
-        """
+        """Class ids [H, W] int32 of colours [H, W, 3] uint8. :raises UserError: one that the table does not list."""
         red, green, blue = np.moveaxis(pixels.astype(np.int32), -1, 0)
         wanted = red << 16 | green << 8 | blue
         place = np.searchsorted(self.colors, wanted).clip(max=len(self.colors) - 1)

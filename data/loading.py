@@ -127,10 +127,8 @@ class EpochDataLoader(DataLoader):
         self.dataset.seed = self.sampler.seed = seed
 
     def close(self) -> None:
-        """End the data-loading processes.
-
-        Python would send them SIGTERM in the end and wait for them, but they leave signals to this process.
-        """
+        """End the data-loading processes. Python would send them SIGTERM in the end and wait for them, but they leave
+        signals to this process."""
         if self._iterator is not None:
             self._iterator._shutdown_workers()
             self._iterator = None

@@ -20,7 +20,6 @@ class Pix2pixDataset(Dataset):
     Where files lie is said by the :class:`data.dataset_kind.DatasetKind` of --dataset_mode, how they pair up by
     :mod:`data.listing`, and how they are scaled and cropped by :mod:`data.transforms`.
 
-    :param opt: the options; only read.
     :raises UserError: a folder or partner of a file is missing; from ``__getitem__``: a file cannot be used.
     """
 

@@ -40,10 +40,7 @@ class Face(Canvas):
                         (0.3 * w, chin + 0.01))
 
     def features(self, eyes: float = 0.478, open_mouth: bool = False, smile: float = 0.0) -> None:
-        """Brows, eyes, nose and mouth. The left ones are those on the right of the picture.
-
-        :param smile: how far the corners of the mouth lie above its middle.
-        """
+        """Brows, eyes (left ones are on the right), nose, and mouth, whose corners lie ``smile`` above its middle."""
         for side, part in ((1, "l"), (-1, "r")):
             x = self.turn + side * 0.123
             self.area(f"{part}_brow", (x - side * 0.075, eyes - 0.055), (x, eyes - 0.09),

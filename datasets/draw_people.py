@@ -20,10 +20,7 @@ CLASSES = tuple(_NAMES.split())  # of the data set, by id
 
 
 class Figure(Canvas):
-    """A person who stands in the middle.
-
-    :param stance: how far the feet stand apart; the weight is on the left one.
-    """
+    """A person in the middle, whose feet stand ``stance`` apart; the weight is on the left one."""
 
     def __init__(self, stance: float = 0.05):
         super().__init__(WIDTH, HEIGHT, CLASSES)
@@ -46,10 +43,7 @@ class Figure(Canvas):
             self.limb(kind, (x, 0.92, 0.017), (x + toe, 0.942, 0.015))
 
     def arm(self, kind: str, side: int, hand: Point, elbow: Point, end: float = 1.0, radius: float = 0.026) -> None:
-        """An arm; in cloth its ``end`` says how far the sleeve goes: 0.5 is the elbow.
-
-        :param side: 1 is the right one in the picture, -1 the left one.
-        """
+        """An arm, right (``side`` 1) or left (-1) in the picture; a sleeve with ``end`` 0.5 ends at the elbow."""
         joints = ((side * 0.066, 0.212, radius), (side * elbow[0], elbow[1], 0.85 * radius),
                   (side * hand[0], hand[1], 0.6 * radius))
         self.limb(kind, *joints, end=end)

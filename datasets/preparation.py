@@ -33,10 +33,7 @@ Pair = tuple[Image.Image, np.ndarray] | None
 
 
 def options(description: str, **required: str) -> ArgumentParser:
-    """A parser with the options that every command of preparation has.
-
-    :param required: what the options are that must be given, by name.
-    """
+    """A parser with the options of every command of preparation, and ``required`` ones: what they are, by name."""
     parser = ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, what in required.items():
         parser.add_argument(f"--{name}", required=True, help=what)

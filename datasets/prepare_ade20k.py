@@ -56,11 +56,7 @@ class Objects(NamedTuple):
 
 
 def instances(label: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-    """Ids 0..n-1 [H, W] of classes and objects.
-
-    :param label: [H, W], classes 0..150.
-    :param numbers: [H, W], of objects; 0 where there is none.
-    """
+    """Ids 0..n-1 [H, W] of a label map's classes, 0..150, and of objects by ``numbers`` [H, W], 0 for none."""
     ids = label.astype(np.int32)
     classes = set()
     for number in np.unique(numbers[numbers > 0]):
@@ -73,10 +69,7 @@ def instances(label: np.ndarray, numbers: np.ndarray) -> np.ndarray:
 
 
 def find_work(path: str, annotations: str) -> list[tuple[InstanceJob, Objects]]:
-    """The maps to make, and what to make them from.
-
-    :raises UserError: there are no label maps, or one has no file of objects.
-    """
+    """The maps to make, and of what. :raises UserError: there are no label maps, or one has no file of objects."""
     folder = os.path.join(path, "annotations")
     work = [(job, Objects(os.path.join(annotations, os.path.relpath(job.source, folder))))
             for job in ADE20K().instance_jobs(path)]

@@ -33,10 +33,7 @@ CLASSES = (
 
 
 def find_samples(path: str, val_drives: list[str]) -> list[Sample]:
-    """The frames under ``path``.
-
-    :raises UserError: there are none, not every frame has an annotation, or a drive has no frame.
-    """
+    """The frames under ``path``. :raises UserError: there are none, one has no annotation, or a drive has no frame."""
     samples = []
     for split in SPLITS:
         frames, annotations = ({stem(file): file for file in Source(os.path.join(path, "CamVid", folder)).files()}
@@ -63,10 +60,7 @@ def drive_of(sample: Sample) -> str:
 
 
 def read(sample: Sample, height: int | None) -> Pair:
-    """Frame and label map, resized if there is a ``height``.
-
-    :raises UserError: a file cannot be read, or they differ in size.
-    """
+    """Frame and label map, resized to a ``height``. :raises UserError: a file cannot be read, or their sizes differ."""
     frame, label = read_photo(sample.photo), read_ids(sample.annotation)
     check_pair(sample, frame, label)
     if height:

@@ -65,10 +65,7 @@ def read_classes(path: str) -> list[str]:
 
 
 def read(sample: Sample, height: int, aspect_ratio: float) -> Pair:
-    """Photo and label map, cropped to the person and resized.
-
-    :raises UserError: a file cannot be read, or they differ in size.
-    """
+    """Photo and label map, cropped to the person. :raises UserError: a file cannot be read, or their sizes differ."""
     label = check_ids(read_matrix(sample.annotation, "groundtruth"), sample.annotation)
     photo = read_photo(sample.photo)
     check_pair(sample, photo, label)

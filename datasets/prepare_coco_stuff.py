@@ -36,10 +36,7 @@ class Object(NamedTuple):
     segmentation: list[list[float]] | dict[str, Any]  # polygons x, y, x, y, ...; or runs
 
     def mask(self, shape: tuple[int, int]) -> np.ndarray:
-        """[H, W] bool.
-
-        :raises ValueError: runs that do not fit the shape, or are compressed (official files have none).
-        """
+        """[H, W] bool. :raises ValueError: runs that do not fit the shape, or compressed ones, which are not official."""
         if isinstance(self.segmentation, dict):
             # lengths of runs of 0, 1, 0, ... along the columns
             size, counts = self.segmentation["size"], self.segmentation["counts"]
@@ -80,10 +77,7 @@ class Objects(NamedTuple):
         return f"objects {zlib.crc32(repr(self.objects).encode()):08x}"
 
     def instances(self, label: np.ndarray) -> np.ndarray:
-        """Ids 0..n-1 [H, W] of the instances of a label map.
-
-        :raises UserError: the objects do not fit the label map.
-        """
+        """Ids 0..n-1 [H, W] of a label map's instances. :raises UserError: the objects do not fit the label map."""
         if label.shape != self.shape:
             raise UserError(f"{self.name}: its objects are of {self.shape[1]}x{self.shape[0]} pixels, but its label "
                             f"map is {label.shape[1]}x{label.shape[0]}; use both as they are distributed")
@@ -98,10 +92,7 @@ class Objects(NamedTuple):
 
 
 def read_objects(path: str) -> dict[str, Objects]:
-    """The objects of every picture, by its name without suffix.
-
-    :raises UserError: the file cannot be read, or is none of COCO's instances.
-    """
+    """The objects of every picture, by its stem. :raises UserError: the file cannot be read, or is not of that form."""
     text = read_text(path, remedy="unpack annotations_trainval2017.zip there")
     try:
         content = json.loads(text)
@@ -118,10 +109,7 @@ def read_objects(path: str) -> dict[str, Objects]:
 
 
 def find_work(path: str, annotations: str) -> list[tuple[InstanceJob, Objects]]:
-    """The maps to make, and what to make them from.
-
-    :raises UserError: there are no label maps, or they are not those of the annotations.
-    """
+    """The maps to make, and of what. :raises UserError: there are no label maps, or they are of other pictures."""
     found = []
     for split in SPLITS:
         jobs = list(mirrored_splits(path, [split]))

@@ -330,10 +330,7 @@ class Editor:
         return self._change(session, what, self._sample(session.step.canvas, session.step.truncation), rows)
 
     def offer(self, session: Session, instance: int | None = None) -> Session:
-        """Alternatives to choose from, drawn as one batch: each is what :meth:`resample` may make.
-
-        :raises UserError: as there.
-        """
+        """Alternatives to choose from, drawn as one batch: each is what :meth:`resample` may make; raises the same."""
         step, (rows, what) = session.step, self._rows(session, instance)
         batch = self._batch(step.canvas, ALTERNATIVES)
         others = self.synthesizer.draw_styles(batch).map(Tensor.cpu)
@@ -347,10 +344,7 @@ class Editor:
         return dataclasses.replace(session, offers=tuple(offers))
 
     def choose(self, session: Session, index: int) -> Session:
-        """One of the alternatives; another one that was chosen before makes room.
-
-        :raises UserError: there is no such one.
-        """
+        """One of the alternatives, in place of one that was chosen before. :raises UserError: there is no such one."""
         if not 0 <= index < len(session.offers):
             raise UserError("there is no such alternative")
         step = self._draw(session.offers[index])  # in a batch the last bit may be another one

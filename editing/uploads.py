@@ -85,20 +85,13 @@ def read_styles(content: bytes, name: str, reader: SampleReader) -> LayoutStyles
 
 
 def check_instances(ids: np.ndarray, name: str, most: int = MOST_INSTANCES) -> None:
-    """Refuse a layout of more instances than the page takes.
-
-    :param ids: [H, W] of the network's size.
-    :raises UserError: there are more.
-    """
+    """Refuse a layout [H, W] of more instances than the page takes. :raises UserError: there are more."""
     if (count := len(np.unique(ids))) > most:
         raise UserError(f"{name}: has {count} instances, but the page takes at most {most}; join some of them")
 
 
 def layout_of(uploads: dict[str, Upload], synthesizer: Synthesizer, with_photo: bool) -> Batch:
-    """The layout that was uploaded, with the photo or without.
-
-    :raises UserError: there is no label map, or the files differ in size.
-    """
+    """The layout that was uploaded, maybe with its photo. :raises UserError: no label map, or files of other sizes."""
     files = {kind: uploads[kind] for kind in KINDS if kind in uploads and (with_photo or kind != "photo")}
     if "label" not in files:
         raise UserError("there is no label map: drop one first")

@@ -50,11 +50,8 @@ class LayoutDistances(NamedTuple):
 
 
 class Painter:
-    """Pictures of one layout: ``paint(styles)`` makes images [N, 3, H, W] in [-1, 1] in styles [N, ...].
-
-    :param batch: a batch of one.
-    :param batch_size: how many pictures are made at once.
-    """
+    """Pictures of the layout of a batch of one, ``batch_size`` at once: ``paint(styles)`` makes images [N, 3, H, W] in
+    [-1, 1] in styles [N, ...]."""
 
     def __init__(self, synthesizer: Synthesizer, batch: Batch, batch_size: int = 1):
         self.layout = batch

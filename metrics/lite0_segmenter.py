@@ -67,11 +67,7 @@ def trained_once(build: Callable[[], nn.Module], train: Callable[[nn.Module], No
 
 
 class Lite0Segmenter(nn.Module):
-    """Class maps of pictures.
-
-    :param head: as :func:`trained_lite0` makes it.
-    :param use_amp: convolutions in bfloat16.
-    """
+    """Class maps of pictures, by a head of :func:`trained_lite0`; with ``use_amp``, convolutions are in bfloat16."""
 
     def __init__(self, head: "Head", use_amp: bool = False):
         super().__init__()

@@ -61,10 +61,8 @@ class Protocol:
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """A set of images after measuring: ``source`` is what messages call it, ``protocol`` is None where unknown.
-
-    ``features`` [n, dims] float32 are there if they were asked for.
-    """
+    """A set of images after measuring: ``source`` is what messages call it, ``protocol`` is None where unknown, and
+    ``features`` [n, dims] float32 are there if they were asked for."""
 
     source: str
     statistics: Gaussian | FeatureStatistics
@@ -88,10 +86,7 @@ class Meter:
         self._features: list[np.ndarray] | None = [] if keep_features else None
 
     def add(self, pixels: torch.Tensor, names: Sequence[str]) -> None:
-        """Take in images uint8 [B,3,H,W], called ``names`` in messages.
-
-        :raises UserError: an image whose features are not finite.
-        """
+        """Take in images uint8 [B,3,H,W], ``names`` in messages. :raises UserError: features that are not finite."""
         if pixels.dtype != torch.uint8:
             raise ValueError(f"pixels of type {pixels.dtype}: the protocol is defined for 8-bit images")
         self._waiting += zip(pixels, names, strict=True)

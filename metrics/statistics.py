@@ -18,10 +18,8 @@ class Gaussian:
 
     @cached_property
     def root(self) -> np.ndarray:
-        """R [r,d] with RᵀR = covariance, r its numerical rank; computed once.
-
-        Of full rank, from Cholesky's factor; else from the eigenvalues, which take eight times as long.
-        """
+        """R [r,d] with RᵀR = covariance, r its numerical rank; computed once: of full rank from Cholesky's factor, else
+        from the eigenvalues, which take eight times as long."""
         covariance = torch.from_numpy(self.covariance)
         rounding = len(covariance) * torch.finfo(covariance.dtype).eps
         factor, failed = torch.linalg.cholesky_ex(covariance)

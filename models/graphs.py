@@ -106,12 +106,8 @@ class Recorded:
 
 
 class StepGraphs(Graphs):
-    """The graphs of a training run.
-
-    A number would become part of a recording, so learning rates are tensors here.
-
-    :param optimizers: that the steps use; fused ones.
-    """
+    """The graphs of a training run with these fused optimisers. A number would become part of a recording, so learning
+    rates are tensors here."""
 
     def __init__(self, device: torch.device, *optimizers: torch.optim.Optimizer):
         super().__init__(device)

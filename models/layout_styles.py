@@ -134,10 +134,7 @@ class LayoutStyles:
     @classmethod
     def parse(cls, content: bytes, path: str, z_dim: int, noise_nc: int,
               most_bytes: int | None = None) -> "LayoutStyles":
-        """:meth:`read` for a file that is in memory.
-
-        :param most_bytes: of its arrays.
-        """
+        """:meth:`read` for a file in memory, whose arrays take at most ``most_bytes``."""
         try:
             with zipfile.ZipFile(io.BytesIO(content)) as archive:
                 most_bytes = _MOST_BYTES if most_bytes is None else most_bytes

@@ -72,10 +72,7 @@ class StyleControl:
                                 "the name, or remove the entry")
 
     def draw(self, batch: Batch, paths: Sequence[str], seed: int) -> Samples:
-        """The samples of a batch.
-
-        :param paths: of the layouts, which name them.
-        """
+        """The samples of a batch of layouts, which ``paths`` name."""
         opt, size = self.opt, batch.layout.batch_size
         priors = [self.synthesizer.draw_styles(batch, self.synthesizer.seeds(seed, paths, sample), opt.truncation)
                   for sample in range(opt.num_samples)]

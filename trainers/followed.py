@@ -17,10 +17,7 @@ _SEED = 0  # of their styles
 
 
 class Followed:
-    """Layouts that lie evenly in the training split, as test.py reads them, in styles of the prior.
-
-    :param dataset: the one of training.
-    """
+    """Layouts that lie evenly in the data set of training, as test.py reads them, in styles of the prior."""
 
     def __init__(self, opt: Options, dataset: Pix2pixDataset):
         step = -(-len(dataset) // _LAYOUTS)

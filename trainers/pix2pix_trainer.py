@@ -143,10 +143,7 @@ class Pix2PixTrainer:
     # ---- saving and going on ----
 
     def save(self, epoch: str | int) -> None:
-        """Write ``<epoch>_state.pth`` and ``<epoch>_net_*.pth``.
-
-        :raises UserError: see :func:`trainers.run_state.save`.
-        """
+        """Write ``<epoch>_state.pth`` and ``<epoch>_net_*.pth``, see :func:`trainers.run_state.save`."""
         run_state.save(self.model, {
             "average": self.average and self.average.state(),
             "optimizer_G": _state_of(self.optimizer_G),

@@ -215,10 +215,7 @@ class Run:
         return losses
 
     def save(self, epoch: str | int) -> None:
-        """The run as ``epoch``, by the first process.
-
-        :raises UserError: losses or networks are not finite: the files of before are better.
-        """
+        """The run as ``epoch``, by the first process. :raises UserError: losses or networks are not finite."""
         self.check_losses()
         if not distributed.is_main():
             return

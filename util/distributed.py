@@ -188,10 +188,8 @@ def copy_from_main(tensors: Iterable[Tensor]) -> None:
 @_exchange()
 @torch.no_grad()
 def average_(tensors: Iterable[Tensor]) -> None:
-    """Let the tensors be the means over all processes, in place.
-
-    What is not finite in one process becomes so in all, so that gradient scalers and checks of losses stay in step.
-    """
+    """Let the tensors be the means over all processes, in place. What is not finite in one process becomes so in all,
+    so that gradient scalers and checks of losses stay in step."""
     if world_size() == 1:
         return
     for bucket in _buckets(tensors):
@@ -216,10 +214,8 @@ def _buckets(tensors: Iterable[Tensor]) -> Iterator[list[Tensor]]:
 
 @_exchange()
 def pooled_moments(mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance over all processes, of means and variances [c] of equally many values each.
-
-    From the means' distances, not from mean squares, which would cancel.
-    """
+    """Mean and variance over all processes, of means and variances [c] of equally many values each; from the means'
+    distances, not from mean squares, which would cancel."""
     if world_size() == 1:
         return mean, var
     own = torch.stack([mean, var])

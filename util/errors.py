@@ -31,11 +31,7 @@ class UserError(Exception):
 
 
 class Interrupted(Exception):
-    """The run was asked to stop by a signal, and everything is saved.
-
-    :param signum: number of the signal.
-    :param message: what was done, in one line.
-    """
+    """The run was asked to stop by a signal, and everything is saved; ``message`` is one line."""
 
     def __init__(self, signum: int, message: str):
         super().__init__(message)

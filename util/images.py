@@ -42,10 +42,7 @@ def save_image(picture: np.ndarray, path: str, comment: str = "") -> None:
 
 
 def save_animation(pictures: Sequence[np.ndarray], path: str, milliseconds: int = 80) -> None:
-    """Write RGB pictures [H, W, 3] as an animated WebP that starts over for ever.
-
-    :param milliseconds: for which each is shown.
-    """
+    """Write RGB pictures [H, W, 3], each shown for ``milliseconds``, as an animated WebP that starts over for ever."""
     first, *others = map(Image.fromarray, pictures)
     with atomic_path(path) as temporary:
         first.save(temporary, "WEBP", save_all=True, append_images=others, duration=milliseconds, loop=0, quality=90)

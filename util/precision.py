@@ -68,10 +68,8 @@ def working_dtype(x: Tensor) -> torch.dtype:
 
 
 class SkippedSteps:
-    """How many steps of fused optimisers a gradient scaler left out, because gradients were not finite.
-
-    Optimisers count their steps on the device; so nothing waits for it until it is asked.
-    """
+    """How many steps of fused optimisers a gradient scaler left out, because gradients were not finite. Optimisers
+    count their steps on the device; so nothing waits for it until it is asked."""
 
     def __init__(self, *optimizers: torch.optim.Optimizer):
         self._before: dict[torch.optim.Optimizer, int] = {}  # steps that were made when this began to look

@@ -196,10 +196,8 @@ class Lite0Features(nn.Module):
         self._seen = WeakTensorKeyDictionary()  # images -> (their version, with gradients?, layer -> activations)
 
     def forward(self, images: Tensor) -> dict[int, Tensor]:
-        """Layer -> activations of images [B, 3, H, W] in [-1, 1], the small ones doubled.
-
-        They are kept as long as the images are, those with a graph of gradients only :meth:`while_shared`.
-        """
+        """Layer -> activations of images [B, 3, H, W] in [-1, 1], the small ones doubled. They are kept as long as the
+        images are, those with a graph of gradients only :meth:`while_shared`."""
         with_graph = torch.is_grad_enabled() and images.requires_grad
         seen = None if images.is_inference() else (images._version, with_graph)
         if seen and (kept := self._seen.get(images)) and kept[:2] == seen:

@@ -85,10 +85,8 @@ def power_iteration(network: nn.Module) -> None:
 
 @torch.no_grad()
 def _iterate(layers: Sequence[SpectralConv2d]) -> None:
-    """One power iteration of several layers together, which takes fewer launches on CUDA.
-
-    The vectors are new tensors, copied into the buffers: what earlier passes saved stays as it is.
-    """
+    """One power iteration of several layers together, which takes fewer launches on CUDA. The vectors are new tensors,
+    copied into the buffers: what earlier passes saved stays as it is."""
     device = layers[0].weight_orig.device
     with no_autocast(device):
         matrices = [layer.matrix() for layer in layers]

@@ -31,10 +31,7 @@ _OUTSIDE = -1  # region number of what lies beyond the image
 
 
 class InstanceGrid:
-    """The instances of a batch at the resolutions that the encoder's layers work on.
-
-    :param regions: of one instance each, whatever its classes.
-    """
+    """The instances of a batch, regions of one each, at the resolutions that the encoder's layers work on."""
 
     def __init__(self, regions: Regions):
         self.regions = regions
@@ -85,10 +82,8 @@ class Neighbourhoods:
 
     @cached_property
     def unseen(self) -> SegmentSums:
-        """Pixels that no centre of their instance has as its tap k, by (region, k).
-
-        The centre that would is the pixel's own neighbour at the opposite tap, 8 - k.
-        """
+        """Pixels that no centre of their instance has as its tap k, by (region, k). The centre that would is the
+        pixel's own neighbour at the opposite tap, 8 - k."""
         lost = (self._seen != self._seen[:, 4:5]).flip(1)  # [N, 9]: no such centre
         pixel, tap = lost.nonzero(as_tuple=True)
         segment = self.regions.flat[pixel] * 9 + tap

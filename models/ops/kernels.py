@@ -45,10 +45,8 @@ def _modulate(x, table, mean, var, region, out, pixels, channels, width,
 def _modulate_sums(x, grad, table, mean, var, members, piece_start, piece_segment, sums, channels, width,
                    EPS: tl.constexpr, SLOPE: tl.constexpr, UPSAMPLED: tl.constexpr,
                    ROWS: tl.constexpr, COLS: tl.constexpr):
-    """What the pixels of a piece contribute to the gradients of scale and shift; ``sums`` [Q, 2, c].
-
-    What went into the leaky ReLU is computed once more, so that the output need not be kept.
-    """
+    """What the pixels of a piece contribute to the gradients of scale and shift; ``sums`` [Q, 2, c]. What went into the
+    leaky ReLU is computed once more, so that the output need not be kept."""
     piece = tl.program_id(0)
     k = tl.program_id(1) * COLS + tl.arange(0, COLS)
     start = tl.load(piece_start + piece)
@@ -155,10 +153,7 @@ def _sum_pieces(pieces, first_piece, out, columns, ROWS: tl.constexpr, COLS: tl.
 
 def modulate(x: Tensor, table: Tensor, mean: Tensor, var: Tensor, eps: float, region: Tensor, slope: float,
              dtype: torch.dtype) -> Tensor:
-    """Of the given dtype.
-
-    :param region: [B, h, w], or [B, 2h, 2w]: then x is upsampled.
-    """
+    """Of the given dtype. For a region [B, 2h, 2w] instead of [B, h, w], x is upsampled."""
     channels, width = x.shape[-1], region.shape[-1]
     out = torch.empty(*region.shape, channels, dtype=dtype, device=x.device)
     _in_tiles(_modulate, region.numel(), channels, TILE, x, table, mean, var, region, out, region.numel(), channels,
@@ -168,10 +163,7 @@ def modulate(x: Tensor, table: Tensor, mean: Tensor, var: Tensor, eps: float, re
 
 def modulate_sums(x: Tensor, grad: Tensor, table: Tensor, mean: Tensor, var: Tensor, eps: float, region: Tensor,
                   segments: SegmentSums, slope: float) -> Tensor:
-    """The gradient [T, 2, c] of the table, for ``grad`` of what :func:`modulate` gives.
-
-    :param segments: the regions' pixels.
-    """
+    """The gradient [T, 2, c] of the table, for ``grad`` of what :func:`modulate` gives and the regions' pixels."""
     channels, pieces = x.shape[-1], len(segments.piece_segment)
     sums = torch.empty(pieces, 2, channels, dtype=table.dtype, device=x.device)
     _summing(_modulate_sums, pieces, channels, x, grad, table, mean, var, segments.members, segments.piece_start,

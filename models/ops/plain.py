@@ -113,8 +113,6 @@ def gain_grad(grad: Tensor, gain: Tensor, u: Tensor, v: Tensor) -> Tensor:
 
 
 def rows_at(index: Tensor, table: Tensor) -> Tensor:
-    """``table[index]`` [T, ...] for ``index`` [T] and a table [n, ...].
-
-    Backward, indexing sorts on CUDA, and ``F.embedding`` does not where rows are few.
-    """
+    """``table[index]`` [T, ...] for ``index`` [T] and a table [n, ...]. Backward, indexing sorts on CUDA, and
+    ``F.embedding`` does not where rows are few."""
     return F.embedding(index, table.flatten(1)).view(-1, *table.shape[1:])

@@ -33,11 +33,7 @@ class Tables:
 
 
 class Packed:
-    """Tables as one tensor.
-
-    :param tables: a copy of the tables with slots for tensors.
-    :param numbers: [n] int32, all that the slots stand for.
-    """
+    """Tables as one tensor: a copy with slots for tensors, and ``numbers`` [n] int32, all that the slots stand for."""
 
     def __init__(self, tables: Tables, numbers: Tensor):
         self.tables, self.numbers = tables, numbers
