@@ -48,10 +48,10 @@ def create_dataloader(opt: Options, finish: Callable[[Data], Data] | None = None
     dataset = create_dataset(opt) if dataset is None else dataset
     if opt.isTrain and len(dataset) < opt.batchSize:
         raise UserError(f"--batchSize {opt.batchSize}: there are only {len(dataset)} images; give at most that many")
-    batch, share = opt.batchSize, functools.partial(every_nth_batch, batch=opt.batchSize)
+    batch, step = opt.batchSize, 1
     if opt.isTrain:
-        batch //= opt.accumulate * distributed.world_size()
-        share = functools.partial(rows_of_batches, rows=batch, step=opt.batchSize)
+        batch, step = batch // (opt.accumulate * distributed.world_size()), batch
+    share = functools.partial(own_share, count=batch, step=step)
     loader = EpochDataLoader(
         dataset,
         batch_size=batch,
@@ -69,18 +69,11 @@ def create_dataloader(opt: Options, finish: Callable[[Data], Data] | None = None
     return loader
 
 
-def rows_of_batches(order: Indices, rows: int, step: int) -> Indices:
-    """This process's samples in training: of all batches of N times ``rows`` samples its ``rows``. What is left after
-    whole steps of ``step`` samples is left out."""
-    first, batch = distributed.rank() * rows, distributed.world_size() * rows
-    starts = range(first, len(order) // step * step, batch)
-    return [index for start in starts for index in order[start:start + rows]]
-
-
-def every_nth_batch(order: Indices, batch: int) -> Indices:
-    """This process's samples elsewhere: every N-th batch of ``batch`` samples."""
-    starts = range(distributed.rank() * batch, len(order), distributed.world_size() * batch)
-    return [index for start in starts for index in order[start:start + batch]]
+def own_share(order: Indices, count: int, step: int = 1) -> Indices:
+    """This process's samples: of every N times ``count`` its ``count``, which are rows of a batch in training, and
+    elsewhere every N-th batch. What is left after whole steps of ``step`` samples is left out."""
+    starts = range(distributed.rank() * count, len(order) // step * step, distributed.world_size() * count)
+    return [index for start in starts for index in order[start:start + count]]
 
 
 class EpochSampler(Sampler[tuple[int, int]]):

@@ -36,7 +36,7 @@ class Object(NamedTuple):
     segmentation: list[list[float]] | dict[str, Any]  # polygons x, y, x, y, ...; or runs
 
     def mask(self, shape: tuple[int, int]) -> np.ndarray:
-        """[H, W] bool. :raises ValueError: runs that do not fit the shape, or compressed ones, unlike official files."""
+        """[H, W] bool. :raises ValueError: runs that do not fit the shape, or compressed ones (not official)."""
         if isinstance(self.segmentation, dict):
             # lengths of runs of 0, 1, 0, ... along the columns
             size, counts = self.segmentation["size"], self.segmentation["counts"]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from data.loading import every_nth_batch
+from data.loading import own_share
 from metrics.extractors import Extractor
 from metrics.images import ImageFolder
 from metrics.statistics import FeatureStatistics, Gaussian, joined
@@ -123,7 +123,7 @@ def measure_folder(folder: ImageFolder, extractor: Extractor, batch_size: int = 
     if threads is None:
         threads = 1 if extractor.device.type == "cpu" else min(8, os.cpu_count() or 1)
     meter = Meter(extractor, batch_size, keep_features)
-    indices = every_nth_batch(range(len(folder.files)), meter.batch_size)
+    indices = own_share(range(len(folder.files)), meter.batch_size)
     own = replace(folder, files=[folder.files[index] for index in indices])
     with progress(doing=folder.source, total=len(own.files), unit="img", quiet=not distributed.is_main()) as bar:
         for path, image in zip(own.files, own.pixels(threads), strict=True):

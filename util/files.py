@@ -36,17 +36,16 @@ def atomic_path(path: str, sync: bool = False) -> Iterator[str]:
     except OSError as error:
         raise UserError(f"cannot write {path} ({error.strerror}); check the folder and its permissions") from error
     try:
-        yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        if sync:
-            fsync(temporary)
-        os.replace(temporary, path)
-        if sync:
-            fsync(folder)
-    except OSError as error:
-        raise _cannot_write(path, error) from error
+        with _reported(path):
+            yield temporary
+            umask = os.umask(0)
+            os.umask(umask)
+            os.chmod(temporary, 0o666 & ~umask)
+            if sync:
+                fsync(temporary)
+            os.replace(temporary, path)
+            if sync:
+                fsync(folder)
     finally:
         with contextlib.suppress(OSError):
             os.remove(temporary)
@@ -64,19 +63,15 @@ def new_folder(path: str) -> Iterator[str]:
     _refuse_existing(path)
     with exclusive(temporary, path):
         _refuse_existing(path)  # another command may just have made it
-        try:
+        with _reported(path):
             for entry in os.scandir(temporary):
                 if entry.name != _LOCK:
                     shutil.rmtree(entry.path) if entry.is_dir(follow_symlinks=False) else os.remove(entry.path)
-        except OSError as error:
-            raise _cannot_write(path, error) from error
         try:
             yield temporary
-            try:
+            with _reported(path):
                 os.rename(temporary, path)
                 os.remove(os.path.join(path, _LOCK))  # not before: another command would empty the folder
-            except OSError as error:
-                raise _cannot_write(path, error) from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
@@ -117,10 +112,9 @@ def exclusive(folder: str, name: str = "", remedy: str = "give another folder") 
             raise _taken(name, remedy) from error
         except OSError:
             print(f"{name}: this file system has no locks; make sure that no other command writes there")
-        try:
+        is_ours = False
+        with contextlib.suppress(OSError):
             is_ours = os.path.samestat(os.fstat(handle), os.stat(path))
-        except OSError:
-            is_ours = False
         if not is_ours:  # another command ended, and removed the file, after it was opened here
             raise _taken(name, remedy)
         try:
@@ -137,8 +131,13 @@ def _taken(name: str, remedy: str) -> UserError:
     return UserError(f"{name}: another command is writing to it; wait until that ends, or {remedy}")
 
 
-def _cannot_write(path: str, error: OSError) -> UserError:
-    return UserError(f"cannot write {path} ({error.strerror or error}); check the disk and permissions")
+@contextlib.contextmanager
+def _reported(path: str) -> Iterator[None]:
+    """What the system refuses in this block becomes a line that names ``path``."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"cannot write {path} ({error.strerror or error}); check the disk and permissions") from error
 
 
 def _is_special(path: str) -> bool:
@@ -177,11 +176,8 @@ def write_atomically(path: str, text: str, sync: bool = False) -> None:
 
 def append_line(path: str, line: str) -> None:
     """Add ``line`` to a text file. :raises UserError: it cannot be written."""
-    try:
-        with open(path, "a", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(line + "\n")
-    except OSError as error:
-        raise _cannot_write(path, error) from error
+    with _reported(path), open(path, "a", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(line + "\n")
 
 
 def copy_atomically(source: str, path: str) -> None:

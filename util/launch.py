@@ -52,11 +52,8 @@ def restarts() -> int:
 
 
 def launch_id() -> str | None:
-    """The ``--rdzv-id`` of torchrun, the same after restarts; None without torchrun.
-
-    Where it is not given, ``--standalone`` (in newer versions any start on one machine) makes a new one; else it is
-    always "none".
-    """
+    """The ``--rdzv-id`` of torchrun, the same after restarts; None without torchrun. Where it is not given,
+    ``--standalone`` (in newer versions any start on one machine) makes a new one; else it is always "none"."""
     return os.environ.get("TORCHELASTIC_RUN_ID")
 
 

@@ -6,22 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from datasets.example_world.classes import (
-    BALLOON,
-    BUSH,
-    CAR,
-    CLASSES,
-    HILL,
-    HOUSE,
-    MEADOW,
-    PINE,
-    ROAD,
-    SKY,
-    TREE,
-    WATER,
-    Style,
-    draw_style,
-)
+from datasets.example_world import classes
 from datasets.example_world.palette import Array, Rng
 
 
@@ -48,7 +33,8 @@ class CrossRoad:
             count = rng.integers(0, 3)
             for k in range(count):
                 x, width = (k + rng.uniform(0.3, 0.7)) / count, rng.uniform(0.27, 0.33) * (1 + 0.12 * lane)
-                yield Spot(CAR, x, self.centre(x) + lane * self.half, width, width / rng.uniform(2.1, 2.5), heading)
+                y, height = self.centre(x) + lane * self.half, width / rng.uniform(2.1, 2.5)
+                yield Spot(classes.CAR, x, y, width, height, heading)
 
 
 @dataclass(frozen=True)
@@ -80,7 +66,7 @@ class LeadRoad:
         for _ in range(rng.integers(0, 4)):
             y = float(self.horizon + (1 - self.horizon) * rng.uniform(0.35, 0.98))
             width, lane = 0.8 * self.half(y), rng.choice([-0.48, 0.48])
-            yield Spot(CAR, self.centre(y) + lane * self.half(y), y, width, width / rng.uniform(1.1, 1.3))
+            yield Spot(classes.CAR, self.centre(y) + lane * self.half(y), y, width, width / rng.uniform(1.1, 1.3))
 
 
 @dataclass(frozen=True)
@@ -119,11 +105,11 @@ class Stand(NamedTuple):
 
 
 STANDS = (
-    Stand(HOUSE, (1, 3), (0.2, 0.85), (0.36, 0.46), (0.95, 1.5)),
-    Stand(TREE, (1, 4), (0.1, 1.0), (0.5, 0.72), (0.6, 0.95)),
-    Stand(PINE, (0, 3), (0.1, 1.0), (0.5, 0.75), (0.42, 0.6)),
-    Stand(BUSH, (1, 3), (0.2, 1.0), (0.15, 0.22), (1.3, 2.0)),
-    Stand(BUSH, (0, 2), (1.4, 1.75), (0.15, 0.22), (1.3, 2.0)),
+    Stand(classes.HOUSE, (1, 3), (0.2, 0.85), (0.36, 0.46), (0.95, 1.5)),
+    Stand(classes.TREE, (1, 4), (0.1, 1.0), (0.5, 0.72), (0.6, 0.95)),
+    Stand(classes.PINE, (0, 3), (0.1, 1.0), (0.5, 0.75), (0.42, 0.6)),
+    Stand(classes.BUSH, (1, 3), (0.2, 1.0), (0.15, 0.22), (1.3, 2.0)),
+    Stand(classes.BUSH, (0, 2), (1.4, 1.75), (0.15, 0.22), (1.3, 2.0)),
 )
 
 
@@ -139,7 +125,7 @@ class Item:
     """
 
     class_id: int
-    style: Style
+    style: classes.Style
     rng: Rng
     paint: Callable[..., tuple[Array, Array]]
     box: tuple[float, float, float, float]
@@ -152,34 +138,34 @@ def lay_out(rng: Rng) -> list[Item]:
     items: list[Item] = []
 
     def add(class_id: int, top: float, bottom: float, **shape: object) -> None:
-        paint = partial(CLASSES[class_id].paint, **shape)
-        items.append(Item(class_id, draw_style(rng, class_id), rng.spawn(1)[0], paint, (0, 1, top, bottom)))
+        paint = partial(classes.CLASSES[class_id].paint, **shape)
+        items.append(Item(class_id, classes.draw_style(rng, class_id), rng.spawn(1)[0], paint, (0, 1, top, bottom)))
 
     horizon = rng.uniform(0.36, 0.48)
-    add(SKY, 0, horizon + 0.1, horizon=horizon)
+    add(classes.SKY, 0, horizon + 0.1, horizon=horizon)
     hills = rng.integers(1, 4)
     for far in 1 - np.arange(1, hills + 1, dtype=np.float32) / (hills + 1):
         ridge = horizon - rng.uniform(0.02, 0.1 + 0.16 * far, 6)
-        add(HILL, 0, horizon + 0.1, ridge=ridge.astype(np.float32), far=far)
+        add(classes.HILL, 0, horizon + 0.1, ridge=ridge.astype(np.float32), far=far)
 
     leads = rng.random() < 0.3
     way = (LeadRoad(horizon, *rng.uniform((0.2, 0.25, -0.25), (0.8, 0.75, 0.25)).tolist()) if leads else
            CrossRoad(*rng.uniform((0.78, -0.08, -0.15, 0.075), (0.88, 0.08, 0.15, 0.1)).tolist()))
     edge = (horizon + rng.uniform(-0.02, 0.02, 5)).astype(np.float32)
-    add(MEADOW, horizon - 0.05, 1, horizon=horizon, edge=edge)
-    add(MEADOW, horizon - 0.05 if leads else 0.6, 1, horizon=horizon, edge=edge, side=way.across)
+    add(classes.MEADOW, horizon - 0.05, 1, horizon=horizon, edge=edge)
+    add(classes.MEADOW, horizon - 0.05 if leads else 0.6, 1, horizon=horizon, edge=edge, side=way.across)
     lake = None
     if rng.random() < 0.5:
         lake = Lake(*rng.uniform((0.1, horizon + 0.1, 0.22, 0.05), (0.9, horizon + 0.16, 0.45, 0.08)).tolist())
-        add(WATER, lake.y - lake.ry, lake.y + lake.ry, lake=lake)
-    add(ROAD, horizon if leads else 0.6, 1, way=way)
+        add(classes.WATER, lake.y - lake.ry, lake.y + lake.ry, lake=lake)
+    add(classes.ROAD, horizon if leads else 0.6, 1, way=way)
 
     spots = [*way.cars(rng), *_standing(rng, horizon, way, lake)]
     for spot in [*_flying(rng, horizon), *sorted(spots, key=lambda s: s.y)]:
         add(spot.class_id, spot.y - spot.height, spot.y, a=spot.width / spot.height)
         thing, half = items[-1], spot.width / 2
         thing.spot, thing.box = spot, (spot.x - half, spot.x + half, *thing.box[2:])
-        if spot.class_id != BALLOON:
+        if spot.class_id != classes.BALLOON:
             thing.haze = 0.35 * (1 - min((spot.y - horizon) / (1 - horizon), 1)) ** 3
     return items
 
@@ -204,4 +190,4 @@ def _flying(rng: Rng, horizon: float) -> Iterator[Spot]:
     """Balloons, the smaller ones farther."""
     for height in sorted(rng.uniform(0.14, 0.34, rng.integers(0, 4))):
         y = rng.uniform(height * 0.8, max(horizon - 0.06, height))
-        yield Spot(BALLOON, rng.uniform(0.08, 0.92), y, 0.72 * height, height)
+        yield Spot(classes.BALLOON, rng.uniform(0.08, 0.92), y, 0.72 * height, height)

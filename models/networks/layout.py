@@ -158,8 +158,8 @@ class Layout(Tables):
         return (counts / counts.sum(-1, keepdim=True)).permute(0, 3, 1, 2)  # channels-last
 
     def halved_classes(self, times: int) -> Tensor:
-        """[B, C, h, w] float: the one-hot classes, ``times`` times averaged over 3x3 pixels with stride 2, while counted:
-        the one-hot maps at full resolution are never made."""
+        """[B, C, h, w] float: the one-hot classes, ``times`` times averaged over 3x3 pixels with stride 2. They are
+        counted from the ids: one-hot maps at full resolution are never made."""
         maps = self._halved_classes
         for _ in range(times - 1):
             maps = halve(maps)

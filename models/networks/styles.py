@@ -107,8 +107,8 @@ class Styles:
         return self.map(torch.zeros_like)
 
     def exchange(self, others: "Styles", instances: Sequence[int]) -> "Styles":
-        """These styles, with those of ``others`` for the instances of these ids alone. Where these are of one sample, there
-        are as many results as others."""
+        """These styles, with those of ``others`` for the instances of these ids alone. Where these are of one sample
+        and the others of B, the result is of B."""
         ids = list(instances)
         count = others.count
         noise = self.noise.expand(count, -1, -1, -1).clone()
