@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from util.errors import UserError
-from util.files import read_text
+from util.files import table_rows
 
 _HIGHEST_ID = 2**16 - 1
 
@@ -48,23 +48,19 @@ def read_label_colors(path: str, option: str = "--label_colors") -> LabelColors:
     :param option: that names the file, for messages.
     :raises UserError: the file cannot be read, a line is not of that form, or a colour has two ids.
     """
-    lines = read_text(path, option, "give a text file of lines `r g b id name`").splitlines()
     id_of: dict[int, int] = {}
     names: dict[int, str] = {}
     color_of: dict[int, tuple[int, int, int]] = {}
-    for number, line in enumerate(lines, 1):
-        words = line.split("#")[0].strip().split(maxsplit=4)
-        if not words:
-            continue
+    for place, line, words in table_rows(path, option, "give a text file of lines `r g b id name`", 5):
         numbers = [int(word) for word in words[:4] if re.fullmatch("[0-9]{1,5}", word)]
         if len(numbers) < 4 or max(numbers[:3]) > 255 or numbers[3] > _HIGHEST_ID:
-            raise UserError(f"{option} {path}, line {number}: `{line.strip()}` is not `r g b id [name]`, with colours "
-                            f"0..255 and an id 0..{_HIGHEST_ID}; fix the line")
+            raise UserError(f"{place}: `{line}` is not `r g b id [name]`, with colours 0..255 and an id "
+                            f"0..{_HIGHEST_ID}; fix the line")
         red, green, blue, class_id = numbers
         color = red << 16 | green << 8 | blue
         if id_of.setdefault(color, class_id) != class_id:
-            raise UserError(f"{option} {path}, line {number}: the colour {red} {green} {blue} has the id "
-                            f"{id_of[color]} already; remove one of the lines")
+            raise UserError(f"{place}: the colour {red} {green} {blue} has the id {id_of[color]} already; remove one "
+                            "of the lines")
         color_of.setdefault(class_id, (red, green, blue))
         if len(words) == 5:
             names[class_id] = words[4]

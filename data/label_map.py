@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from util.errors import UserError
-from util.files import read_text
+from util.files import table_rows
 from util.ranks import ranked
 
 _DROP, _SAME = "drop", "same"
@@ -72,20 +72,17 @@ def read_label_map(path: str) -> LabelMap:
     """
     found: dict[str, int | str | None] = {}
     names: dict[int, str] = {}
-    for number, line in enumerate(read_text(path, "--label_map", f"give a text file of lines {_FORM}").splitlines(), 1):
-        words = line.split("#")[0].strip().split(maxsplit=2)
-        if not words:
-            continue
+    for place, line, words in table_rows(path, "--label_map", f"give a text file of lines {_FORM}", 3):
         form = len(words) > 1 and re.fullmatch(r"-?[0-9]{1,10}|\*", words[0]) \
             and re.fullmatch(f"[0-9]{{1,5}}|{_DROP}|{_SAME}", words[1])
         if not form:
-            raise UserError(f"--label_map {path}, line {number}: `{line.strip()}` is not {_FORM}; fix the line")
+            raise UserError(f"{place}: `{line}` is not {_FORM}; fix the line")
         if len(words) == 3 and words[2].split()[0].isdigit():
-            raise UserError(f"--label_map {path}, line {number}: `{line.strip()}` looks like a colour; --label_colors "
-                            "FILE reads lines `r g b id`, in which several colours may have one id")
+            raise UserError(f"{place}: `{line}` looks like a colour; --label_colors FILE reads lines `r g b id`, in "
+                            "which several colours may have one id")
         old = words[0] if words[0] == "*" else str(int(words[0]))
         if old in found:
-            raise UserError(f"--label_map {path}, line {number}: {old} has a line already; remove one of them")
+            raise UserError(f"{place}: {old} has a line already; remove one of them")
         found[old] = None if words[1] == _DROP else int(words[1]) if words[1].isdigit() else _SAME
         if len(words) == 3 and isinstance(found[old], int):
             names.setdefault(found[old], words[2])

@@ -7,13 +7,12 @@ import functools
 import itertools
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from data import DATASETS, class_names
-from data.dataset_kind import DatasetKind
 from data.listing import find_files
 from data.sample import Files
 from models.batches import Batch
@@ -61,7 +60,7 @@ class StyleControl:
     def __init__(self, synthesizer: Synthesizer):
         self.synthesizer, self.opt = synthesizer, synthesizer.opt
         self.kind, self.numbers = varied_numbers(self.opt)
-        self.sources = StyleSources.from_options(synthesizer)
+        self.sources = StyleSources(synthesizer) if self.opt.reference or self.opt.style_file else None
 
     def check_layouts(self, paths: Sequence[str]) -> None:
         """:raises UserError: --reference_map lists a layout that is not among these, of the whole data set."""
@@ -157,44 +156,30 @@ class StyleSources:
     A layout takes from the source of its own name. Where there is none, the seed chooses one for each sample. With
     --reference_map, only the layouts that it lists take anything, from the sources that it names.
 
-    :param names: of the sources.
-    :param load: makes the source of a name.
-    :param table: as :func:`read_table` returns it; None without.
-    :param photos: name -> files, of those that are photos.
+    ``photos`` are the files of --reference by name; ``table`` is that of :func:`read_table`, None without.
     """
 
-    def __init__(self, names: Sequence[str], load: Callable[[str], LayoutStyles], kind: DatasetKind,
-                 table: "Mapping[str, Pair] | None" = None, photos: Mapping[str, Files] | None = None):
-        self.names, self.kind, self.table, self.photos = sorted(names), kind, table, photos or {}
-        self._known = frozenset(names)
-        self._load = functools.lru_cache(maxsize=256)(load)
+    def __init__(self, synthesizer: Synthesizer):
+        opt, self.kind = synthesizer.opt, DATASETS[synthesizer.opt.dataset_mode]
+        key = self.kind.pairing_key
+        self.photos = reference_files(opt) if opt.reference else {}
+        files = {} if opt.reference else {key(name): path for name, path in style_files(opt.style_file).items()}
+        self.names, self._known = sorted(self.photos or files), frozenset(self.photos or files)
+        self.table = read_table(opt.reference_map, self.names, key) if opt.reference_map else None
 
-    @classmethod
-    def from_options(cls, synthesizer: Synthesizer) -> "StyleSources | None":
-        opt, kind = synthesizer.opt, DATASETS[synthesizer.opt.dataset_mode]
-        if opt.style_file:
-            paths = {kind.pairing_key(name): path for name, path in style_files(opt.style_file).items()}
+        @functools.lru_cache(maxsize=256)
+        def load(name: str) -> LayoutStyles:
+            if name in self.photos:
+                return synthesizer.reference(synthesizer.read_files(self.photos[name]))
+            return LayoutStyles.read(files[name], opt.z_dim, opt.noise_nc)
 
-            def load(name: str) -> LayoutStyles:
-                return LayoutStyles.read(paths[name], opt.z_dim, opt.noise_nc)
-
-        elif opt.reference:
-            paths = reference_files(opt)
-
-            def load(name: str) -> LayoutStyles:
-                return synthesizer.reference(synthesizer.read_files(paths[name]))
-
-        else:
-            return None
-        table = read_table(opt.reference_map, paths, kind.pairing_key) if opt.reference_map else None
-        sources = cls(list(paths), load, kind, table, paths if opt.reference else None)
-        if opt.style_file or len(paths) == 1:  # a bad one is found before the work
-            for name in sources.names if table is None else {pair.source for pair in table.values()}:
-                samples = sources._load(name).noise
+        self._load = load
+        if files or len(self.photos) == 1:  # a bad one is found before the work
+            for name in self.names if self.table is None else {pair.source for pair in self.table.values()}:
+                samples = load(name).noise
                 if samples is not None and opt.vary[0] == "all" and len(samples) < opt.num_samples:
-                    raise UserError(f"--num_samples {opt.num_samples}: {paths[name]} has {len(samples)} samples; ask "
+                    raise UserError(f"--num_samples {opt.num_samples}: {files[name]} has {len(samples)} samples; ask "
                                     "for that many, or say with --vary what else is to be drawn")
-        return sources
 
     def name_for(self, which: Which) -> str | None:
         """The name of the source of a sample; None if it has none."""
@@ -282,7 +267,7 @@ class Pair(NamedTuple):
                    None if pairs is None else {int(own): int(there) for own, there in pairs.items()})
 
 
-def read_table(path: str, names: Mapping[str, Any], key: Callable[[str], str]) -> dict[str, Pair]:
+def read_table(path: str, names: Sequence[str], key: Callable[[str], str]) -> dict[str, Pair]:
     """--reference_map: JSON, ``{"layout": "source"}`` or ``{"layout": {"source": "name", "instances": {"3": 7}}}``.
 
     :param names: of the sources that there are.

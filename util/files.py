@@ -226,6 +226,14 @@ def read_text(path: str, option: str = "", remedy: str = "name a text file") -> 
         raise UserError(f"{option} {path}".lstrip() + f": cannot be read ({reason}); {remedy}") from error
 
 
+def table_rows(path: str, option: str, remedy: str, most_words: int) -> Iterator[tuple[str, str, list[str]]]:
+    """The lines of a text table that say something, without what follows a ``#``: which line it is, in words, the line,
+    and its words, the last of which takes the rest. :raises UserError: as :func:`read_text`."""
+    for number, line in enumerate(read_text(path, option, remedy).splitlines(), 1):
+        if words := line.split("#")[0].strip().split(maxsplit=most_words - 1):
+            yield f"{option} {path}, line {number}", line.strip(), words
+
+
 def check_writable(path: str) -> None:
     """Find out before the work, instead of after it, that ``path`` cannot be written; nothing is made.
 

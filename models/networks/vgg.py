@@ -33,7 +33,13 @@ class VGG19(nn.Module):
         for n, layer in enumerate(self.features):
             if isinstance(layer, nn.MaxPool2d):  # first, since the ReLU keeps order: a quarter of the numbers
                 self.features[n - 1], self.features[n] = layer, self.features[n - 1]
-        self.features.load_state_dict(self._read(weights), assign=True)
+        path = self.find(weights)
+        try:
+            state = {key.removeprefix("features."): value for key, value in load_tensors(path).items()}
+            self.features.load_state_dict({key: state[key] for key in self.features.state_dict()}, assign=True)
+        except Exception as error:
+            raise UserError(f"{path}: these are not the weights of torchvision's VGG19; download {self.url} "
+                            "again") from error
         self.requires_grad_(False)
         self.eval()
 
@@ -42,20 +48,6 @@ class VGG19(nn.Module):
         """The file of the weights. :raises UserError: it is not there."""
         return find_weights(weights, "VGG19", cls.url, "name its place with --vgg_weights FILE, or train with "
                             "--perceptual lite0 or --no_vgg_loss, which is not the published loss")
-
-    def _read(self, weights: str | None) -> dict[str, Tensor]:
-        path = self.find(weights)
-        try:
-            state = load_tensors(path)
-            state = {key.removeprefix("features."): value for key, value in state.items()}
-            expected = self.features.state_dict()
-            state = {key: state[key] for key in expected}
-            if any(state[key].shape != expected[key].shape for key in expected):
-                raise ValueError
-        except Exception as error:
-            raise UserError(f"{path}: these are not the weights of torchvision's VGG19; download "
-                            f"{self.url} again") from error
-        return state
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """[B, 3, H, W] -> five activations."""
