@@ -45,14 +45,11 @@ class Canvas:
 
 @dataclass(frozen=True)
 class Drawn:
-    """The styles of a layout before truncation, on the CPU.
+    """The styles of a layout before truncation, on the CPU."""
 
-    :param styles: z [1, z_dim] and noise [1, K, 2, noise_nc].
-    :param spread: [K + 1], what truncation multiplies the noise of each instance by, and last z; NaN for what is of a
-        photo, or mixed with it: that is used as it is.
-    """
-
-    styles: Styles
+    styles: Styles  # z [1, z_dim] and noise [1, K, 2, noise_nc]
+    # [K + 1]: what truncation multiplies the noise of each instance by, and last z; NaN for what is of a photo, or
+    # mixed with it: that is used as it is
     spread: Tensor
 
     def truncated(self) -> Styles:
@@ -93,26 +90,18 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Step:
-    """A picture [H, W, 3] uint8, and what made it.
-
-    :param model: name of the networks.
-    :param before: the styles that a blend goes back to; None where there are none for this layout.
-    :param blend: where between them and ``styles`` the picture is; 1: at ``styles``.
-    :param truncation: of what is drawn from the prior and was not locked.
-    :param slider: the slider that made it: when it moves on, the next step takes the place of this one.
-    :param under: the picture that is seen outside of ``inside`` [H, W] bool; None: the networks' own is seen there too.
-    """
+    """A picture [H, W, 3] uint8, and what made it."""
 
     what: str
-    model: str
+    model: str  # name of the networks
     canvas: Canvas
     styles: Drawn
-    before: Drawn | None = None
-    blend: float = 1.0
-    truncation: float = 1.0
-    slider: str = ""
-    under: np.ndarray | None = None
-    inside: np.ndarray | None = None
+    before: Drawn | None = None  # what a blend goes back to; None where there is nothing for this layout
+    blend: float = 1.0  # where between ``before`` and ``styles`` (1) the picture is
+    truncation: float = 1.0  # of what is drawn from the prior and was not locked
+    slider: str = ""  # that made it: when it moves on, the next step takes the place of this one
+    under: np.ndarray | None = None  # what is seen outside of ``inside``; None: the networks' own picture
+    inside: np.ndarray | None = None  # [H, W] bool
     picture: np.ndarray | None = None
 
     @functools.cached_property
@@ -136,24 +125,16 @@ class Step:
 
 @dataclass(frozen=True)
 class Session:
-    """All that the demo knows of a visitor.
+    """All that the demo knows of a visitor."""
 
-    :param steps: the history, at least one; the picture is that of ``steps[position]``, later ones can be redone.
-    :param locked: instances whose styles stay.
-    :param only_inside: whether what changes alone is composited into the picture before.
-    :param offers: alternatives to choose from.
-    :param source: a picture to take styles from.
-    :param uploads: what was uploaded, by kind; ``refused``: what was wrong with the last one of a kind.
-    """
-
-    steps: tuple[Step, ...]
-    position: int = 0
-    locked: frozenset[int] = frozenset()
-    only_inside: bool = False
-    offers: tuple[Step, ...] = ()
-    source: Step | None = None
-    uploads: Mapping[str, Upload] = dataclasses.field(default_factory=dict)
-    refused: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    steps: tuple[Step, ...]  # the history, at least one
+    position: int = 0  # the picture is that of ``steps[position]``; later ones can be redone
+    locked: frozenset[int] = frozenset()  # instances whose styles stay
+    only_inside: bool = False  # whether what changes alone is composited into the picture before
+    offers: tuple[Step, ...] = ()  # alternatives to choose from
+    source: Step | None = None  # a picture to take styles from
+    uploads: Mapping[str, Upload] = dataclasses.field(default_factory=dict)  # by kind
+    refused: Mapping[str, str] = dataclasses.field(default_factory=dict)  # what was wrong with the last one of a kind
 
     @property
     def step(self) -> Step:

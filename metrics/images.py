@@ -24,17 +24,13 @@ RESIZE_FILTER = "bicubic"  # of Pillow, which averages over all pixels when it s
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """Image files that are measured at one size; build it with :meth:`find`.
-
-    ``size`` is (height, width); ``resize`` the filter that brings images there, None if they have the size already;
-    ``as_shown`` says whether they are turned by their orientation tags.
-    """
+    """Image files that are measured at one size; build it with :meth:`find`."""
 
     source: str
     files: list[str]
-    size: tuple[int, int]
-    resize: str | None
-    as_shown: bool = True
+    size: tuple[int, int]  # height, width
+    resize: str | None  # the filter that brings images there; None if they have the size already
+    as_shown: bool = True  # turned by their orientation tags
 
     @classmethod
     def find(cls, folder: str, size: tuple[int, int] | None = None, as_shown: bool = True) -> "ImageFolder":

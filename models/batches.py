@@ -16,15 +16,11 @@ from options.options import Options
 
 @dataclass(frozen=True)
 class Batch:
-    """Layouts and photos on the model's device; made by :meth:`Pix2PixModel.prepare`.
-
-    :param image: the photos [B, 3, H, W] in [-1, 1]; None if there are none.
-    :param packed: the tensor that the layout's are views of; None on the CPU.
-    """
+    """Layouts and photos on the model's device; made by :meth:`Pix2PixModel.prepare`."""
 
     layout: Layout
-    image: Tensor | None = None
-    packed: Packed | None = None
+    image: Tensor | None = None  # the photos [B, 3, H, W] in [-1, 1]; None if there are none
+    packed: Packed | None = None  # the tensor that the layout's are views of; None on the CPU
 
     @classmethod
     def of(cls, packed: Packed, image: Tensor | None, part: Part) -> "Batch":

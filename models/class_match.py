@@ -23,12 +23,9 @@ def class_count(generator: Mapping[str, Tensor]) -> int | None:
 
 @dataclass(frozen=True)
 class ClassMatch:
-    """For each of the new classes that has a counterpart, the number of the old one.
+    """For each of the new classes that has a counterpart, the number of the old one."""
 
-    :param old_of: None where names are known on one side at most: then shapes decide.
-    """
-
-    old_of: dict[int, int] | None
+    old_of: dict[int, int] | None  # None where names are known on one side at most: then shapes decide
     old_count: int
     new_count: int
     names: Mapping[int, str]  # of the new classes

@@ -27,24 +27,16 @@ _MOST_BYTES = 2**30  # of a file's arrays, so that a small file cannot fill the 
 class LayoutStyles:
     """Styles of the instances of one layout, on the CPU. Ids without pixels have the class -1.
 
-    Either samples, or the posterior of every instance, or both.
-
-    :param digest: [16] uint8, a checksum of the maps: equal for equal layouts.
-    :param classes: [K] int64, the class of most pixels of every instance.
-    :param sizes: [K] int64, its pixels.
-    :param z: [N, z_dim] float32 of N samples.
-    :param noise: [N, K, 2, noise_nc] float32 of N samples.
-    :param mu: [K, 2, noise_nc] float32.
-    :param logvar: as ``mu``.
+    Either N samples, or the posterior of every instance, or both.
     """
 
-    digest: np.ndarray
-    classes: np.ndarray
-    sizes: np.ndarray
-    z: np.ndarray | None = None
-    noise: np.ndarray | None = None
-    mu: np.ndarray | None = None
-    logvar: np.ndarray | None = None
+    digest: np.ndarray  # [16] uint8, a checksum of the maps: equal for equal layouts
+    classes: np.ndarray  # [K] int64, the class of most pixels of every instance
+    sizes: np.ndarray  # [K] int64, its pixels
+    z: np.ndarray | None = None  # [N, z_dim] float32
+    noise: np.ndarray | None = None  # [N, K, 2, noise_nc] float32
+    mu: np.ndarray | None = None  # [K, 2, noise_nc] float32
+    logvar: np.ndarray | None = None  # [K, 2, noise_nc] float32
 
     @classmethod
     def of(cls, layout: Layout, row: int = 0, **styles: np.ndarray | None) -> "LayoutStyles":

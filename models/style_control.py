@@ -28,18 +28,12 @@ Which = tuple[str, int, int]  # a sample: the path of its layout, its number, an
 
 
 class Samples(NamedTuple):
-    """The samples of a batch of layouts, in drawing order.
+    """The samples of a batch of layouts, in drawing order."""
 
-    :param styles: of every sample, [B, ...] each.
-    :param start: the first sample of the prior; None where ``styles`` are of the prior themselves.
-    :param saved: what --save_styles writes, of each layout; nothing without it.
-    :param varied: how many of the layouts have something that --vary names.
-    """
-
-    styles: list[Styles]
-    start: Styles | None
-    saved: list[LayoutStyles]
-    varied: int
+    styles: list[Styles]  # of every sample, [B, ...] each
+    start: Styles | None  # the first sample of the prior; None where ``styles`` are of the prior themselves
+    saved: list[LayoutStyles]  # what --save_styles writes, of each layout; nothing without it
+    varied: int  # how many of the layouts have something that --vary names
 
     def path(self, frames: int) -> list[Styles]:
         """``frames`` styles from each sample to the next, both included: from the prior's first where there is

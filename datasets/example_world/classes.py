@@ -20,16 +20,13 @@ class Mode(NamedTuple):
 
 
 class Class(NamedTuple):
-    """A class: name, the colour that stands for it, how it is painted and the modes of its distribution.
-
-    :ivar ramp: all mixtures of neighbouring modes are in the distribution as well.
-    """
+    """A class: name, the colour that stands for it, how it is painted and the modes of its distribution."""
 
     name: str
     color: Color
     paint: Callable[..., tuple[Array, Array]]
     modes: tuple[Mode, ...]
-    ramp: bool = False
+    ramp: bool = False  # all mixtures of neighbouring modes are in the distribution as well
 
 
 ROOFS = ((168, 74, 50), (92, 98, 112), (104, 66, 48))
@@ -86,16 +83,11 @@ SKY, HILL, MEADOW, WATER, ROAD, HOUSE, TREE, PINE, BUSH, CAR, BALLOON = range(le
 
 @dataclass(frozen=True)
 class Style:
-    """What an instance looks like.
+    """What an instance looks like."""
 
-    :ivar mode: name of its class's mode; on a ramp, of the nearest.
-    :ivar base: [3] in 0..1, RGB of most of it.
-    :ivar accent: [3] in 0..1, RGB of roofs, horizons, stripes, leaves, ...
-    """
-
-    mode: str
-    base: Array
-    accent: Array
+    mode: str  # name of its class's mode; on a ramp, of the nearest
+    base: Array  # [3] in 0..1, RGB of most of it
+    accent: Array  # [3] in 0..1, RGB of roofs, horizons, stripes, leaves, ...
 
 
 def draw_style(rng: Rng, class_id: int) -> Style:

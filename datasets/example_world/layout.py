@@ -115,22 +115,15 @@ STANDS = (
 
 @dataclass
 class Item:
-    """An instance that waits to be painted.
-
-    :ivar rng: for its shape and texture.
-    :ivar paint: its class's painter, which lacks only coordinates, style and rng.
-    :ivar box: left, right, top, bottom in 0..1; things can reach out of it.
-    :ivar spot: None for stuff.
-    :ivar haze: 0..1, how much of it the air hides.
-    """
+    """An instance that waits to be painted."""
 
     class_id: int
     style: classes.Style
-    rng: Rng
-    paint: Callable[..., tuple[Array, Array]]
-    box: tuple[float, float, float, float]
-    spot: Spot | None = None
-    haze: float = 0.0
+    rng: Rng  # for its shape and texture
+    paint: Callable[..., tuple[Array, Array]]  # its class's painter, which lacks only coordinates, style and rng
+    box: tuple[float, float, float, float]  # left, right, top, bottom in 0..1; things can reach out of it
+    spot: Spot | None = None  # None for stuff
+    haze: float = 0.0  # 0..1, how much of it the air hides
 
 
 def lay_out(rng: Rng) -> list[Item]:

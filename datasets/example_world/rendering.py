@@ -15,18 +15,12 @@ COLUMNS = ("scene", "instance", "class_id", "class", "mode", "r", "g", "b", "acc
 
 @dataclass
 class Scene:
-    """A drawn scene.
+    """A drawn scene."""
 
-    :ivar image: uint8 [size, size, 3], RGB.
-    :ivar label: uint8 [size, size], indices of :data:`CLASSES`.
-    :ivar instance: uint8 [size, size], ids 0..n-1, all of which occur.
-    :ivar styles: per instance, in the order of the ids: its line of ``styles_*.csv``, :data:`COLUMNS` without "scene".
-    """
-
-    image: Array
-    label: Array
-    instance: Array
-    styles: list[dict[str, object]]
+    image: Array  # uint8 [size, size, 3], RGB
+    label: Array  # uint8 [size, size], indices of :data:`CLASSES`
+    instance: Array  # uint8 [size, size], ids 0..n-1, all of which occur
+    styles: list[dict[str, object]]  # by id: the lines of ``styles_*.csv``, :data:`COLUMNS` without "scene"
 
 
 def draw_scene(rng: Rng, size: int) -> Scene:

@@ -16,16 +16,11 @@ Sizes = tuple[tuple[int, int], ...]  # heights and widths
 
 @dataclass(frozen=True)
 class Part:
-    """Which part of a batch a layout is, where several processes share one.
-
-    :param index: it holds the ``index``-th of ...
-    :param count: ... so many equal parts.
-    :param num_instances: K of the whole batch; None where the layout is the whole.
-    """
+    """Which part of a batch a layout is, where several processes share one."""
 
     index: int = 0
-    count: int = 1
-    num_instances: int | None = None
+    count: int = 1  # of equal parts
+    num_instances: int | None = None  # K of the whole batch; None where the layout is the whole
 
 
 WHOLE = Part()
@@ -33,21 +28,13 @@ WHOLE = Part()
 
 @dataclass(frozen=True)
 class Needs:
-    """Which tables of a layout networks ask for. On the CPU they are made when that happens; for a device, before.
+    """Which tables of a layout networks ask for. On the CPU they are made when that happens; for a device, before."""
 
-    :param class_regions: sizes at which a generator modulates by region.
-    :param class_sums: whether there will be a backward pass, which sums over those.
-    :param instance_regions: sizes at which an encoder needs to know the instances, the largest first: there it sums
-        over them.
-    :param multiple: the number of regions is a multiple of this, so that few different shapes occur.
-    :param instances_multiple: the same for the instances in tables. (K itself is rounded by :meth:`Layout.rounded`.)
-    """
-
-    class_regions: Sizes = ()
-    class_sums: bool = False
-    instance_regions: Sizes = ()
-    multiple: int = 32
-    instances_multiple: int = 1
+    class_regions: Sizes = ()  # at which a generator modulates by region
+    class_sums: bool = False  # whether there will be a backward pass, which sums over those
+    instance_regions: Sizes = ()  # at which an encoder needs the instances, the largest first: there it sums over them
+    multiple: int = 32  # of which the number of regions is one, so that few different shapes occur
+    instances_multiple: int = 1  # the same for instances in tables; K itself is rounded by :meth:`Layout.rounded`
 
 
 class Layout(Tables):

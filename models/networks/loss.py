@@ -14,14 +14,10 @@ Outputs = list[list[Tensor]]  # per discriminator, the outputs of its layers; th
 
 
 class Loss(NamedTuple):
-    """A term of what networks minimise.
+    """A term of what networks minimise."""
 
-    :param value: [], weighted.
-    :param reduction: "mean" or "sum" over the samples of a batch.
-    """
-
-    value: Tensor
-    reduction: str = "mean"
+    value: Tensor  # [], weighted
+    reduction: str = "mean"  # or "sum", over the samples of a batch
 
     def share(self, parts: int, processes: int) -> Tensor:
         """What the loss of one part of a process's samples contributes to that of the whole batch, which is the sum of
@@ -34,16 +30,12 @@ Losses = dict[str, Loss]  # by name; they are added up
 
 
 class Judgement(NamedTuple):
-    """What discriminators say of a batch of pictures.
+    """What discriminators say of a batch of pictures."""
 
-    :param scores: a map [B, 1, h, w] of each: the higher, the more real.
-    :param weights: of their adversarial losses.
-    :param features: what feature matching compares, of the discriminators that take part: a list of activations each.
-        INADE compares from the fourth on (``NormMode.first_matched_layer``); of fewer, nothing is compared.
-    """
-
-    scores: Sequence[Tensor]
-    weights: Sequence[float]
+    scores: Sequence[Tensor]  # a map [B, 1, h, w] of each: the higher, the more real
+    weights: Sequence[float]  # of their adversarial losses
+    # what feature matching compares, of the discriminators that take part: a list of activations each. INADE compares
+    # from the fourth on (``NormMode.first_matched_layer``); of fewer, nothing is compared
     features: Sequence[Sequence[Tensor]] = ()
 
     @classmethod

@@ -27,17 +27,13 @@ LEAKY_SLOPE = 0.2  # of every leaky ReLU
 
 @dataclass(frozen=True)
 class Condition:
-    """What a modulation layer is conditioned on.
-
-    :param noise: [B, K, 2, noise_nc], one style per instance, shared by every layer; index 0 of axis 2 drives the
-        scale, index 1 the shift. None where the modulation draws no styles (SPADE).
-
-    ``styles`` [T, 2, noise_nc] are those of the regions, gathered once for all layers.
-    """
+    """What a modulation layer is conditioned on."""
 
     layout: Layout
+    # [B, K, 2, noise_nc], one style per instance, shared by every layer; index 0 of axis 2 drives the scale, index 1 the
+    # shift. None where the modulation draws no styles (SPADE)
     noise: Tensor | None = None
-    styles: Tensor | None = field(init=False, default=None)
+    styles: Tensor | None = field(init=False, default=None)  # [T, 2, noise_nc], of the regions, for all layers
 
     def __post_init__(self) -> None:
         if self.noise is not None:

@@ -44,15 +44,10 @@ def noise_of_samples(layout: Layout, seeds: Sequence[int]) -> Normal:
 
 @dataclass(frozen=True)
 class Styles:
-    """The random numbers of a batch of pictures. None where the norm mode draws none.
+    """The random numbers of a batch of pictures. None where the norm mode draws none."""
 
-    :param z: [B, z_dim], the image-level vector that the generator starts from (published name: ``noise_ins``).
-    :param noise: [B, K, 2, noise_nc], a style for every instance (INADE); index 0 of axis 2 drives the scale, index 1
-        the shift.
-    """
-
-    z: Tensor | None = None
-    noise: Tensor | None = None
+    z: Tensor | None = None  # [B, z_dim], what the generator starts from (published name: ``noise_ins``)
+    noise: Tensor | None = None  # [B, K, 2, noise_nc], of every instance (INADE): [:, :, 0] for scales, 1 for shifts
 
     def tensors(self) -> tuple[Tensor, ...]:
         """Those that there are."""
