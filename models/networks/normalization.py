@@ -30,7 +30,7 @@ class Condition:
     """What a modulation layer is conditioned on."""
 
     layout: Layout
-    # [B, K, 2, noise_nc], one style per instance, shared by every layer; index 0 of axis 2 drives the scale, index 1 the
+    # [B, K, 2, noise_nc], one style per instance, shared by every layer; index 0 of axis 2 drives the scale, 1 the
     # shift. None where the modulation draws no styles (SPADE)
     noise: Tensor | None = None
     styles: Tensor | None = field(init=False, default=None)  # [T, 2, noise_nc], of the regions, for all layers
