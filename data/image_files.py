@@ -283,7 +283,6 @@ def _opaque(image: Image.Image, path: str) -> Image.Image:
 def check_ids(ids: np.ndarray, name: str, least: int = 0) -> np.ndarray:
     """``ids`` as uint8, uint16 or int32, by the size of their own type.
 
-    :param name: what to call the map in errors.
     :param least: the lowest id that is allowed; if it is negative, the result is int32.
     :raises UserError: not whole numbers [H, W], or low or very high ones.
     """

@@ -42,10 +42,8 @@ class LabelColors:
 
 def read_label_colors(path: str, option: str = "--label_colors") -> LabelColors:
     """Read a text table with a line ``r g b id [name]`` for every colour. What follows a ``#`` is a comment.
-
     Several colours may have one id. 255 means "don't care", as it does in label maps.
 
-    :param option: that names the file, for messages.
     :raises UserError: the file cannot be read, a line is not of that form, or a colour has two ids.
     """
     id_of: dict[int, int] = {}

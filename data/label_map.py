@@ -29,7 +29,6 @@ class LabelMap:
         """The new ids [H, W] int32 of ``ids`` [H, W].
 
         :param dont_care: what dropped ids become; unless it is listed, it stays.
-        :param image_path: file to name in errors.
         :raises UserError: an id that the table does not list.
         """
         values, ranks = ranked(ids)

@@ -19,11 +19,8 @@ Summary = dict[str, Any]  # what the JSON file says, too
 
 
 def build_report(opt: Options) -> Summary:
-    """Read the splits ``opt.phases``. The first one decides whether training (or testing) would run.
+    """Read the splits ``opt.phases``. The first one (with --train_eval: all) decides whether training would run.
 
-    With --train_eval all of them do.
-
-    :param opt: of check_data.py, with ``phases`` and ``given``.
     :raises UserError: the options do not say where the files are.
     """
     splits = [check_split(for_phase(opt, phase)) for phase in opt.phases]

@@ -100,7 +100,6 @@ def choose_geometry(size: Size, opt: Options, random: np.random.Generator | None
     """The geometry for a label map of ``size`` by --preprocess_mode, --load_size, --crop_size, --aspect_ratio.
 
     :param random: chooses crop and flip (unless --no_flip). None crops the centre and never flips.
-    :param name: what to call the label map in errors.
     :raises UserError: the image is smaller than the crop, or far too large when it is scaled.
     """
     mode = opt.preprocess_mode

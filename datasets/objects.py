@@ -19,7 +19,6 @@ def make_maps(description: str, annotations: str,
               find_work: Callable[[str, str], Sequence[tuple[InstanceJob, InstanceRecipe]]]) -> None:
     """What these commands do: make the instance maps that are not up to date.
 
-    :param annotations: what --annotations is.
     :param find_work: of --path and --annotations, the maps to make, and what to make them from.
     :raises UserError: a file cannot be read or written, or was made by another tool.
     """

@@ -47,12 +47,8 @@ class Object(NamedTuple):
 
 
 def inside(polygon: list[float], shape: tuple[int, int]) -> np.ndarray:
-    """[H, W] bool: the pixels whose centre is inside of a polygon x, y, x, y, ..., in which 0, 0 is the image's corner.
-
-    A centre is inside if an odd number of edges cross its row to the left of it.
-
-    :raises ValueError: not pairs of numbers.
-    """
+    """[H, W] bool: the pixels whose centre is inside of a polygon x, y, x, y, ..., in which 0, 0 is the image's corner:
+    an odd number of edges cross its row to the left of it. :raises ValueError: not pairs of numbers."""
     x, y = np.array(polygon, dtype=float).reshape(-1, 2).T
     if not (np.abs([x, y]) < 2**31).all():
         raise ValueError("a corner at no place of a picture")

@@ -244,11 +244,9 @@ class Editor:
 
     def paint(self, session: Session, kind: int, radius: float, points: list[tuple[float, float]],
               new_instance: bool = True) -> Session:
-        """A stroke of the brush.
+        """A stroke of the brush, of the class ``kind``.
 
-        :param kind: class id.
-        :param radius: of the brush, in pixels of the layout.
-        :param points: (x, y) in pixels, along which it goes.
+        :param points: (x, y) along which it goes, in pixels of the layout, as ``radius``.
         :param new_instance: or else the stroke belongs to the instance it starts in, if that is of the class.
         :raises UserError: not such a stroke, or too many instances.
         """

@@ -31,11 +31,8 @@ class Upload(NamedTuple):
 
 
 def take_upload(content: bytes, name: str, kind: str, reader: SampleReader) -> Upload:
-    """Read an uploaded file.
+    """Read a file of one of ``KINDS`` that was uploaded as ``name``, by a reader with the options of the network.
 
-    :param name: what the visitor calls it.
-    :param kind: one of ``KINDS``.
-    :param reader: with the options of the network.
     :raises UserError: it is too large, or no such file; in words for people who see the page, not the command line.
     """
     name = os.path.basename(name)[-MOST_LETTERS:] or "file"

@@ -102,7 +102,6 @@ def read_image(path: str, size: tuple[int, int] | None = None, as_shown: bool = 
     """An image file as 8-bit RGB [H,W,3]: grey and palette converted, transparency dropped.
 
     :param size: (height, width) to resize to, bicubic; None leaves the image as it is.
-    :param as_shown: whether it is turned by its orientation tag.
     :raises UserError: the file cannot be decoded, or is grey with more than 8 bits.
     """
     image = image_files.read_photo(path, as_shown)

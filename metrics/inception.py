@@ -171,9 +171,8 @@ class FIDInception(nn.Module):
 
 def load_inception(dims: int = 2048, device: str | torch.device = "cpu", path: str | None = None,
                    precision: str = "float32") -> FIDInception:
-    """The FID network with its weights, in eval mode on ``device``, batch norms folded, without gradients.
-
-    Nothing is downloaded, and no random numbers are drawn.
+    """The FID network with its weights, in eval mode on ``device``, batch norms folded, without gradients. Nothing is
+    downloaded, and no random numbers are drawn.
 
     :param path: weights file; by default :data:`WEIGHTS_FILE` in the torch hub cache.
     :param precision: of the convolutions, one of :data:`PRECISIONS`; bfloat16 moves the features by some 1e-2.

@@ -21,8 +21,7 @@ class ColourSpread:
     def add(self, label: np.ndarray, instance: np.ndarray, samples: np.ndarray, real: np.ndarray | None = None) -> None:
         """Take in a layout.
 
-        :param label: class ids [H, W].
-        :param instance: instance ids [H, W].
+        :param label: class ids [H, W]; ``instance`` ids [H, W].
         :param samples: pictures of the layout [S, H, W, 3] in 0..255, two or more.
         :param real: its real picture [H, W, 3] in 0..255, if there is one.
         """

@@ -56,12 +56,10 @@ class LayoutStyles:
         return {int(i): int(self.classes[i]) for i in np.flatnonzero(self.sizes)}
 
     def partners(self, others: "LayoutStyles") -> dict[int, int]:
-        """Instance id here -> there, of those that take styles from ``others``.
-
-        In equal layouts every instance has itself. Otherwise the largest of a class takes from the largest of that
-        class, the second from the second, and so on; where there are fewer over there, they start again. An instance
-        whose class is not there has no partner.
-        """
+        """Instance id here -> there, of those that take styles from ``others``. In equal layouts every instance has
+        itself. Otherwise the largest of a class takes from the largest of that class, the second from the second, and
+        so on; where there are fewer over there, they start again. An instance whose class is not there has no
+        partner."""
         if np.array_equal(self.digest, others.digest) and np.array_equal(self.classes, others.classes):
             return {i: i for i in self.instances}
         there = others._by_class()

@@ -85,13 +85,8 @@ class Synthesizer:
         return self.model.prepare(data)
 
     def layouts(self, dataset, most: float = math.inf, first: int = 0, step: int = 1) -> Iterator[tuple[str, Batch]]:
-        """The layouts of a data set one by one: the path of each, and a batch of it alone.
-
-        :param dataset: as :func:`data.create_dataset` makes it.
-        :param most: of no more than so many, from the first of the data set, ...
-        :param first: ... this one ...
-        :param step: ... and every so many-th after it.
-        """
+        """The layouts of a data set of :func:`data.create_dataset` one by one, below number ``most``, from ``first`` in
+        steps: the path of each, and a batch of it alone."""
         for index in range(first, int(min(most, len(dataset))), step):
             sample = dataset[index]
             yield sample["path"], self.prepare(collate([sample]))

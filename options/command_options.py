@@ -96,7 +96,6 @@ class CommandOptions:
 
     def _saved_arguments(self, args: list[str], names: Collection[str] | None = None) -> list[str]:
         """Arguments for what a run's ``opt.txt`` says: of the networks all, of the rest what differs from its default.
-
         The file is text, and nothing in it runs.
 
         :param names: of the options to be taken, besides --dataset_mode; None takes all that another command may take.

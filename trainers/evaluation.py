@@ -44,7 +44,6 @@ class Evaluator:
 
     def fid(self, model: Pix2PixModel, after_batch: Callable[[], None] = lambda: None) -> float:
         """The FID of ``model``, which is left in the mode that it was in; the random state of training is not touched.
-
         Several processes share the split, and get the same number.
 
         :param after_batch: called after every batch, in all processes equally often; it may end the evaluation with an

@@ -136,7 +136,6 @@ def check_finite(tensors: Mapping[str, Any], what: str) -> None:
 def read_networks(folder: str, epoch: str | int, names: Mapping[str, Sequence[str]],
                   averaged: bool = False) -> dict[str, tuple[str, Any]]:
     """The state dicts of some networks of one checkpoint, or of their averages, each with the file that it came from.
-
     They are read from ``<epoch>_net_*.pth`` (averages: ``<epoch>_net_*_ema.pth``). Where a run left its state beside
     them, the networks in it count if the files are of another moment, damaged or missing: a save was cut short.
 
@@ -253,9 +252,8 @@ def load_agreeing(network: nn.Module, state: Mapping[str, Tensor], path: str,
 
 
 def load_state_dict(network: nn.Module, state: Any, path: str) -> None:
-    """Load the state dict that ``path`` holds into ``network``, strictly.
-
-    Published files may carry a ``module.`` prefix and lack ``num_batches_tracked``.
+    """Load the state dict that ``path`` holds into ``network``, strictly. (Published files may carry a ``module.``
+    prefix and lack ``num_batches_tracked``.)
 
     :raises UserError: it is of another architecture; the message lists what differs and which options to try. Or it
         has values that are not finite.

@@ -71,7 +71,6 @@ def alone() -> Iterator[None]:
 def processes(device: torch.device, minutes: int = WAIT_MINUTES) -> Iterator[None]:
     """Join the other processes for this block; all but the first are silent in it, except for errors.
 
-    :param device: of this process.
     :param minutes: the longest that this one waits for the others.
     :raises UserError: they do not find each other.
     """

@@ -63,10 +63,8 @@ def run_parallel(work: Callable[[Item], Result], items: Sequence[Item], workers:
 
 @contextlib.contextmanager
 def _interruptible(alone: bool) -> Iterator[Callable[[], None]]:
-    """Note SIGINT and SIGTERM instead of acting on them; yield a function that raises if one was noted.
-
-    An exception in the middle of anything leaves half-written files and forgotten workers. This one comes where it is
-    asked for.
+    """Note SIGINT and SIGTERM instead of acting on them; yield a function that raises if one was noted. An exception in
+    the middle of anything leaves half-written files and forgotten workers. This one comes where it is asked for.
 
     :param alone: the work is done in this process. If nobody asks for ``GRACE`` seconds, the exception comes by itself.
     """

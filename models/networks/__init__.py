@@ -13,10 +13,8 @@ from util.errors import UserError
 
 
 def build_generator(opt: Options, make_norm: MakeNorm, start_is_map: bool) -> Generator:
-    """``netG``.
+    """``netG``, from the semantic input (``start_is_map``) or a vector; ``make_norm`` makes its modulations.
 
-    :param make_norm: channels -> modulation layer.
-    :param start_is_map: it starts from the semantic input instead of a vector.
     :raises UserError: sizes that it cannot have.
     """
     upsamplings = UPSAMPLINGS[opt.num_upsampling_layers]

@@ -76,12 +76,8 @@ def gan_loss(judgement: Judgement, mode: str, *, real: bool, for_discriminator: 
 
 def feature_matching_loss(fake: Judgement, real: Judgement, first: int,
                           rows: slice = slice(None)) -> Tensor:
-    """L1 between the activations for fake and real images, from layer ``first`` on (Equation 4 of pix2pixHD).
-
-    Summed over layers and averaged over the discriminators.
-
-    :param rows: the samples that count.
-    """
+    """L1 between the activations for fake and real images, of the samples ``rows`` and from layer ``first`` on
+    (Equation 4 of pix2pixHD), summed over layers and averaged over the discriminators."""
     losses = [F.l1_loss(full_precision(f[rows]), full_precision(r[rows].detach()))
               for fakes, reals in zip(fake.features, real.features, strict=True)
               for f, r in list(zip(fakes, reals, strict=True))[first:]]
@@ -89,10 +85,8 @@ def feature_matching_loss(fake: Judgement, real: Judgement, first: int,
 
 
 def color_loss(fake: Tensor, real: Tensor, layout: Layout, rows: slice = slice(None)) -> Tensor:
-    """L1 between the mean colours that every instance has in two batches of images [B, 3, H, W], summed over instances.
-
-    :param rows: the samples that count.
-    """
+    """L1 between the mean colours that every instance has in two batches of images [B, 3, H, W], summed over the
+    instances of the samples ``rows``."""
     regions = layout.instance_regions
     pixels = regions.at(layout.size)
     means = pixels.sum(rows_of(full_precision(fake - real))) / pixels.sizes.clamp(min=1)[:, None]  # [T, 3]

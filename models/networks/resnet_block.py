@@ -42,12 +42,9 @@ class ResnetBlock(nn.Module):
 
 def modulated(conv: nn.Module, norm: nn.Module, features: Features, condition: Condition,
               slope: float = LEAKY_SLOPE) -> Tensor:
-    """conv(lrelu(norm(features))).
-
-    Spectral norm divides the weight by sigma; dividing what goes in does the same, and a modulation can do that for
-    nothing, since a leaky ReLU passes positive factors on. So no copy of the weight is made. Not so in float16: its
-    numbers end at 65504, and sigma is mostly far below 1.
-    """
+    """conv(lrelu(norm(features))). Spectral norm divides the weight by sigma; dividing what goes in does the same, and
+    a modulation can do that for nothing, since a leaky ReLU passes positive factors on. So no copy of the weight is
+    made. Not so in float16: its numbers end at 65504, and sigma is mostly far below 1."""
     weight, gain = (conv.weight_orig, conv.gain()) if isinstance(conv, SpectralConv2d) else (conv.weight, None)
     if gain is not None and working_dtype(weight) == torch.float16:
         weight, gain = weight * gain, None
