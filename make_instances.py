@@ -87,17 +87,12 @@ def main() -> None:
     tables = Tables(args.label_colors and read_label_colors(args.label_colors),
                     args.label_map and read_label_map(args.label_map), args.dont_care_id)
     jobs = find_jobs(args)
-    with exclusive(args.instance_dir or args.path):
-        make_maps(args, jobs, tables)
-
-
-def make_maps(args: argparse.Namespace, jobs: list[InstanceJob], tables: Tables) -> None:
-    """Make the maps that are not up to date."""
-    remove_leftovers({os.path.dirname(path) for job in jobs for path in (job.instance, job.label) if path})
     recipe = Recipe(args.split_components, args.min_area, args.split_classes)
     make = functools.partial(make_instance_map, recipe=recipe, overwrite=args.overwrite, tables=tables,
                              keep_foreign=DATASETS[args.dataset].instances_may_be_foreign)
-    made = run_parallel(make, jobs, args.workers, "instance maps", "map")
+    with exclusive(args.instance_dir or args.path):
+        remove_leftovers({os.path.dirname(path) for job in jobs for path in (job.instance, job.label) if path})
+        made = run_parallel(make, jobs, args.workers, "instance maps", "map")
     print(f"{len(jobs)} instance maps under {args.instance_dir or args.path}: {sum(made)} made, "
           f"{len(jobs) - sum(made)} up to date")
 

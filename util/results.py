@@ -52,18 +52,15 @@ class Results:
 
     def _move_away(self, made: Collection[str]) -> None:
         """Move what earlier runs made, and this one will not replace, out of the way."""
-        old = [os.path.join(kind, name) for kind in self._kinds() for name in sorted(os.listdir(self.path(kind)))
+        kinds = [f"{PICTURES}/{name}" for name in names_in(self.path(PICTURES))] + ["styles"]
+        kinds = [kind for kind in sorted(kinds) if _KINDS.fullmatch(kind) and os.path.isdir(self.path(kind))]
+        old = [os.path.join(kind, name) for kind in kinds for name in sorted(os.listdir(self.path(kind)))
                if os.path.join(kind, name) not in made]
         if not old:
             return
         target = set_aside(self.folder, old)
         print(f"{self.folder}: {len(old)} files of an earlier run, which this run does not replace, are "
               f"now in {target}")
-
-    def _kinds(self) -> list[str]:
-        """The subfolders that hold what test.py made."""
-        found = [f"{PICTURES}/{name}" for name in names_in(self.path(PICTURES))] + ["styles"]
-        return [name for name in sorted(found) if _KINDS.fullmatch(name) and os.path.isdir(self.path(name))]
 
     def path(self, name: str) -> str:
         return os.path.join(self.folder, name)
