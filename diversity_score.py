@@ -59,14 +59,12 @@ def work(opt: Options) -> None:
 
 
 def load_distance(opt: Options) -> PairDistance:
-    """The one of ``--distance``."""
     if opt.distance == "lpips":
         return LPIPS(opt.perceptual_weights, opt.device)
     return Lite0Distance(opt.device) if opt.distance == "lite0" else rgb_distance
 
 
 def report(opt: Options, found: list[LayoutDistances]) -> None:
-    """Print, and write, the figures of all layouts."""
     diversity = Diversity()
     for distances in found:
         diversity.add(distances)

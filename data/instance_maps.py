@@ -39,7 +39,6 @@ class Recipe:
         return f"components {self.min_area} {self.split_classes or 'all'}" if self.components else "classes"
 
     def instances(self, ids: np.ndarray) -> np.ndarray:
-        """Ids 0..n-1 of the instances in a map [H, W]."""
         return split_components(ids, self.min_area, self.split_classes) if self.components else renumber(ids)
 
 

@@ -46,7 +46,6 @@ def for_phase(opt: Options, phase: str) -> Options:
 
 
 def check_split(opt: Options) -> Summary:
-    """What the report says of a split."""
     reader = SampleReader(opt)
     stops_at, problems = None, []
     try:

@@ -49,7 +49,6 @@ class Figure(Canvas):
         self.limb(kind, *joints, end=end)
 
     def arms(self, kind: str, **sleeves: float) -> None:
-        """Both arms, hanging."""
         for side in (-1, 1):
             self.arm(kind, side, *HANGING, **sleeves)
 

@@ -132,7 +132,6 @@ def names_of(host: str) -> set[str]:
 
 
 def is_for_all(host: str) -> bool:
-    """Whether it stands for all addresses of the machine."""
     return host in ("", "0.0.0.0", "::")
 
 

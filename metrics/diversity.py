@@ -178,11 +178,9 @@ class Parts:
         self.layout = batch.with_maps(one.label, ids)
 
     def of_class(self, label: int) -> tuple[int, ...]:
-        """The parts of a class."""
         return tuple(np.flatnonzero(self.classes == label).tolist())
 
     def of_instance(self, instance: int) -> tuple[int, ...]:
-        """The parts of an instance."""
         return tuple(np.flatnonzero(self.instances == instance).tolist())
 
 

@@ -45,7 +45,6 @@ class FeatureStatistics:
 
     @property
     def count(self) -> int:
-        """How many features have been taken in."""
         return self._sums[0] + self._held
 
     def update(self, features: torch.Tensor | np.ndarray) -> None:

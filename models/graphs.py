@@ -56,7 +56,6 @@ class Graphs:
         return self._recorded[name, form]()
 
     def _record(self, function: Callable, inputs: "Inputs") -> Callable[[], Any]:
-        """The function as a graph."""
         graph = torch.cuda.CUDAGraph()
         # only this thread is kept from what recording does not allow: another one pins the loader's batches
         with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
@@ -87,7 +86,6 @@ class Inputs:
         self._taken: Sequence[Batch] = ()  # what was copied last: both steps of a batch have the same
 
     def take(self, batches: Sequence[Batch], tensors: Sequence[Tensor]) -> None:
-        """Copy inputs here."""
         if len(self._taken) != len(batches) or any(a is not b for a, b in zip(self._taken, batches, strict=True)):
             for own, batch in zip(self._batches, batches, strict=True):
                 own.copy_(batch)

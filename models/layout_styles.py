@@ -103,7 +103,6 @@ class LayoutStyles:
             self.write_to(file)
 
     def write_to(self, file: BinaryIO) -> None:
-        """Write a NumPy archive."""
         arrays = {field.name: getattr(self, field.name) for field in fields(self)}
         np.savez(file, **{name: array for name, array in arrays.items() if array is not None})
 

@@ -19,18 +19,12 @@ DERIVED = ("isTrain", "needs_photos", "device")
 
 
 class Options(argparse.Namespace):
-    """Options of one command, read-only once :meth:`freeze` was called; :meth:`replace` makes altered copies.
+    """Options of one command, read-only once :meth:`freeze` was called; :meth:`replace` makes altered copies."""
 
-    Besides an attribute for every option there are:
-
-    - ``isTrain``: whether the command trains: augmentation, discriminators and losses depend on it.
-    - ``needs_photos``: whether every layout must come with its photo.
-    - ``device``: the :class:`torch.device` of ``--gpu_ids``.
-    """
-
-    isTrain: bool
-    needs_photos: bool
-    device: "torch.device"
+    # besides an attribute for every option:
+    isTrain: bool  # whether the command trains: augmentation, discriminators and losses depend on it
+    needs_photos: bool  # whether every layout must come with its photo
+    device: "torch.device"  # that of ``--gpu_ids``
     _frozen = False
     _defaults: Mapping[str, Any] = {}
 

@@ -54,7 +54,6 @@ class Styles:
         return tuple(value for value in (self.z, self.noise) if value is not None)
 
     def map(self, function) -> "Styles":
-        """``function`` of every tensor that there is."""
         return Styles(*(None if value is None else function(value) for value in (self.z, self.noise)))
 
     @property

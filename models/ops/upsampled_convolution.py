@@ -44,7 +44,6 @@ class Upsampled:
         return torch.Size((batch, channels, 2 * height, 2 * width))
 
     def convolve(self, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """As :func:`convolve`."""
         kernel = weight.permute(2, 3, 0, 1).flatten(0, 2)  # [taps * c', c]
         changes = F.linear(self.change, kernel).view(-1, len(weight))  # [P * taps, c']
         if weight.shape[2:] == (1, 1):
