@@ -20,10 +20,10 @@ removed.
 """
 import argparse
 import csv
+import functools
 import io
 import os
 import re
-from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -39,20 +39,12 @@ SPLITS = ("train", "val")
 KINDS = ("img", "label", "inst")
 
 
-class Job(NamedTuple):
-    out: str
-    split: str
-    index: int
-    size: int
-    seed: int
-
-
-def make(job: Job) -> list[dict[str, object]]:
+def make(index: int, out: str, split: str, size: int, seed: int) -> list[dict[str, object]]:
     """Draw and write one scene; its lines of ``styles_*.csv``."""
-    scene = draw_scene(np.random.default_rng([job.seed, SPLITS.index(job.split), job.index]), job.size)
-    name = f"scene_{job.index:05d}"
+    scene = draw_scene(np.random.default_rng([seed, SPLITS.index(split), index]), size)
+    name = f"scene_{index:05d}"
     for kind, array in zip(KINDS, (scene.image, scene.label, scene.instance), strict=True):
-        with atomic_path(os.path.join(job.out, f"{job.split}_{kind}", f"{name}.png")) as temporary:
+        with atomic_path(os.path.join(out, f"{split}_{kind}", f"{name}.png")) as temporary:
             Image.fromarray(array).save(temporary, "PNG")
     return [{"scene": name, **row} for row in scene.styles]
 
@@ -61,8 +53,8 @@ def make_split(out: str, split: str, count: int, size: int, seed: int, workers: 
     """Draw and write the scenes of a split and its ``styles_*.csv``."""
     folders = [os.path.join(out, f"{split}_{kind}") for kind in KINDS]
     remove_leftovers(folders)
-    jobs = [Job(out, split, index, size, seed) for index in range(count)]
-    scenes = run_parallel(make, jobs, workers, split, "scene")
+    work = functools.partial(make, out=out, split=split, size=size, seed=seed)
+    scenes = run_parallel(work, range(count), workers, split, "scene")
     table = io.StringIO()
     writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
     writer.writeheader()

@@ -45,26 +45,12 @@ class Judgement(NamedTuple):
                    [layers[:-1] for layers in outputs])
 
 
-def _hinge(score: Tensor, real: bool, for_discriminator: bool) -> Tensor:
-    if not for_discriminator:
-        return -score.mean()
-    return F.relu(1 - score if real else 1 + score).mean()
-
-
-def _least_squares(score: Tensor, real: bool, for_discriminator: bool) -> Tensor:
-    return F.mse_loss(score, torch.full_like(score, float(real)))
-
-
-def _original(score: Tensor, real: bool, for_discriminator: bool) -> Tensor:
-    return F.binary_cross_entropy_with_logits(score, torch.full_like(score, float(real)))
-
-
-def _wasserstein(score: Tensor, real: bool, for_discriminator: bool) -> Tensor:
-    return -score.mean() if real else score.mean()
-
-
+# --gan_mode: the loss of a map of scores, by whether it should be real, and whether the discriminator learns
 GAN_MODES: dict[str, Callable[[Tensor, bool, bool], Tensor]] = {
-    "hinge": _hinge, "ls": _least_squares, "original": _original, "w": _wasserstein,
+    "hinge": lambda score, real, judge: F.relu(1 - score if real else 1 + score).mean() if judge else -score.mean(),
+    "ls": lambda score, real, _: F.mse_loss(score, torch.full_like(score, float(real))),
+    "original": lambda score, real, _: F.binary_cross_entropy_with_logits(score, torch.full_like(score, float(real))),
+    "w": lambda score, real, _: -score.mean() if real else score.mean(),
 }
 
 

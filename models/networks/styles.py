@@ -30,14 +30,10 @@ def noise_of_samples(layout: Layout, seeds: Sequence[int]) -> Normal:
     so that neither the rest of the batch nor its K makes a difference."""
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
 
-    def of_sample(generator: torch.Generator, shape: tuple[int, ...]) -> Tensor:
-        rows = [torch.randn(shape[1:], generator=generator) for _ in range(shape[0])]
-        return torch.stack(rows)
-
     def normal(*shape: int) -> Tensor:
-        rows = shape if len(shape) > 1 else (1, *shape)
-        drawn = torch.stack([of_sample(generator, rows) for generator in generators])
-        return sent(drawn.reshape(-1, *shape), layout.label.device)
+        count, *row = shape if len(shape) > 1 else (1, *shape)
+        drawn = [torch.randn(row, generator=generator) for generator in generators for _ in range(count)]
+        return sent(torch.stack(drawn).reshape(-1, *shape), layout.label.device)
 
     return normal
 

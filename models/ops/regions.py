@@ -45,11 +45,7 @@ class Regions(Tables):
         else:
             keys, index = _numbered(key, math.prod(extents), maps[-1].dtype)
         keys = F.pad(keys, (0, -len(keys) % multiple))
-        ids = []
-        for extent in reversed(extents):
-            ids.append(keys % extent)
-            keys = keys // extent
-        self.ids = tuple(reversed(ids))  # n tensors [T]
+        self.ids = torch.unravel_index(keys, tuple(extents))  # n tensors [T]
         self._size = tuple(index.shape[1:])
         self._maps = {self._size: RegionMap(index, len(keys))}
         self._boundaries: dict[tuple[int, int], BoundaryPixels] = {}
