@@ -25,7 +25,6 @@ A label is 1 + the part's place in the list PARTS, 0 where there is no part; lat
 classes.txt gets their names and colours, unless it is there.
 Files that are up to date are left as they are; so a run that was stopped, however it was, goes on from there.
 """
-import argparse
 import functools
 import os
 import re
@@ -85,8 +84,7 @@ def find_jobs(path: str, out: str, num_test: int | None = None) -> list[Job]:
         raise UserError(f"{masks[number][0][1]}: has no photo in {os.path.join(path, PHOTOS)}; unpack the archive "
                         "again")
     split_of = _read_splits(path, sorted(photos))
-    split_of_name = {str(number): split for number, split in split_of.items()}
-    _refuse_other_split(out, split_of_name)
+    _refuse_other_split(out, {str(number): split for number, split in split_of.items()})
     return [_job(out, split_of[number], str(number), photo, masks[number]) for number, photo in sorted(photos.items())]
 
 
@@ -215,7 +213,8 @@ def draw_label(masks: tuple[tuple[int | None, str], ...]) -> np.ndarray:
     return drawn
 
 
-def parse() -> argparse.Namespace:
+@command
+def main() -> None:
     parser = options(__doc__, path="folder CelebAMask-HQ, unpacked", out="folder to write, --dataroot for training")
     parser.add_argument("--size", type=integer(16),
                         help="pixels: width of the photos that are written (default: copies of the files); label "
@@ -227,12 +226,6 @@ def parse() -> argparse.Namespace:
     for option, value in (("path", args.path), ("out", args.out)):
         if (option == "path" or os.path.exists(value)) and not os.path.isdir(value):
             raise UserError(f"--{option} {value}: is not a folder")
-    return args
-
-
-@command
-def main() -> None:
-    args = parse()
     jobs = find_jobs(args.path, args.out, args.num_test)
     with exclusive(args.out):
         remove_leftovers({os.path.dirname(path) for job in jobs for path in (job.image, job.label)})

@@ -29,7 +29,8 @@ class Visitors:
         self._dropped: OrderedDict[str, None] = OrderedDict()
 
     def get(self, visitor: str) -> Session | None:
-        self._drop_idle()
+        while self._kept and time.monotonic() - next(iter(self._kept.values())).at > IDLE:
+            self._drop(next(iter(self._kept)))
         return self._kept[visitor].session if visitor in self._kept else None
 
     def keep(self, visitor: str, address: str, session: Session) -> None:
@@ -51,10 +52,6 @@ class Visitors:
 
     def __len__(self) -> int:
         return len(self._kept)
-
-    def _drop_idle(self) -> None:
-        while self._kept and time.monotonic() - next(iter(self._kept.values())).at > IDLE:
-            self._drop(next(iter(self._kept)))
 
     def _drop(self, visitor: str) -> None:
         del self._kept[visitor]

@@ -5,6 +5,7 @@ PyTorch as ``pt_inception-2015-12-05-6726825d.pth``. It is torchvision's Incepti
 average pools leave the zero padding out of the mean, and the last block takes a maximum instead. There are 1008
 classes, whose scores FID does not use.
 """
+import functools
 import sys
 
 import torch
@@ -30,13 +31,9 @@ def _average(x: torch.Tensor) -> torch.Tensor:
     return x.mean((2, 3), dtype=torch.float32)
 
 
-def _mean_pool(x: torch.Tensor) -> torch.Tensor:
-    """3×3 mean over the pixels that exist; the padding does not count."""
-    return F.avg_pool2d(x, kernel_size=3, stride=1, padding=1, count_include_pad=False)
-
-
-def _max_pool(x: torch.Tensor) -> torch.Tensor:
-    return F.max_pool2d(x, kernel_size=3, stride=1, padding=1)
+# 3×3, at the same size; in means, the padding does not count
+_mean_pool = functools.partial(F.avg_pool2d, kernel_size=3, stride=1, padding=1, count_include_pad=False)
+_max_pool = functools.partial(F.max_pool2d, kernel_size=3, stride=1, padding=1)
 
 
 class _BlockA(tv.InceptionA):
