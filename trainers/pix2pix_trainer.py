@@ -74,7 +74,6 @@ class Pix2PixTrainer:
     def run_generator_one_step(self, data: Data | Sequence[Data]) -> None:
         """Update generator and encoder on a batch; ``data`` as the loader gives it, or prepared, or the parts of a
         batch."""
-
         results = self._step("generator", self.optimizer_G, self.scaler_G, self.model.generator_losses, data)
         self._losses_G, self._generated = results
         if self.average:
