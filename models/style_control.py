@@ -7,7 +7,7 @@ import functools
 import itertools
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -159,7 +159,7 @@ class StyleSources:
         self.photos = reference_files(opt) if opt.reference else {}
         files = {} if opt.reference else {key(name): path for name, path in style_files(opt.style_file).items()}
         self.names, self._known = sorted(self.photos or files), frozenset(self.photos or files)
-        self.table = read_table(opt.reference_map, self.names, key) if opt.reference_map else None
+        self.table = read_table(opt.reference_map, self._known, key) if opt.reference_map else None
 
         @functools.lru_cache(maxsize=256)
         def load(name: str) -> LayoutStyles:
@@ -261,7 +261,7 @@ class Pair(NamedTuple):
                    None if pairs is None else {int(own): int(there) for own, there in pairs.items()})
 
 
-def read_table(path: str, names: Sequence[str], key: Callable[[str], str]) -> dict[str, Pair]:
+def read_table(path: str, names: Collection[str], key: Callable[[str], str]) -> dict[str, Pair]:
     """--reference_map: JSON, ``{"layout": "source"}`` or ``{"layout": {"source": "name", "instances": {"3": 7}}}``.
 
     :param names: of the sources that there are.
