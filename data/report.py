@@ -12,6 +12,7 @@ from data.sample import SampleReader
 from options.options import Options
 from util.errors import UserError
 from util.parallel import run_parallel
+from util.progress import counted
 
 SHOWN = 10  # lines of a long list
 WIDTH = 110  # characters of a line of the table of classes
@@ -215,7 +216,7 @@ def print_report(report: Summary) -> None:
 
 
 def print_split(split: Summary) -> None:
-    print(f"\n== {split['phase']} split: {split['images']} label maps ==")
+    print(f"\n== {split['phase']} split: {counted(split['images'], 'label map')} ==")
     if not split["images"]:
         print(f"   {split['stops_at']}")
         return

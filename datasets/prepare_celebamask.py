@@ -44,6 +44,7 @@ from util.errors import UserError, command
 from util.files import atomic_path, exclusive, read_text, remove_leftovers, write_atomically
 from util.palette import class_table
 from util.parallel import run_parallel
+from util.progress import counted
 
 PARTS = ("skin", "nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "l_ear", "r_ear", "mouth", "u_lip", "l_lip",
          "hair", "hat", "ear_r", "neck_l", "neck", "cloth")
@@ -248,7 +249,7 @@ def main() -> None:
     counts = Counter(job.split for job in jobs)
     by = PARTITION if os.path.exists(os.path.join(args.path, PARTITION)) else f"number, tests from {FIRST_TEST}"
     by = "name" if jobs[0].masks[0][0] is None else by
-    print(f"{len(jobs)} faces in {args.out} (split by {by}): "
+    print(f"{counted(len(jobs), 'face')} in {args.out} (split by {by}): "
           + ", ".join(f"{counts[split]} {split}" for split in SPLITS if counts[split])
           + f"; {sum(made)} made, {len(jobs) - sum(made)} up to date")
 

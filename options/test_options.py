@@ -2,6 +2,7 @@
 import argparse
 import math
 import os
+from typing import NamedTuple
 
 from options.command_options import CommandOptions, given_names, names_of
 from options.groups import Architecture, Data, Device, Display, Experiment, Loading, Published, Recording
@@ -88,7 +89,7 @@ class TestOptions(NetworkOptions):
                  "Default: encoder with --use_vae, unless --reference or --style_file is given")
         add("--truncation", type=number(0), default=1.0, metavar="T",
             help="factor on the distance of drawn styles from the mean: less variety below 1; 0 gives the mean")
-        add("--vary", type=varied, default="all", metavar="WHAT",
+        add("--vary", type=Varied.parse, default=Varied("all"), metavar="WHAT",
             help="what differs between the samples: all, global (only z), classes:ID|NAME,... or instances:ID,...")
         add("--reference", nargs="+", default=None, metavar="PATH",
             help="take styles from a photo of the data set; from PHOTO LABEL [INSTANCE], a photo and its maps; or "
@@ -127,8 +128,8 @@ class TestOptions(NetworkOptions):
         if opt.reference_map and not others:
             raise UserError(f"--reference_map {opt.reference_map}: has no effect without --reference or --style_file; "
                             "give one of them")
-        if opt.vary[0] != "all" and opt.num_samples == 1:
-            raise UserError(f"--vary {opt.vary[0]}: says what differs between samples, but there is only one; give "
+        if opt.vary.kind != "all" and opt.num_samples == 1:
+            raise UserError(f"--vary {opt.vary}: says what differs between samples, but there is only one; give "
                             "--num_samples 2 or more")
         if opt.truncation == 0 and opt.num_samples > 1 and not others:
             raise UserError(f"--truncation 0: all --num_samples {opt.num_samples} would be equal; give a larger "
@@ -140,17 +141,28 @@ class TestOptions(NetworkOptions):
         return opt.styles == "encoder"
 
 
-def varied(text: str) -> tuple[str, tuple[str, ...]]:
-    """The type of --vary: what it names, and the words after the colon."""
-    kind, colon, rest = text.partition(":")
-    words = tuple(word.strip() for word in rest.split(",")) if colon else ()
-    if kind not in ("all", "global", "classes", "instances") or bool(colon) != (kind in ("classes", "instances")):
-        raise argparse.ArgumentTypeError(f"{text!r} is none of all, global, classes:ID|NAME,... and instances:ID,...")
-    if colon and not all(words):
-        raise argparse.ArgumentTypeError(f"{text!r} has nothing after a colon or comma")
-    if kind == "instances" and not all(word.isascii() and word.isdigit() for word in words):
-        raise argparse.ArgumentTypeError(f"{text!r}: instances are given by number; use the ids of the instance map")
-    return kind, words
+class Varied(NamedTuple):
+    """--vary: what it names, and the words after the colon."""
+
+    kind: str
+    words: tuple[str, ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> "Varied":
+        kind, colon, rest = text.partition(":")
+        words = tuple(word.strip() for word in rest.split(",")) if colon else ()
+        if kind not in ("all", "global", "classes", "instances") or bool(colon) != (kind in ("classes", "instances")):
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is none of all, global, classes:ID|NAME,... and instances:ID,...")
+        if colon and not all(words):
+            raise argparse.ArgumentTypeError(f"{text!r} has nothing after a colon or comma")
+        if kind == "instances" and not all(word.isascii() and word.isdigit() for word in words):
+            raise argparse.ArgumentTypeError(
+                f"{text!r}: instances are given by number; use the ids of the instance map")
+        return cls(kind, words)
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{','.join(self.words)}" if self.words else self.kind
 
 
 def _check_spade(opt: Options, given: set[str]) -> None:

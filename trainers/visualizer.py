@@ -20,6 +20,7 @@ from util.errors import UserError
 from util.files import append_line, fsync, read_text, write_atomically
 from util.html import Outlines, Picture, PicturePage
 from util.images import save_image, to_pictures
+from util.progress import counted
 
 _ROWS = 50  # newest pictures on the page; older ones stay in the folder
 _POINTS = 200  # most of a curve of losses
@@ -126,7 +127,7 @@ class Visualizer:
     def finish(self) -> None:
         """The page as it is after the last epoch."""
         epochs = self.opt.niter + self.opt.niter_decay
-        self._write_page(at_once=True, end=f"All {epochs} epochs are done", refresh=0)
+        self._write_page(at_once=True, end=f"{counted(epochs, 'epoch')} done", refresh=0)
 
     def stop(self, why: str, epoch: int, images: int) -> None:
         """The page of a run that ends before its time, after ``images`` of ``epoch``, until it goes on."""

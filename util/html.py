@@ -60,6 +60,12 @@ class Outlines(NamedTuple):
         """These, for :meth:`parse`."""
         return json.dumps(self, separators=(",", ":"))
 
+    def maps(self) -> tuple[np.ndarray, np.ndarray]:
+        """The maps [H, W] of class ids and instance ids."""
+        numbers = np.frombuffer(zlib.decompress(base64.b64decode(self.numbers)), "<u4")
+        label, instance = np.array(self.members)[numbers.reshape(self.height, self.width)].transpose(2, 0, 1)
+        return label, instance
+
     @classmethod
     def parse(cls, text: str | None) -> "Outlines | None":
         """Those of :meth:`text`; None for anything else."""
