@@ -297,7 +297,8 @@ def test_training_page_in_a_browser(tmp_path, run):
     """A slider moves pictures of the same layouts through the epochs; what is drawn for it changes no numbers."""
     world = draw_world(tmp_path / "world")
     args = ["train.py", *TRAIN, "--dataroot", world, "--checkpoints_dir", tmp_path, "--use_vae", "--niter", 3]
-    succeed(run(*args, "--name", "exp", "--init_variance", 1, "--lr", 0.02, "--display_freq", 6))
+    succeed(run(*args, "--name", "exp", "--init_variance", 1, "--lr", 0.02, "--display_freq", 6,
+                "--print_freq", 6))
     succeed(run(*args, "--name", "plain", "--init_variance", 1, "--lr", 0.02, "--no_html"))
     assert_equal_networks(networks(tmp_path / "exp"), networks(tmp_path / "plain"))
     folder = tmp_path / "exp" / "web"
@@ -320,6 +321,12 @@ def test_training_page_in_a_browser(tmp_path, run):
                 assert picture.get_attribute("src").endswith(name)
                 wait(browser, "arguments[0].complete && arguments[0].naturalWidth", picture)
                 assert (folder / "images" / name).exists()
+        headings = [heading.text for heading in select(browser, "main h2")]
+        at_section = headings.index("The newest pictures of training")
+        assert headings[at_section - 1] == "layout 3" and headings[at_section + 1] == "epoch 3, image 6"
+        hints = {curve.find_element("css selector", "h2").text: curve.find_element("css selector", ".hint").text
+                 for curve in select(browser, ".curve")}
+        assert hints["D_real"] == "error of the discriminators on photos" and all(hints.values())
         moved[0].click()
         wait(browser, "arguments[0].src === arguments[1].src", select(browser, ".viewer img")[0], moved[0])
     epochs = [np.asarray(Image.open(folder / "images" / f"followed1_epoch{epoch:03d}.png")) for epoch in (1, 2, 3)]
@@ -342,8 +349,9 @@ def test_training_page_of_a_run_that_was_stopped(tmp_path, run):
     process = start(*args)
     page = tmp_path / "exp" / "web" / "index.html"
     end = time.monotonic() + 60
-    while not (tmp_path / "exp" / "loss_log.txt").exists() and time.monotonic() < end:
+    while not page.exists() and time.monotonic() < end:  # before there is anything to show
         time.sleep(0.1)
+    assert "No pictures yet; the first come after about 6 images." in page.read_text()
     process.send_signal(signal.SIGTERM)
     assert "continue with --continue_train" in process.communicate(timeout=120)[1]
     epoch, image = map(int, (tmp_path / "exp" / "iter.txt").read_text().split())
@@ -393,16 +401,17 @@ def test_paging_laziness_and_sizes_in_a_browser(tmp_path):
         assert shades[0] > 600 and shades[1] < 100
 
         page = PicturePage("training", 200, refresh=1)
-        for marked in (True, False):
-            page.add_curve("curve", "epoch", [(1, 5.0), (2, 3.0), (3, 4.0)], marked)
+        for marked, scale, hint in ((True, 1, ""), (False, -1.11e-5, "a long hint " * 5)):
+            page.add_curve("curve", "epoch", [(1, 5 * scale), (2, 3 * scale), (3, 4 * scale)], marked, hint)
         page.save(str(tmp_path / "training.html"))
         browser.get((tmp_path / "training.html").as_uri())
         browser.execute_script("window.before = true")
         wait(browser, "window.before === undefined && document.readyState === 'complete'")
         curves = select(browser, ".curve")
         assert len(curves) == 2 and curves[0].location["y"] == curves[1].location["y"]
-        lines = select(browser, "polyline")
-        assert lines[0].size["height"] > 40 and lines[0].size == lines[1].size
+        drawings = [drawing.size for drawing in select(browser, ".curve svg")]
+        assert drawings[0]["height"] > 40  # and as large as the other, however long the numbers beside it are
+        assert drawings[0] == pytest.approx(drawings[1], abs=1)
 
 
 def test_a_picture_of_a_page(tmp_path, monkeypatch):

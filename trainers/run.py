@@ -106,6 +106,9 @@ class Run:
                             run_state.prune(opt.folder, opt.keep_last)
             if self.visualizer:
                 self.visualizer.finish()
+                print(f"{counted(self.last_epoch, 'epoch')} done; networks: {opt.folder}/latest_net_*.pth")
+                if not opt.no_html:
+                    print(f"training page: {self.visualizer.page_path}")
         except (Interrupted, UserError) as error:
             if self.visualizer:
                 interrupted = isinstance(error, Interrupted)
