@@ -1,5 +1,6 @@
 """The report of check_data.py: what is in a data set, what is wrong with it, and which options it needs."""
 import functools
+import os
 import shlex
 import statistics
 from collections import Counter
@@ -194,8 +195,11 @@ def needed_options(opt: Options, ids: set[int]) -> dict[str, Any]:
 
 
 def command_line(opt: Options, changes: dict[str, Any]) -> str:
-    """How to train: the options given, and those of ``changes`` that change something."""
-    names = dict.fromkeys(["dataset_mode", "dataroot", *opt.given])
+    """How to train: the options given, and those of ``changes`` that change something. Without --name, the experiment
+    is called after the data."""
+    if "name" not in opt.given:
+        changes = {**changes, "name": os.path.basename(os.path.abspath(opt.dataroot)) or opt.dataset_mode}
+    names = dict.fromkeys(["name", "dataset_mode", "dataroot", *opt.given])
     names |= dict.fromkeys(name for name, value in changes.items() if value != getattr(opt, name))
     words = ["python", "train.py"]
     for name in names:
@@ -282,7 +286,7 @@ def print_advice(report: Summary) -> None:
         headline = f"The data are in order. {headline}"
     print(f"\n{headline}\n\n    {report['command']}\n")
     for split in splits[1:]:
-        if split["stops_at"] and split["images"]:
+        if split["stops_at"]:
             print(f"Testing would stop: {split['stops_at']}\n")
 
 
