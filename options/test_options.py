@@ -58,14 +58,15 @@ class NetworkOptions(CommandOptions):
         given = given_names(parser, args)
         if other := sorted(name for name in names & given if getattr(theirs, name) != getattr(ours, name)):
             name = other[0]
-            raise UserError(f"--{name} {getattr(ours, name)}: the networks have --{name} {getattr(theirs, name)}, as "
-                            f"{path} says; leave the option out, or check --name")
+            raise UserError(f"{in_words(name, getattr(ours, name))}: the networks have "
+                            f"{in_words(name, getattr(theirs, name))}, as {path} says; leave the option out, or check "
+                            "--name")
         names |= _LAYOUTS if "dataset_mode" not in given or theirs.dataset_mode == ours.dataset_mode else set()
         taken = {name for name in names - given if getattr(theirs, name) != getattr(ours, name)}
         if "dataset_mode" not in given:
             taken |= {"dataset_mode"} if theirs.dataset_mode != ours.dataset_mode else set()
         if taken and launch.number() == 0:
-            words = ", ".join(f"--{name} {getattr(theirs, name)}" for name in sorted(taken))
+            words = ", ".join(in_words(name, getattr(theirs, name)) for name in sorted(taken))
             say_once(f"{path} {words}", f"as {path} says: {words}")
         switch = {option: action.dest for action in parser._actions for option in action.option_strings}
         return [word for word in saved if switch[word.partition("=")[0]] in names | {"dataset_mode"}]
@@ -73,6 +74,11 @@ class NetworkOptions(CommandOptions):
     def finish(self, opt: Options, given: set[str]) -> None:
         if "load_size" not in given:  # so that nothing is cropped, see options/dataset_defaults.py
             opt.load_size = opt.crop_size
+
+
+def in_words(name: str, value: object) -> str:
+    """An option as users give it; of a switch, whether they do."""
+    return f"{'' if value else 'no '}--{name}" if isinstance(value, bool) else f"--{name} {value}"
 
 
 class TestOptions(NetworkOptions):
