@@ -14,7 +14,7 @@ from util.errors import UserError, say_once
 # of the options of networks, those that do not decide what a checkpoint fits
 _NO_MATTER = frozenset({"netG", "nef", "output_nc", "init_type", "init_variance"})
 # of the options of data, those that say what layouts are
-_LAYOUTS = frozenset({"preprocess_mode", "label_colors", "label_map", "dont_care_id", "orientation"})
+LAYOUTS = frozenset({"preprocess_mode", "label_colors", "label_map", "dont_care_id", "orientation"})
 
 
 class NetworkOptions(CommandOptions):
@@ -45,7 +45,7 @@ class NetworkOptions(CommandOptions):
             return []
         names = names_of([Architecture]) - _NO_MATTER
         try:
-            saved = self._saved_arguments(args, names | _LAYOUTS)
+            saved = self._saved_arguments(args, names | LAYOUTS)
         except UserError as error:
             say_once(path, f"{error}. The file is not used")
             return []
@@ -61,7 +61,7 @@ class NetworkOptions(CommandOptions):
             raise UserError(f"{in_words(name, getattr(ours, name))}: the networks have "
                             f"{in_words(name, getattr(theirs, name))}, as {path} says; leave the option out, or check "
                             "--name")
-        names |= _LAYOUTS if "dataset_mode" not in given or theirs.dataset_mode == ours.dataset_mode else set()
+        names |= LAYOUTS if "dataset_mode" not in given or theirs.dataset_mode == ours.dataset_mode else set()
         taken = {name for name in names - given if getattr(theirs, name) != getattr(ours, name)}
         if "dataset_mode" not in given:
             taken |= {"dataset_mode"} if theirs.dataset_mode != ours.dataset_mode else set()
