@@ -15,7 +15,7 @@ def parse(description: str) -> argparse.Namespace:
     parser = ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("path_real", metavar="PATH_REAL",
                         help="folder of real images (with its subfolders), or .npz statistics of pytorch-fid; "
-                             "ignored with --load_np_name")
+                             "- with --load_np_name, which takes its place")
     parser.add_argument("path_fake", metavar="PATH_FAKE", nargs="?",
                         help="the same for synthesized images; can be left out with --save_np_name")
     parser.add_argument("--metrics", nargs="+", choices=("fid", "kid"), default=["fid"],
