@@ -99,15 +99,18 @@ $(VENV)/.made:
 		exit 1; }; }
 	@touch $@
 
+# says nothing where all is there; else pip shows what it downloads
+INSTALL = @$(BIN)/python -m pip install --quiet --no-index -r $< 2>/dev/null || $(BIN)/python -m pip install -r $<
+
 $(VENV)/.installed: requirements.txt | $(VENV)/.made
 	@$(BIN)/python -c "import torch, torchvision" 2>/dev/null || echo "PyTorch for CUDA takes more than 5 GB. Without a" \
 		"GPU, stop here, and take the small build for CPUs first: see Install in README.md"
-	$(BIN)/python -m pip install -r requirements.txt
-	touch $@
+	$(INSTALL)
+	@touch $@
 
 $(VENV)/.installed-%: requirements-%.txt $(VENV)/.installed
-	$(BIN)/python -m pip install -r $<
-	touch $@
+	$(INSTALL)
+	@touch $@
 
 $(VENV)/.installed-dev: requirements-lite.txt requirements-demo.txt requirements-export.txt
 

@@ -36,6 +36,8 @@ from util.images import save_image, to_pictures
 from util.progress import progress
 from util.seed import seed_everything
 
+WHITE = 64  # the change, of 255, that is white in the maps of change
+
 
 @command
 def main() -> None:
@@ -96,8 +98,7 @@ class Gallery:
             drawn.append(self.synthesizer.pictures(batch, styles)[0])
             pictures[f"sample {n + 1}"] = drawn[-1]
             styles = styles.exchange(self.synthesizer.draw_styles(batch), [chosen])
-        change = np.abs(drawn[-1].astype(int) - drawn[0]).mean(2)
-        pictures["change, first to last"] = (255 * change / max(change.max(), 1)).astype(np.uint8)
+        pictures["change, first to last"] = change_map(drawn[0], drawn[-1])
         label = instance_classes(batch)[chosen]
         what = f"{self.names.get(label, f'class {label}')} (instance {chosen})"
         self._add_row(f"{name}: only {what} resampled", f"{name}_instance", pictures, batch)
@@ -112,7 +113,9 @@ class Gallery:
         self.page.add_text(f"Networks: {opt.which_epoch}{averaged}, of {opt.folder}. Layouts: of "
                            f"{opt.label_dir or opt.dataroot}, {opt.phase} split. Styles: of the prior; "
                            f"seed {opt.seed}.")
-        self.page.add_text("Measured: " + describe(figures))
+        self.page.add_text(describe(figures))
+        self.page.add_text(f"Maps of change: black is no change; white is a change of {WHITE} of 255 or more (mean of "
+                           "red, green and blue).")
         save_image(contact_sheet(self._rows), os.path.join(self.opt.gallery_dir, "gallery.png"))
         write_atomically(os.path.join(self.opt.gallery_dir, "figures.json"), json.dumps(figures, indent=1) + "\n")
         path = os.path.join(self.opt.gallery_dir, "index.html")
@@ -131,6 +134,13 @@ class Gallery:
         regions = Outlines.of(*(ids[0].cpu().numpy() for ids in (batch.layout.label, batch.layout.instance)))
         self.page.add_row(heading, row, regions)
         self._rows.append(list(pictures.values()))
+
+
+def change_map(first: np.ndarray, last: np.ndarray) -> np.ndarray:
+    """How much the colour of each pixel differs between two pictures [H, W, 3]: [H, W] uint8, 255 for ``WHITE`` or
+    more."""
+    change = np.abs(last.astype(int) - first).mean(2)
+    return (255 * np.minimum(change / WHITE, 1)).round().astype(np.uint8)
 
 
 def contact_sheet(rows: list[list[np.ndarray]], width: int = 128, gap: int = 4) -> np.ndarray:
@@ -182,12 +192,13 @@ def resample(synthesizer: Synthesizer, batch: Batch, instance: int) -> Change:
 
 def describe(figures: dict[str, Any]) -> str:
     """The figures of :func:`measure` in words."""
-    text = f"colour of an instance between samples: spread {figures['sample_spread']:.1f} of 255"
+    text = ("Diversity: from sample to sample, the mean colour of an instance varies by "
+            f"{figures['sample_spread']:.1f} of 255 (standard deviation)")
     if figures["real_spread"] is not None:
-        text += f", between real instances of a class {figures['real_spread']:.1f} (means over classes)"
+        text += f"; in the real photos, it varies by {figures['real_spread']:.1f} between instances of one class"
     if figures["inside_share"] is not None:
-        text += (f"; {figures['inside_share']:.0%} of the change lies inside the one resampled instance, which covers "
-                 f"{figures['area_share']:.0%} of the picture")
+        text += (f". Locality: when one instance alone gets a new style, {figures['inside_share']:.0%} of the whole "
+                 f"change lies inside it; it covers {figures['area_share']:.0%} of the picture")
     return text + "."
 
 

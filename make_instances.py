@@ -23,6 +23,7 @@ from util.arguments import ArgumentParser, integer
 from util.errors import UserError, command
 from util.files import exclusive, remove_leftovers
 from util.parallel import available_cores, run_parallel
+from util.progress import counted
 
 
 def parse() -> argparse.Namespace:
@@ -93,7 +94,7 @@ def main() -> None:
     with exclusive(args.instance_dir or args.path):
         remove_leftovers({os.path.dirname(path) for job in jobs for path in (job.instance, job.label) if path})
         made = run_parallel(make, jobs, args.workers, "instance maps", "map")
-    print(f"{len(jobs)} instance maps under {args.instance_dir or args.path}: {sum(made)} made, "
+    print(f"{counted(len(jobs), 'instance map')} under {args.instance_dir or args.path}: {sum(made)} made, "
           f"{len(jobs) - sum(made)} up to date")
 
 

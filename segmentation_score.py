@@ -1,11 +1,11 @@
 """Do synthesized pictures show what their layouts say? A segmentation network looks at them, and at the real ones:
 
-    python segmentation_score.py --dataset_mode cityscapes --dataroot DATA --segmenter drn.pt \
+    python segmentation_score.py --name EXP --dataroot DATA --segmenter drn.pt \
         --synthesized results/EXP/test_latest/images/synthesized_image
     python segmentation_score.py --dataset_mode cityscapes --dataroot DATA --predictions SYNTHESIZED REAL
 
-takes the options of test.py that concern data, and scores pictures at the size that test.py makes. docs/evaluation.md
-says how.
+takes the options of test.py that concern data, with --name from the opt.txt of a run, and scores pictures at the size
+that test.py makes. docs/evaluation.md says how.
 """
 import json
 import os

@@ -18,6 +18,7 @@ import torch
 from data import class_colors, class_names, create_dataset
 from data.derived_files import read_note
 from data.image_files import stem
+from data.instance_maps import main_classes
 from data.pix2pix_dataset import Pix2pixDataset
 from models.batches import load_batches
 from models.layout_styles import SUFFIX
@@ -29,7 +30,7 @@ from util.files import exclusive, remove_leftovers
 from util.html import Outlines, Picture, PicturePage
 from util.images import save_animation, save_image, to_pictures
 from util.parallel import available_cores, run_ahead
-from util.progress import progress
+from util.progress import counted, progress
 from util.results import Results, stamps
 from util.seed import seed_everything
 from util.signals import StopRequest
@@ -70,14 +71,23 @@ def make(opt: Options, folder: str, files: "OutputFiles", names: list[str], data
     """Write what is not there yet."""
     results, dataset.files = prepare(opt, folder, files, dataset)
     seed_everything(results.seed)
-    varied = Drawing(synthesizer, control, files, results).run(dataset, len(names))
-    if parts := distributed.gather(varied):  # all are done
-        if opt.vary[0] in ("classes", "instances"):
-            print(f"--vary: {sum(parts)} of the {len(dataset.files)} layouts drawn have such {opt.vary[0]}")
+    Drawing(synthesizer, control, files, results).run(dataset, len(names))
+    distributed.wait()
+    if distributed.is_main():
+        layouts = {name: Outlines.parse(read_note(results.path(files.picture("input_label", name)))) for name in names}
+        alike = {name for name in names if have_equal_samples(opt, control, layouts[name])}
+        if alike:
+            print(f"--vary {opt.vary}: {counted(len(alike), 'layout')} of {len(names)} have none of these, so that all "
+                  "their samples are equal")
         where = results.folder
         if not opt.no_html:
-            where = show(opt, files, names, results, control)
-        print(f"{len(names)} layouts: {where}")
+            where = show(opt, files, layouts, alike, results, control)
+        print(f"{counted(len(names), 'layout')}: {where}")
+
+
+def have_equal_samples(opt: Options, control: StyleControl, layout: Outlines | None) -> bool:
+    """Whether a layout has nothing of what --vary names."""
+    return bool(opt.vary.words and layout) and not control.chosen(main_classes(*layout.maps()))
 
 
 def sizes(opt: Options) -> str:
@@ -101,8 +111,7 @@ def heading(opt: Options, count: int, seed: int) -> list[str]:
         styles = f"{given[0]}; where an instance has no partner there, of {styles}"
     if opt.reference_map:
         styles += f"; who takes from whom: --reference_map {opt.reference_map}"
-    kind, words = opt.vary
-    vary = f", which differ only in {kind}{':' * bool(words)}{','.join(words)}" if kind != "all" else ""
+    vary = f", which differ only in {opt.vary}" if opt.vary.kind != "all" else ""
     return [f"Networks: {opt.which_epoch}{', averaged (--use_ema)' if opt.use_ema else ''}, of {opt.folder}. "
             f"Layouts: {count}, of {opt.label_dir or opt.dataroot}, {opt.phase} split.",
             f"Samples of each: {opt.num_samples}{vary}; seed {seed}. Styles: of {styles}"
@@ -191,15 +200,14 @@ class Drawing:
         self.one_by_one = self.opt.device.type == "cpu"
         self._stop: StopRequest | None = None
 
-    def run(self, dataset: Pix2pixDataset, total: int) -> int:
+    def run(self, dataset: Pix2pixDataset, total: int) -> None:
         """Draw this process's share of a data set.
 
         :param total: layouts of the whole run, with those that are done.
-        :returns: how many of those that were drawn have something that --vary names.
         :raises Interrupted: a signal came.
         """
         if not dataset.files:
-            return 0
+            return
         loader = load_batches(self.opt, dataset)
         if self.one_by_one:
             threads = torch.get_num_threads()
@@ -207,15 +215,13 @@ class Drawing:
             written = run_ahead(lambda data: self.write(self.draw(data)), rows_of(loader), threads)
         else:
             written = run_ahead(self.write, map(self.draw, loader), min(8, available_cores()))
-        done, varied = total - len(dataset.files), 0
+        done = total - len(dataset.files)
         with StopRequest() as self._stop, progress(
                 doing="drawing", total=done + len(loader.sampler), initial=done, unit="layout",
                 quiet=not distributed.is_main()) as bar:
-            for count, found in written:
+            for count in written:
                 bar.update(count)
-                varied += found
                 self._end_if_asked()
-        return varied
 
     def _end_if_asked(self) -> None:
         if self._stop and self._stop.signum:
@@ -233,8 +239,8 @@ class Drawing:
         pictures, frames = ([picture(styles) for styles in many] for many in (samples.styles, frames))
         return DrawnLayouts(data, samples, pictures, frames)
 
-    def write(self, drawn: DrawnLayouts) -> tuple[int, int]:
-        """Write all files of some layouts; how many they are, and how many have something that --vary names."""
+    def write(self, drawn: DrawnLayouts) -> int:
+        """Write all files of some layouts; how many they are."""
         for row, path in enumerate(drawn.data["path"]):
             paths = {kind: self.results.path(name) for kind, name in self.files.pictures(stem(path)).items()}
             label, instance = (drawn.data[kind][row, 0].numpy() for kind in ("label", "instance"))
@@ -250,7 +256,7 @@ class Drawing:
                 save_animation(frames, paths["animation"])
             if drawn.samples.saved:
                 drawn.samples.saved[row].write(self.results.path(self.files.styles(stem(path))))
-        return len(drawn.data["path"]), drawn.samples.varied
+        return len(drawn.data["path"])
 
 
 def rows_of(batches) -> Iterator[dict[str, Any]]:
@@ -260,22 +266,30 @@ def rows_of(batches) -> Iterator[dict[str, Any]]:
             yield {key: values[row:row + 1] for key, values in data.items()}
 
 
-def show(opt: Options, files: OutputFiles, names: list[str], results: Results, control: StyleControl) -> str:
-    """Write the page of all pictures, in the order of the data set; its path."""
+def show(opt: Options, files: OutputFiles, layouts: dict[str, Outlines | None], alike: set[str], results: Results,
+         control: StyleControl) -> str:
+    """Write the page of all pictures.
+
+    :param layouts: by name, in the order of the data set.
+    :param alike: those whose samples are all equal, so that the first one is enough.
+    :returns: the page's path.
+    """
     page = PicturePage(f"{opt.name}, {opt.phase} split, epoch {epoch_of(opt)}", opt.display_winsize, class_names(opt),
                        class_colors(opt))
-    for text in heading(opt, len(names), results.seed):
+    for text in heading(opt, len(layouts), results.seed):
         page.add_text(text)
     references = References(files, results, control)
-    for name in names:
+    missing = ("instance " if opt.vary.kind == "instances" else "") + " or ".join(opt.vary.words)
+    for name, outlines in layouts.items():
         paths = files.pictures(name)
         layout, *samples = (paths.pop(kind) for kind in ("input_label", *files.samples))
-        row = [Picture(layout, "layout"), *references.among(name, samples)]
+        row = [Picture(layout, "layout"), *references.among(name, samples[:1] if name in alike else samples)]
         real = files.picture(files.real, name)
         if os.path.exists(results.path(real)):
             row.append(Picture(real, "real photo"))
         row += [Picture(path, kind, wide=kind == "interpolation") for kind, path in paths.items()]
-        page.add_row(name, row, Outlines.parse(read_note(results.path(layout))))
+        note = f" (no {missing} here: all samples are equal)" if name in alike else ""
+        page.add_row(name + note, row, outlines)
     path = results.path("index.html")
     page.save(path)
     return path

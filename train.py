@@ -24,6 +24,7 @@ from util import distributed
 from util.device import use_device
 from util.files import exclusive, remove_leftovers
 from util.memory import keep_freed_memory, limit_memory
+from util.progress import counted
 from util.seed import seed_everything
 from util.signals import StopRequest
 
@@ -71,8 +72,8 @@ def summary(opt: Options, trainer: Pix2PixTrainer, loader: EpochDataLoader) -> s
         *(f"net{label}: {count:,} parameters" for label, count in networks.items()),
         f"device: {opt.device}, operations: {opt.impl}",
         f"{width}x{height} pixels, {opt.num_classes} classes",
-        f"{len(loader) // opt.accumulate} steps of {opt.batchSize} images per epoch, "
-        f"{opt.niter + opt.niter_decay} epochs",
+        f"{counted(len(loader) // opt.accumulate, 'step')} of {counted(opt.batchSize, 'image')} per epoch, "
+        f"{counted(opt.niter + opt.niter_decay, 'epoch')}",
     ])
 
 

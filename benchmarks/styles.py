@@ -1,9 +1,10 @@
-"""What a reference's styles do, and how fast test.py is:
+"""What a reference's styles do, what a new style changes elsewhere, and how fast test.py is:
 
-    python -m benchmarks.styles --load_from_opt_file --name ccp --dataroot DATA --gpu_ids -1 --how_many 100
+    python -m benchmarks.styles --name ccp --use_vae --dataroot DATA --how_many 100
 
 Takes the options of test.py. ``transfer``: every layout takes styles from the photo of the next one; how far the mean
 colours of its instances move towards those of their partners in that photo, beside what other styles of the prior do.
+``leak``: how many pixels inside and outside of an instance change visibly if it alone gets another style of the prior.
 ``speed``: layouts a second of test.py, from files to files, beside drawing alone.
 """
 import argparse
@@ -27,13 +28,14 @@ from util.progress import progress
 from util.results import Results
 
 LEAST = 0.01  # of the picture: smaller instances are not compared
+VISIBLE = 10  # a pixel has changed if one of its colours has by more than this, of 255
 
 
 class StylesOptions(TestOptions):
     def add_options(self, parser: argparse.ArgumentParser) -> None:
         super().add_options(parser)
-        parser.add_argument("--what", nargs="+", choices=["transfer", "speed"], default=["transfer", "speed"],
-                            help="what to measure")
+        parser.add_argument("--what", nargs="+", choices=["transfer", "leak", "speed"],
+                            default=["transfer", "leak", "speed"], help="what to measure")
 
     def reads_photos(self, opt: Options) -> bool:
         return True
@@ -47,6 +49,8 @@ def main() -> None:
     synthesizer = Synthesizer.from_options(opt)
     if "transfer" in opt.what:
         transfer(synthesizer, dataset)
+    if "leak" in opt.what:
+        leak(synthesizer, dataset)
     if "speed" in opt.what:
         speed(synthesizer, dataset)
 
@@ -77,6 +81,29 @@ def colours(batch: Batch, picture: np.ndarray) -> dict[int, np.ndarray]:
     """Instance id -> mean colour [3] in 0..255, for one layout."""
     ids = batch.layout.instance[0].cpu().numpy()
     return {int(i): picture[ids == i].mean(0) for i in np.unique(ids)}
+
+
+def leak(synthesizer: Synthesizer, dataset) -> None:
+    shares = []
+    for path, batch in progress(synthesizer.layouts(dataset), doing="restyling", unit="layout", total=len(dataset)):
+        ids = batch.layout.instance[0].cpu().numpy()
+        styles, others = (synthesizer.draw_styles(batch, synthesizer.seeds(0, [path], sample)) for sample in range(2))
+        before = synthesizer.pictures(batch, styles)[0]
+        for i in np.unique(ids):
+            if LEAST <= (ids == i).mean() < 1:
+                after = synthesizer.pictures(batch, styles.exchange(others, [int(i)]))[0]
+                shares.append(changed_shares(before, after, ids == i))
+    inside, outside = np.transpose(shares)
+    low, high = np.quantile(outside, (0.05, 0.95))
+    print(f"{len(shares)} instances of {LEAST:.0%} of the picture or more, each in another style of the prior: of the "
+          f"pixels inside, {inside.mean():.0%} change by more than {VISIBLE} of 255; of those outside, "
+          f"{outside.mean():.0%} (median {np.median(outside):.0%}; of nine in ten instances, {low:.0%} to {high:.0%})")
+
+
+def changed_shares(before: np.ndarray, after: np.ndarray, inside: np.ndarray) -> tuple[float, float]:
+    """The parts of the pixels inside and outside of a mask [H, W] that differ visibly between pictures [H, W, 3]."""
+    changed = np.abs(after.astype(int) - before).max(2) > VISIBLE
+    return changed[inside].mean(), changed[~inside].mean()
 
 
 def speed(synthesizer: Synthesizer, dataset, rounds: int = 3) -> None:

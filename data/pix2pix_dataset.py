@@ -12,6 +12,7 @@ from data.kinds import check_class_names
 from data.listing import find_files
 from data.sample import SampleReader
 from options.options import Options
+from util.progress import counted
 
 
 class Pix2pixDataset(Dataset):
@@ -33,7 +34,7 @@ class Pix2pixDataset(Dataset):
         self.files = find_files(opt)[:opt.max_dataset_size]
         photos = "with photos" if self.files[0].photo else "no photos"
         instances = "with instance maps" if self.files[0].instance else "label maps serve as instance maps"
-        print(f"{opt.dataset_mode}, {opt.phase} split: {len(self.files)} images ({photos}, {instances})")
+        print(f"{opt.dataset_mode}, {opt.phase} split: {counted(len(self.files), 'image')} ({photos}, {instances})")
 
     def check_labels(self, most: int) -> str:
         """Read label maps, evenly spread over the data set, no more than about ``most``; what was found.

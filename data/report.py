@@ -1,5 +1,6 @@
 """The report of check_data.py: what is in a data set, what is wrong with it, and which options it needs."""
 import functools
+import os
 import shlex
 import statistics
 from collections import Counter
@@ -12,6 +13,7 @@ from data.sample import SampleReader
 from options.options import Options
 from util.errors import UserError, shortened
 from util.parallel import run_parallel
+from util.progress import counted
 
 SHOWN = 10  # lines of a long list
 WIDTH = 110  # characters of a line of the table of classes
@@ -189,8 +191,11 @@ def needed_options(opt: Options, ids: set[int]) -> dict[str, Any]:
 
 
 def command_line(opt: Options, changes: dict[str, Any]) -> str:
-    """How to train: the options given, and those of ``changes`` that change something."""
-    names = dict.fromkeys(["dataset_mode", "dataroot", *opt.given])
+    """How to train: the options given, and those of ``changes`` that change something. Without --name, the experiment
+    is called after the data."""
+    if "name" not in opt.given:
+        changes = {**changes, "name": os.path.basename(os.path.abspath(opt.dataroot)) or opt.dataset_mode}
+    names = dict.fromkeys(["name", "dataset_mode", "dataroot", *opt.given])
     names |= dict.fromkeys(name for name, value in changes.items() if value != getattr(opt, name))
     words = ["python", "train.py"]
     for name in names:
@@ -211,7 +216,7 @@ def print_report(report: Summary) -> None:
 
 
 def print_split(split: Summary) -> None:
-    print(f"\n== {split['phase']} split: {split['images']} label maps ==")
+    print(f"\n== {split['phase']} split: {counted(split['images'], 'label map')} ==")
     if not split["images"]:
         print(f"   {split['stops_at']}")
         return
@@ -277,7 +282,7 @@ def print_advice(report: Summary) -> None:
         headline = f"The data are in order. {headline}"
     print(f"\n{headline}\n\n    {report['command']}\n")
     for split in splits[1:]:
-        if split["stops_at"] and split["images"]:
+        if split["stops_at"]:
             print(f"Testing would stop: {split['stops_at']}\n")
 
 

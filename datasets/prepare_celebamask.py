@@ -19,7 +19,7 @@ Ready-made label maps are taken as they are: where --path has folders images and
     images/NAME.jpg                                  photos
     masks/NAME.png                                   the ids of a label map, 0..18, also with a palette
 
-and the last tenth of the names, or --num_test of them, is for testing.
+and the last tenth of the names (at least one), or --num_test of them, is for testing.
 
 A label is 1 + the part's place in the list PARTS, 0 where there is no part; later parts are drawn over earlier ones.
 classes.txt gets their names and colours, unless it is there.
@@ -44,6 +44,7 @@ from util.errors import UserError, command
 from util.files import atomic_path, exclusive, read_text, remove_leftovers, write_atomically
 from util.palette import class_table
 from util.parallel import run_parallel
+from util.progress import counted
 
 PARTS = CelebAMaskHQ.class_names[1:]
 SPLITS = ("train", "val", "test")  # the position is the number in list_eval_partition.txt
@@ -97,7 +98,7 @@ def _find_ready(path: str, out: str, num_test: int | None) -> list[Job]:
                         "masks (.png); get the files again")
     if not photos:
         raise UserError(f"--path {path}: there is no images/*.jpg; name the folder of images and masks")
-    num_test = len(photos) // 10 if num_test is None else num_test
+    num_test = min(max(len(photos) // 10, 1), len(photos) - 1) if num_test is None else num_test
     if num_test >= len(photos):
         raise UserError(f"--num_test {num_test}: there are {len(photos)} photos; leave some for training")
     names = sorted(photos)
@@ -220,7 +221,8 @@ def main() -> None:
                         help="pixels: width of the photos that are written (default: copies of the files); label "
                              "maps keep their size")
     parser.add_argument("--num_test", type=integer(0),
-                        help="for ready-made label maps: number of test pictures, the last by name (default: a tenth)")
+                        help="for ready-made label maps: number of test pictures, the last by name (default: a tenth, "
+                             "at least one)")
     parser.add_argument("--overwrite", action="store_true", help=OVERWRITE)
     args = parser.parse_args()
     for option, value in (("path", args.path), ("out", args.out)):
@@ -236,8 +238,8 @@ def main() -> None:
     counts = Counter(job.split for job in jobs)
     by = PARTITION if os.path.exists(os.path.join(args.path, PARTITION)) else f"number, tests from {FIRST_TEST}"
     by = "name" if jobs[0].masks[0][0] is None else by
-    print(f"{len(jobs)} faces in {args.out} (split by {by}): "
-          + ", ".join(f"{counts[split]} {split}" for split in SPLITS if counts[split])
+    print(f"{counted(len(jobs), 'face')} in {args.out} (split by {by}): "
+          + ", ".join(f"{counts[split]} {split}" for split in SPLITS if counts[split] or split != "val")
           + f"; {sum(made)} made, {len(jobs) - sum(made)} up to date")
 
 

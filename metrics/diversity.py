@@ -17,6 +17,7 @@ from models.batches import Batch
 from models.networks.styles import Styles
 from models.synthesis import Synthesizer, instance_classes
 from util.errors import UserError
+from util.progress import counted
 
 
 class Sides(NamedTuple):
@@ -245,7 +246,7 @@ def describe(figures: dict[str, Any]) -> str:
     """The figures of :meth:`Diversity.figures`, with options of ``diversity_score.py``, in words."""
     distance = "Lite0 distance" if figures["distance"] == "lite0" else figures["distance"]
     error = "" if figures["standard_error"] is None else f" ± {figures['standard_error']:.4f} (standard error)"
-    lines = [f"{distance} diversity: {figures['diversity']:.4f}{error}; {figures['layouts']} layouts, "
+    lines = [f"{distance} diversity: {figures['diversity']:.4f}{error}; {counted(figures['layouts'], 'layout')}, "
              f"{figures['num_samples']} samples each"]
     if not figures["classes"]:
         return lines[0]

@@ -46,7 +46,7 @@ class LPIPS:
     """
 
     def __init__(self, weights: str | None = None, device: str | torch.device = "cpu"):
-        remedy = "give the file with --perceptual_weights FILE, or measure with --distance rgb"
+        remedy = "give the file with --perceptual_weights FILE, or measure with --distance lite0 or rgb"
         self._network = _load(find_weights(weights, "AlexNet", WEIGHTS_URL, remedy)).to(device)
 
     @torch.no_grad()
@@ -100,7 +100,7 @@ def _load(path: str) -> nn.Module:
         import lpips
     except ImportError as error:
         raise UserError(f"--distance lpips: the package lpips cannot be imported ({error}); install it with pip "
-                        "install lpips, or measure with --distance rgb") from error
+                        "install lpips, or measure with --distance lite0 or rgb") from error
     # its own way to the weights would download AlexNet's, and draw random ones first
     with warnings.catch_warnings(), torch.device("meta"):
         warnings.simplefilter("ignore")  # it calls torchvision in an old-fashioned way

@@ -33,7 +33,6 @@ class Samples(NamedTuple):
     styles: list[Styles]  # of every sample, [B, ...] each
     start: Styles | None  # the first sample of the prior; None where ``styles`` are of the prior themselves
     saved: list[LayoutStyles]  # what --save_styles writes, of each layout; nothing without it
-    varied: int  # how many of the layouts have something that --vary names
 
     def path(self, frames: int) -> list[Styles]:
         """``frames`` styles from each sample to the next, both included: from the prior's first where there is
@@ -81,8 +80,7 @@ class StyleControl:
         styles = [first, *(self._varied(layouts, first, other) for other in others)]
         saved = [self._saved(layout, (path, 0, seed), row, styles, own)
                  for row, (layout, path) in enumerate(zip(layouts, paths, strict=True))] if opt.save_styles else []
-        return Samples(styles, priors[0] if own or self.sources else None, saved,
-                       sum(bool(self._chosen(layout)) for layout in layouts))
+        return Samples(styles, priors[0] if own or self.sources else None, saved)
 
     # ---- --reference, --style_file ----
 
@@ -97,11 +95,12 @@ class StyleControl:
 
     # ---- --vary ----
 
-    def _chosen(self, layout: LayoutStyles | None) -> list[int]:
-        """The ids of the instances that vary; any number stands for everything."""
-        if self.kind in ("all", "global"):
-            return [0]
-        return [i for i, label in layout.instances.items() if (label if self.kind == "classes" else i) in self.numbers]
+    def chosen(self, owners: dict[int, int]) -> list[int]:
+        """The ids of the instances that ``classes:`` or ``instances:`` name.
+
+        :param owners: instance id -> class, of a layout.
+        """
+        return [i for i, label in owners.items() if (label if self.kind == "classes" else i) in self.numbers]
 
     def _varied(self, layouts: Sequence[LayoutStyles | None], first: Styles, other: Styles) -> Styles:
         """``first`` with what --vary names from ``other``."""
@@ -109,7 +108,7 @@ class StyleControl:
             return other
         if self.kind == "global":
             return Styles(other.z, first.noise)
-        return Styles.cat([first[i:i + 1].exchange(other[i:i + 1], self._chosen(layout))
+        return Styles.cat([first[i:i + 1].exchange(other[i:i + 1], self.chosen(layout.instances))
                            for i, layout in enumerate(layouts)])
 
     # ---- --save_styles ----
@@ -171,7 +170,7 @@ class StyleSources:
         if files or len(self.photos) == 1:  # a bad one is found before the work
             for name in self.names if self.table is None else {pair.source for pair in self.table.values()}:
                 samples = load(name).noise
-                if samples is not None and opt.vary[0] == "all" and len(samples) < opt.num_samples:
+                if samples is not None and opt.vary.kind == "all" and len(samples) < opt.num_samples:
                     raise UserError(f"--num_samples {opt.num_samples}: {files[name]} has {len(samples)} samples; ask "
                                     "for that many, or say with --vary what else is to be drawn")
 

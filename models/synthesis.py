@@ -69,8 +69,10 @@ class Synthesizer:
         :param cuda_graphs: launch networks as a whole, once they ran twice on layouts of a form.
         :raises UserError: a file is missing, or they do not belong together.
         """
+        if not os.path.isdir(folder):
+            raise UserError(f"{folder}: no such folder; name that of a run of train.py")
         if not os.path.isfile(os.path.join(folder, "opt.txt")):
-            raise UserError(f"{folder}: has no opt.txt; name the folder of a run of train.py, e.g. checkpoints/EXP")
+            raise UserError(f"{folder}: has no opt.txt; give the options of the networks with Synthesizer.from_options")
         parent, name = os.path.split(os.path.abspath(folder))
         args = [f"--checkpoints_dir={parent}", f"--name={name}", "--load_from_opt_file", f"--which_epoch={epoch}",
                 f"--gpu_ids={gpu_ids}"]

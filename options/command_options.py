@@ -101,7 +101,8 @@ class CommandOptions:
         :param names: of the options to be taken, besides --dataset_mode; None takes all that another command may take.
         """
         path = self.opt_file(args)
-        lines = read_text(path, "--load_from_opt_file", "check --name").splitlines()
+        option = "--load_from_opt_file" if "--load_from_opt_file" in args else "--name"
+        lines = read_text(path, option, "check --name").splitlines()
         architecture, known = names_of([Architecture]), names_of(self.groups) - _NOT_FROM_FILE - self.not_from_file
         known = known if names is None else known.intersection(names)
         values, mode = {}, []

@@ -108,7 +108,7 @@ class Options(argparse.Namespace):
 
     def changes(self) -> str:
         """The options that differ from their defaults, as a block of text."""
-        lines = [f"{name:>25}: {value!s:<30} [default: {default}]" for name, value, default in self._rows()
+        lines = [f"{name:>25}: {typed(value):<30} [default: {typed(default)}]" for name, value, default in self._rows()
                  if value != default]
         return "\n".join(["Options that differ from their defaults:", *(lines or ["none".rjust(25)])])
 
@@ -119,3 +119,8 @@ class Options(argparse.Namespace):
             note = f"\t[default: {default}]" if value != default else ""
             lines.append(f"{name:>25}: {value!s:<30}{note}\n")
         write_atomically(os.path.join(self.folder, "opt.txt"), "".join(lines))
+
+
+def typed(value: Any) -> str:
+    """The value of an option as the user types it."""
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)

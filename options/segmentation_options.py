@@ -3,11 +3,12 @@ import argparse
 import math
 import os
 
-from options.command_options import CommandOptions
+from options.command_options import CommandOptions, names_of
 from options.groups import Data, Device, Layouts
 from options.options import Options
+from options.test_options import LAYOUTS
 from util.arguments import count, integer, number
-from util.errors import UserError
+from util.errors import UserError, say_once
 from util.files import check_writable
 
 
@@ -18,6 +19,10 @@ class SegmentationOptions(CommandOptions):
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
         add = parser.add_argument_group("segmentation scores").add_argument
+        add("--name", default=None, metavar="EXP",
+            help="run that drew the pictures: layouts are read as opt.txt in its folder says, unless options say "
+                 "otherwise")
+        add("--checkpoints_dir", default="./checkpoints", help="folder of --name")
         add("--synthesized", metavar="DIR", default=None,
             help="folder of pictures written by test.py, .../images/synthesized_image")
         add("--segmenter", default="lite0",
@@ -42,6 +47,13 @@ class SegmentationOptions(CommandOptions):
         add("--how_many", type=count, default=math.inf, help="number of layouts")
         add("--confusion", metavar="FILE", default=None, help="also draw the confusion matrices to this PNG file")
         add("--json", metavar="FILE", default=None, help="also write the figures to this file")
+
+    def arguments(self, args: list[str]) -> list[str]:
+        if self.parser_for(args).parse_known_args(args)[0].name is None:
+            return args
+        saved = self._saved_arguments(args, names_of([Layouts]) | LAYOUTS)
+        say_once(path := self.opt_file(args), f"layouts as {path} says: {' '.join(saved)}")
+        return [*saved, *args]
 
     def finish(self, opt: Options, given: set[str]) -> None:
         if opt.predictions and {"synthesized", "segmenter"} & given:

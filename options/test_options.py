@@ -2,6 +2,7 @@
 import argparse
 import math
 import os
+from typing import NamedTuple
 
 from options.command_options import CommandOptions, given_names, names_of
 from options.groups import Architecture, Data, Device, Display, Experiment, Loading, Published, Recording
@@ -13,7 +14,7 @@ from util.errors import UserError, say_once
 # of the options of networks, those that do not decide what a checkpoint fits
 _NO_MATTER = frozenset({"netG", "nef", "output_nc", "init_type", "init_variance"})
 # of the options of data, those that say what layouts are
-_LAYOUTS = frozenset({"preprocess_mode", "label_colors", "label_map", "dont_care_id", "orientation"})
+LAYOUTS = frozenset({"preprocess_mode", "label_colors", "label_map", "dont_care_id", "orientation"})
 
 
 class NetworkOptions(CommandOptions):
@@ -44,7 +45,7 @@ class NetworkOptions(CommandOptions):
             return []
         names = names_of([Architecture]) - _NO_MATTER
         try:
-            saved = self._saved_arguments(args, names | _LAYOUTS)
+            saved = self._saved_arguments(args, names | LAYOUTS)
         except UserError as error:
             say_once(path, f"{error}. The file is not used")
             return []
@@ -57,14 +58,15 @@ class NetworkOptions(CommandOptions):
         given = given_names(parser, args)
         if other := sorted(name for name in names & given if getattr(theirs, name) != getattr(ours, name)):
             name = other[0]
-            raise UserError(f"--{name} {getattr(ours, name)}: the networks have --{name} {getattr(theirs, name)}, as "
-                            f"{path} says; leave the option out, or check --name")
-        names |= _LAYOUTS if "dataset_mode" not in given or theirs.dataset_mode == ours.dataset_mode else set()
+            raise UserError(f"{in_words(name, getattr(ours, name))}: the networks have "
+                            f"{in_words(name, getattr(theirs, name))}, as {path} says; leave the option out, or check "
+                            "--name")
+        names |= LAYOUTS if "dataset_mode" not in given or theirs.dataset_mode == ours.dataset_mode else set()
         taken = {name for name in names - given if getattr(theirs, name) != getattr(ours, name)}
         if "dataset_mode" not in given:
             taken |= {"dataset_mode"} if theirs.dataset_mode != ours.dataset_mode else set()
         if taken and launch.number() == 0:
-            words = ", ".join(f"--{name} {getattr(theirs, name)}" for name in sorted(taken))
+            words = ", ".join(in_words(name, getattr(theirs, name)) for name in sorted(taken))
             say_once(f"{path} {words}", f"as {path} says: {words}")
         switch = {option: action.dest for action in parser._actions for option in action.option_strings}
         return [word for word in saved if switch[word.partition("=")[0]] in names | {"dataset_mode"}]
@@ -72,6 +74,11 @@ class NetworkOptions(CommandOptions):
     def finish(self, opt: Options, given: set[str]) -> None:
         if "load_size" not in given:  # so that nothing is cropped, see options/dataset_defaults.py
             opt.load_size = opt.crop_size
+
+
+def in_words(name: str, value: object) -> str:
+    """An option as users give it; of a switch, whether they do."""
+    return f"{'' if value else 'no '}--{name}" if isinstance(value, bool) else f"--{name} {value}"
 
 
 class TestOptions(NetworkOptions):
@@ -88,7 +95,7 @@ class TestOptions(NetworkOptions):
                  "Default: encoder with --use_vae, unless --reference or --style_file is given")
         add("--truncation", type=number(0), default=1.0, metavar="T",
             help="factor on the distance of drawn styles from the mean: less variety below 1; 0 gives the mean")
-        add("--vary", type=varied, default="all", metavar="WHAT",
+        add("--vary", type=Varied.parse, default=Varied("all"), metavar="WHAT",
             help="what differs between the samples: all, global (only z), classes:ID|NAME,... or instances:ID,...")
         add("--reference", nargs="+", default=None, metavar="PATH",
             help="take styles from a photo of the data set; from PHOTO LABEL [INSTANCE], a photo and its maps; or "
@@ -127,8 +134,8 @@ class TestOptions(NetworkOptions):
         if opt.reference_map and not others:
             raise UserError(f"--reference_map {opt.reference_map}: has no effect without --reference or --style_file; "
                             "give one of them")
-        if opt.vary[0] != "all" and opt.num_samples == 1:
-            raise UserError(f"--vary {opt.vary[0]}: says what differs between samples, but there is only one; give "
+        if opt.vary.kind != "all" and opt.num_samples == 1:
+            raise UserError(f"--vary {opt.vary}: says what differs between samples, but there is only one; give "
                             "--num_samples 2 or more")
         if opt.truncation == 0 and opt.num_samples > 1 and not others:
             raise UserError(f"--truncation 0: all --num_samples {opt.num_samples} would be equal; give a larger "
@@ -140,17 +147,28 @@ class TestOptions(NetworkOptions):
         return opt.styles == "encoder"
 
 
-def varied(text: str) -> tuple[str, tuple[str, ...]]:
-    """The type of --vary: what it names, and the words after the colon."""
-    kind, colon, rest = text.partition(":")
-    words = tuple(word.strip() for word in rest.split(",")) if colon else ()
-    if kind not in ("all", "global", "classes", "instances") or bool(colon) != (kind in ("classes", "instances")):
-        raise argparse.ArgumentTypeError(f"{text!r} is none of all, global, classes:ID|NAME,... and instances:ID,...")
-    if colon and not all(words):
-        raise argparse.ArgumentTypeError(f"{text!r} has nothing after a colon or comma")
-    if kind == "instances" and not all(word.isascii() and word.isdigit() for word in words):
-        raise argparse.ArgumentTypeError(f"{text!r}: instances are given by number; use the ids of the instance map")
-    return kind, words
+class Varied(NamedTuple):
+    """--vary: what it names, and the words after the colon."""
+
+    kind: str
+    words: tuple[str, ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> "Varied":
+        kind, colon, rest = text.partition(":")
+        words = tuple(word.strip() for word in rest.split(",")) if colon else ()
+        if kind not in ("all", "global", "classes", "instances") or bool(colon) != (kind in ("classes", "instances")):
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is none of all, global, classes:ID|NAME,... and instances:ID,...")
+        if colon and not all(words):
+            raise argparse.ArgumentTypeError(f"{text!r} has nothing after a colon or comma")
+        if kind == "instances" and not all(word.isascii() and word.isdigit() for word in words):
+            raise argparse.ArgumentTypeError(
+                f"{text!r}: instances are given by number; use the ids of the instance map")
+        return cls(kind, words)
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{','.join(self.words)}" if self.words else self.kind
 
 
 def _check_spade(opt: Options, given: set[str]) -> None:

@@ -129,7 +129,7 @@ def test_unusable_weights(alexnet, tmp_path, monkeypatch, no_downloads):
     torch.save(state, place)
     LPIPS()
     monkeypatch.setitem(sys.modules, "lpips", None)
-    with pytest.raises(UserError, match=r"pip install lpips, or .*--distance rgb"):
+    with pytest.raises(UserError, match=r"pip install lpips, or .*--distance lite0 or rgb"):
         LPIPS()
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from gallery import contact_sheet, foreground_instance
+from gallery import change_map, contact_sheet, foreground_instance
 from tests.worlds import NETWORK, build_model, draw_world, succeed
 
 
@@ -16,8 +16,10 @@ def test_gallery(tmp_path, run):
     args = ["gallery.py", *NETWORK, "--dataroot", world, "--name", "exp", "--checkpoints_dir", tmp_path, "--use_vae",
             "--layouts", 2, "--samples", 2, "--measured", 3]
     process = succeed(run(*args, "--gallery_dir", tmp_path / "full"))
-    assert "of the change lies inside" in process.stdout and "between real instances" in process.stdout
     page = (tmp_path / "full" / "index.html").read_text()
+    for words in ("of the whole change lies inside it", "between instances of one class"):
+        assert words in process.stdout and words in page
+    assert "white is a change of 64 of 255 or more" in page
     assert "reconstruction" in page and "real" in page and "only" in page and "resampled" in page
     for picture in re.findall(r'<img[^>]*src="([^"]+)"', page):
         assert (tmp_path / "full" / picture).exists()
@@ -45,6 +47,13 @@ def test_foreground_instance():
     assert foreground_instance(instance) == 1
     instance[2, 2], instance[4, 1:3] = 2, 3  # touch none
     assert foreground_instance(instance) == 3
+
+
+def test_maps_of_change_have_one_scale():
+    """So that what hardly changes looks black."""
+    first = np.array([[[0, 0, 0], [255, 255, 255], [10, 20, 30], [100, 100, 100]]], np.uint8)
+    last = np.array([[[0, 0, 0], [191, 191, 191], [20, 20, 22], [0, 100, 255]]], np.uint8)
+    assert change_map(first, last).tolist() == [[0, 255, round(255 * 6 / 64), 255]]  # changes of 0, 64, 6 and 85
 
 
 def test_contact_sheet():

@@ -82,6 +82,21 @@ def test_an_environment_that_is_there_is_used(tmp_path):
     assert process.returncode == 0 and not (tmp_path / "pyvenv.cfg").exists()
 
 
+@needs_make
+@pytest.mark.parametrize("there", [True, False])
+def test_what_is_installed_is_not_listed(tmp_path, there):
+    """pip is loud only if it has something to do."""
+    (tmp_path / "bin").mkdir()
+    program(tmp_path / "bin" / "python", f'case "$*" in *--no-index*) echo noise >&2; exit {int(not there)};;',
+            '*"pip install -r"*) echo "installing $5";; esac')
+    env = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    process = subprocess.run(["make", f"VENV={tmp_path}", f"{tmp_path}/.installed-lite"], cwd=ROOT, env=env, text=True,
+                             capture_output=True)
+    assert process.returncode == 0 and not process.stderr
+    files = [] if there else ["requirements.txt", "requirements-lite.txt"]
+    assert process.stdout.splitlines() == [f"installing {name}" for name in files]
+
+
 # ---- pip install -e . ----
 
 def elsewhere(folder: Path, code: str) -> subprocess.CompletedProcess:

@@ -48,6 +48,7 @@ def test_opt_file_is_used_by_itself(tmp_path, capsys):
     assert (opt.use_vae, opt.batchSize, opt.seed) == (False, 1, None)  # these are no matter of networks or layouts
     said = capsys.readouterr().out
     assert f"as {tmp_path}/exp/opt.txt says: " in said and "--ngf 4" in said and "--label_nc 5" in said
+    assert ", --no_instance, " in said and " no --contain_dontcare_label, " in said
     assert "--noise_nc" not in said  # it is what it would have been
     Synthesizer.from_options(opt)
     own = parsed(tmp_path, "--dataset_mode", "custom", "--ngf", 4, "--preprocess_mode", "none")
@@ -59,7 +60,7 @@ def test_opt_file_is_used_by_itself(tmp_path, capsys):
 def test_what_contradicts_the_opt_file(tmp_path, capsys):
     saved(options(tmp_path))
     for args, expected in ((["--ngf", 8], "--ngf 8: the networks have --ngf 4"),
-                           (["--no_instance"], "--no_instance True"),
+                           (["--no_instance"], "^--no_instance: the networks have no --no_instance, as"),
                            (["--label_nc", 9], "--label_nc 9: the networks have --label_nc 5")):
         with pytest.raises(UserError, match=expected):
             parsed(tmp_path, *args)

@@ -91,7 +91,18 @@ def test_what_does_not_go_together_is_named(args):
         TrainOptions().parse(["--dataset_mode", "celeba", *(CPU if "--gpu_ids" not in args else []), *args])
 
 
-def test_a_command_without_runs_knows_no_opt_file():
+def test_layouts_without_networks_are_read_as_the_run_did(tmp_path, capsys):
+    where = ["--name", "exp", "--checkpoints_dir", str(tmp_path)]
+    TrainOptions().parse([*CPU, *where, "--dataset_mode", "custom", "--label_nc", "7", "--crop_size", "64",
+                          "--load_size", "72", "--aspect_ratio", "2", "--preprocess_mode", "fixed",
+                          "--max_dataset_size", "5"]).save()
+    opt = SegmentationOptions().parse([*CPU, *where, "--synthesized", "x"])
+    assert (opt.dataset_mode, opt.label_nc, opt.image_size, opt.load_size, opt.preprocess_mode) == (
+        "custom", 7, (32, 64), 64, "fixed")
+    assert opt.max_dataset_size > 5 and "exp/opt.txt says: --dataset_mode=custom" in capsys.readouterr().out
+    assert SegmentationOptions().parse([*CPU, *where, "--synthesized", "x", "--crop_size", "128"]).crop_size == 128
+    with pytest.raises(UserError, match=r"^--name .*other/opt\.txt: cannot be read .*; check --name"):
+        SegmentationOptions().parse(["--synthesized", "x", "--name", "other"])
     with pytest.raises(UserError, match=r"^unrecognized arguments: --load_from_opt_file"):
         SegmentationOptions().parse(["--synthesized", "x", "--load_from_opt_file"])
 

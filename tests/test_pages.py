@@ -39,11 +39,6 @@ TAGS = "</script><script>pwned=1</script><img src=x onerror='pwned=1'>"  # for t
 
 # ---- what pages contain ----
 
-def unpack(regions):
-    numbers = np.frombuffer(zlib.decompress(base64.b64decode(regions.numbers)), "<u4")
-    return numbers.reshape(regions.height, regions.width)
-
-
 @pytest.mark.parametrize("shape", [(1, 1), (3, 5), (40, 30)])
 @pytest.mark.parametrize("instances", [1, 4, 700])
 def test_regions_are_the_distinct_pairs(shape, instances):
@@ -53,8 +48,10 @@ def test_regions_are_the_distinct_pairs(shape, instances):
     assert Outlines.parse(regions.text()) == regions
     pairs = {(int(a), int(b)) for a, b in zip(label.flat, instance.flat, strict=True)}
     assert regions.members == sorted(pairs) and (regions.height, regions.width) == shape
-    members = np.array(regions.members)[unpack(regions)]
+    numbers = np.frombuffer(zlib.decompress(base64.b64decode(regions.numbers)), "<u4").reshape(shape)
+    members = np.array(regions.members)[numbers]
     assert np.array_equal(members[..., 0], label) and np.array_equal(members[..., 1], instance)
+    assert all(map(np.array_equal, regions.maps(), (label, instance)))
 
 
 @pytest.mark.parametrize("text", [None, "", "[]", "{}", "5", "[1, 2, [[3]], 4]", "[" * 10**5, "[1, 2, [[1, null]], 4]"])
@@ -233,16 +230,16 @@ def test_results_say_what_they_were_made_with(tmp_path, run):
             "--num_samples", 2]
 
     def made(name, *more):
-        succeed(run(*args, "--results_dir", tmp_path / name, *more))
+        process = succeed(run(*args, "--results_dir", tmp_path / name, *more))
         folder = tmp_path / name / "exp" / "test_latest"
         page = (folder / "index.html").read_text()
         rows = re.findall(r'<section class="row".*?</section>', page)
         found = [[(re.search('src="([^"]+)"', tag)[1], re.search('alt="([^"]+)"', tag)[1])
                   for tag in re.findall("<img [^>]+>", row)] for row in rows]
         assert all((folder / path).exists() for row in found for path, _ in row)
-        return folder, re.findall("<p>(.*?)</p>", page)[:2], found
+        return process, folder, re.findall("<p>(.*?)</p>", page)[:2], found
 
-    folder, texts, rows = made("own")
+    _, folder, texts, rows = made("own")
     assert texts == [
         f"Networks: latest, of {tmp_path}/exp. Layouts: 3, of {world}, test split.",
         "Samples of each: 2; seed 3. Styles: of each layout's own photo (--styles encoder)."]
@@ -252,8 +249,23 @@ def test_results_say_what_they_were_made_with(tmp_path, run):
                                                                               folder / row[-1][0]))
         assert np.abs(photo - shown).max() <= 1
 
+    instances = [set(np.unique(Image.open(world / "val_inst" / f"p{n}.png")).tolist()) for n in range(3)]
+    number = min(set.union(*instances) - set.intersection(*instances))  # not in all of the layouts
+    process, folder, texts, rows = made("some", "--vary", f"instances:{number}")
+    without = [number not in found for found in instances]
+    assert f"{sum(without)} layout{'s' * (sum(without) > 1)} of 3 have none of these" in process.stdout
+    assert re.search(rf"vary: instances:{number} +\[default: all\]$", process.stdout, re.MULTILINE)
+    headings = re.findall("<h2>(.*?)</h2>", (folder / "index.html").read_text())
+    for n, (row, alike) in enumerate(zip(rows, without, strict=True)):
+        samples = [path for path, caption in row if caption.startswith("sample")]
+        assert len(samples) == (1 if alike else 2)
+        assert headings[n] == f"p{n}" + f" (no instance {number} here: all samples are equal)" * alike
+        first, second = ((folder / "images" / kind / f"p{n}.png").read_bytes()
+                         for kind in ("synthesized_image", "synthesized_image_2"))
+        assert (first == second) == alike  # both are written for every layout
+
     chosen = world / "val_img" / "p1.png"
-    folder, texts, rows = made("one", "--reference", chosen, "--vary", "classes:1,2", "--truncation", 0.5)
+    _, folder, texts, rows = made("one", "--reference", chosen, "--vary", "classes:1,2", "--truncation", 0.5)
     assert texts[1] == ("Samples of each: 2, which differ only in classes:1,2; seed 3. "
                         f"Styles: of --reference {chosen}; where an instance has no partner there, of the prior; "
                         "--truncation 0.5.")
@@ -267,7 +279,7 @@ def test_results_say_what_they_were_made_with(tmp_path, run):
             place = tmp_path / "others" / f"val_{kind}" / f"q{n}.png"
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes((world / f"val_{kind}" / f"p{n}.png").read_bytes())
-    folder, _, rows = made("many", "--reference", tmp_path / "others", "--save_styles")
+    _, folder, _, rows = made("many", "--reference", tmp_path / "others", "--save_styles")
     kinds = {tuple(caption.split()[0] for _, caption in row) for row in rows}
     assert kinds <= {("layout", "reference", "sample", "reference", "sample", "real"),
                      ("layout", "reference", "sample", "sample", "real")}
@@ -285,7 +297,8 @@ def test_training_page_in_a_browser(tmp_path, run):
     """A slider moves pictures of the same layouts through the epochs; what is drawn for it changes no numbers."""
     world = draw_world(tmp_path / "world")
     args = ["train.py", *TRAIN, "--dataroot", world, "--checkpoints_dir", tmp_path, "--use_vae", "--niter", 3]
-    succeed(run(*args, "--name", "exp", "--init_variance", 1, "--lr", 0.02, "--display_freq", 6))
+    succeed(run(*args, "--name", "exp", "--init_variance", 1, "--lr", 0.02, "--display_freq", 6,
+                "--print_freq", 6))
     succeed(run(*args, "--name", "plain", "--init_variance", 1, "--lr", 0.02, "--no_html"))
     assert_equal_networks(networks(tmp_path / "exp"), networks(tmp_path / "plain"))
     folder = tmp_path / "exp" / "web"
@@ -308,6 +321,12 @@ def test_training_page_in_a_browser(tmp_path, run):
                 assert picture.get_attribute("src").endswith(name)
                 wait(browser, "arguments[0].complete && arguments[0].naturalWidth", picture)
                 assert (folder / "images" / name).exists()
+        headings = [heading.text for heading in select(browser, "main h2")]
+        at_section = headings.index("The newest pictures of training")
+        assert headings[at_section - 1] == "layout 3" and headings[at_section + 1] == "epoch 3, image 6"
+        hints = {curve.find_element("css selector", "h2").text: curve.find_element("css selector", ".hint").text
+                 for curve in select(browser, ".curve")}
+        assert hints["D_real"] == "error of the discriminators on photos" and all(hints.values())
         moved[0].click()
         wait(browser, "arguments[0].src === arguments[1].src", select(browser, ".viewer img")[0], moved[0])
     epochs = [np.asarray(Image.open(folder / "images" / f"followed1_epoch{epoch:03d}.png")) for epoch in (1, 2, 3)]
@@ -330,8 +349,9 @@ def test_training_page_of_a_run_that_was_stopped(tmp_path, run):
     process = start(*args)
     page = tmp_path / "exp" / "web" / "index.html"
     end = time.monotonic() + 60
-    while not (tmp_path / "exp" / "loss_log.txt").exists() and time.monotonic() < end:
+    while not page.exists() and time.monotonic() < end:  # before there is anything to show
         time.sleep(0.1)
+    assert "No pictures yet; the first come after about 6 images." in page.read_text()
     process.send_signal(signal.SIGTERM)
     assert "continue with --continue_train" in process.communicate(timeout=120)[1]
     epoch, image = map(int, (tmp_path / "exp" / "iter.txt").read_text().split())
@@ -381,16 +401,17 @@ def test_paging_laziness_and_sizes_in_a_browser(tmp_path):
         assert shades[0] > 600 and shades[1] < 100
 
         page = PicturePage("training", 200, refresh=1)
-        for marked in (True, False):
-            page.add_curve("curve", "epoch", [(1, 5.0), (2, 3.0), (3, 4.0)], marked)
+        for marked, scale, hint in ((True, 1, ""), (False, -1.11e-5, "a long hint " * 5)):
+            page.add_curve("curve", "epoch", [(1, 5 * scale), (2, 3 * scale), (3, 4 * scale)], marked, hint)
         page.save(str(tmp_path / "training.html"))
         browser.get((tmp_path / "training.html").as_uri())
         browser.execute_script("window.before = true")
         wait(browser, "window.before === undefined && document.readyState === 'complete'")
         curves = select(browser, ".curve")
         assert len(curves) == 2 and curves[0].location["y"] == curves[1].location["y"]
-        lines = select(browser, "polyline")
-        assert lines[0].size["height"] > 40 and lines[0].size == lines[1].size
+        drawings = [drawing.size for drawing in select(browser, ".curve svg")]
+        assert drawings[0]["height"] > 40  # and as large as the other, however long the numbers beside it are
+        assert drawings[0] == pytest.approx(drawings[1], abs=1)
 
 
 def test_a_picture_of_a_page(tmp_path, monkeypatch):

@@ -1,4 +1,5 @@
 """CelebAMask-HQ: label maps drawn from part masks, splits, files that are up to date, wrong archives."""
+import shutil
 import sys
 from pathlib import Path
 
@@ -210,6 +211,12 @@ def test_ready_made_maps_are_taken_as_they_are(ready, monkeypatch, capsys):
     call(monkeypatch, ready)
     assert files(out) == before
     assert "train/labels/face10.png: belongs to test" in refused(monkeypatch, capsys, ready, "--num_test", 2)
+    for n in range(4, 12):
+        for path in (ready / f"images/face{n:02}.jpg", ready / f"masks/face{n:02}.png"):
+            path.unlink()
+    shutil.rmtree(out)
+    call(monkeypatch, ready)
+    assert "3 train, 1 test" in capsys.readouterr().out  # of few faces, too, one is for testing
 
 
 @pytest.mark.parametrize("size", [(1, 20000), (1000, 1)])

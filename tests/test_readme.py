@@ -29,7 +29,7 @@ SMALLER: dict[str, list[object]] = {
     "gallery.py": [*NETWORK, "--layouts", 2, "--samples", 2, "--measured", 2],
     "fid_score.py": FID,
     "diversity_score.py": [*NETWORK, "--distance", "rgb", "--num_samples", 2, "--region_samples", 2],
-    "segmentation_score.py": [*SIZE, "--gpu_ids", -1, "--segmenter", "network.pt"],
+    "segmentation_score.py": ["--gpu_ids", -1, "--segmenter", "network.pt"],
 }
 ELSEWHERE = {"python3 -m venv .venv": "test_install.py", ". .venv/bin/activate": "test_install.py",
              "python -m tests.interruptions": "test_runs.py", "torchrun": "test_distributed.py"}  # tests that have them

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 import test as test_command
+from benchmarks import styles as styles_benchmark
 from data import create_dataset
 from models.layout_styles import LayoutStyles, numpy_styles
 from models.networks.layout import Layout
@@ -175,6 +176,22 @@ def test_vary(control, vary, changes):
             for i in batch.layout.instance[row].unique().tolist():  # of a class each: the world's label is i % CLASSES
                 expected = drawn if changes(i % CLASSES, i) else first
                 assert torch.equal(other.noise[row, i], expected.noise[row, i])
+
+
+def test_pixels_that_change_where_no_style_does(world, checkpoints, monkeypatch, capsys):
+    before = np.full((2, 3, 3), 100, np.uint8)
+    after = before.copy()
+    after[0, 0, 1], after[0, 1], after[1, 2, 0] = 111, 90, 255  # by 11, by 10 everywhere, by 155
+    inside = np.array([[1, 1, 0], [0, 0, 0]], bool)
+    assert styles_benchmark.changed_shares(before, after, inside) == (0.5, 0.25)
+    monkeypatch.setattr("sys.argv", [str(word) for word in (
+        "styles", *NETWORK, "--name", "exp", "--checkpoints_dir", checkpoints, "--dataroot", world, "--what", "leak")])
+    styles_benchmark.main()
+    instances = sum(len(np.unique(Image.open(path))) for path in (world / "val_inst").iterdir())
+    shares = re.search(rf"^{instances} instances of 1%.* inside, (\d+)% change .* outside, (\d+)% \(median (\d+)%; .* "
+                       r"(\d+)% to (\d+)%\)$", capsys.readouterr().out, re.MULTILINE).groups()
+    within, outside, median, low, high = map(int, shares)
+    assert 0 <= low <= median <= high <= 100 and within > outside >= 0
 
 
 def test_classes_go_by_name(args, world, control):

@@ -154,10 +154,10 @@ def test_the_folder_may_be_this_one(folder, monkeypatch):
     assert Synthesizer.load(".").opt.name == "EXP"
 
 
-@pytest.mark.parametrize("place", ["nothing", "."])
-def test_folders_without_networks(tmp_path, monkeypatch, place):
+@pytest.mark.parametrize(("place", "problem"), [("nothing", "no such folder"), (".", r"has no opt\.txt")])
+def test_folders_without_networks(tmp_path, monkeypatch, place, problem):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=rf"^{re.escape(place)}: has no opt\.txt"):
+    with pytest.raises(UserError, match=rf"^{re.escape(place)}: {problem}; "):
         Synthesizer.load(place)
 
 

@@ -21,7 +21,7 @@ from trainers.visualizer import Visualizer
 from util import distributed
 from util.errors import Interrupted, UserError
 from util.files import write_atomically
-from util.progress import progress
+from util.progress import counted, progress
 from util.signals import StopRequest
 
 _CHECK_STEPS = 100  # steps after which losses are looked at, if they are neither printed nor saved before
@@ -74,7 +74,8 @@ class Run:
             run_state.mend(trainer.model, averaged, trainer.resumed_from)
             self.note_place()
         if trainer.epoch > self.last_epoch:
-            print(f"all {self.last_epoch} epochs are done: nothing to do (to continue, raise --niter or --niter_decay)")
+            print(f"{counted(self.last_epoch, 'epoch')} done: nothing to do (to continue, raise --niter or "
+                  "--niter_decay)")
             return
         if distributed.is_main():
             if not opt.continue_train and (moved := run_state.set_aside(opt.folder)):
@@ -105,6 +106,9 @@ class Run:
                             run_state.prune(opt.folder, opt.keep_last)
             if self.visualizer:
                 self.visualizer.finish()
+                print(f"{counted(self.last_epoch, 'epoch')} done; networks: {opt.folder}/latest_net_*.pth")
+                if not opt.no_html:
+                    print(f"training page: {self.visualizer.page_path}")
         except (Interrupted, UserError) as error:
             if self.visualizer:
                 interrupted = isinstance(error, Interrupted)

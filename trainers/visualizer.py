@@ -20,10 +20,22 @@ from util.errors import UserError
 from util.files import append_line, fsync, read_text, write_atomically
 from util.html import Outlines, Picture, PicturePage
 from util.images import save_image, to_pictures
+from util.progress import counted
 
 _ROWS = 50  # newest pictures on the page; older ones stay in the folder
 _POINTS = 200  # most of a curve of losses
 _PAUSE = 10  # seconds between writings of the page, so that they take no time to speak of
+_MEANINGS = {  # of the losses
+    "KLD": "how far the encoder's styles are from the prior",
+    "Color": "error of the mean colours of instances",
+    "GAN": "how unreal the discriminators find the pictures",
+    "GAN_Feat": "distance from the photos in features of the discriminators",
+    "VGG": "distance from the photos in features of VGG19",
+    "Lite0": "distance from the photos in features of EfficientNet-Lite0",
+    "D_Fake": "error of the discriminators on synthesized pictures",
+    "D_real": "error of the discriminators on photos",
+    "skipped_steps": "steps left out, because numbers became too large",
+}
 _KINDS = {"input_label": "layout", "synthesized_image": "sample", "real_image": "real photo"}
 
 
@@ -44,6 +56,7 @@ class Visualizer:
         self._fid_path = os.path.join(opt.folder, "fid.txt")
         self._fid_name = KINDS[opt.eval_extractor].frechet
         self._web = os.path.join(opt.folder, "web")
+        self.page_path = os.path.join(self._web, "index.html")
         self._board = _summary_writer(os.path.join(opt.folder, "logs"), step) if opt.tf_log else None
         _keep_lines(self._log_path, r"\(epoch: (\d{1,15}), iters: (\d{1,15}),", (epoch, images))
         _keep_lines(self._fid_path, r"epoch (\d{1,15}): ", (epoch - 1,))
@@ -57,6 +70,7 @@ class Visualizer:
                 self._add_losses(int(line[1]), int(line[2]), values)
         self._started, self._step_before, self._step = time.monotonic(), step, step
         self._place = epoch, images
+        self._write_page(at_once=True)
         self._page_due = time.monotonic()
 
     def log_losses(self, epoch: int, images: int, seconds: float, losses: Mapping[str, float], step: int) -> None:
@@ -126,14 +140,14 @@ class Visualizer:
     def finish(self) -> None:
         """The page as it is after the last epoch."""
         epochs = self.opt.niter + self.opt.niter_decay
-        self._write_page(at_once=True, end=f"All {epochs} epochs are done", refresh=0)
+        self._write_page(at_once=True, end=f"{counted(epochs, 'epoch')} done", refresh=0)
 
     def stop(self, why: str, epoch: int, images: int) -> None:
         """The page of a run that ends before its time, after ``images`` of ``epoch``, until it goes on."""
         self._write_page(at_once=True, end=f"{why} in epoch {epoch} at image {images}; go on with --continue_train")
 
     def _write_page(self, at_once: bool = False, end: str = "", refresh: int = 60) -> None:
-        if self.opt.no_html or (time.monotonic() < self._page_due and not at_once):
+        if self.opt.no_html or (not at_once and time.monotonic() < self._page_due):
             return
         names = glob.glob("epoch*_*.png", root_dir=os.path.join(self._web, "images"))
         moments = {(int(match[2]), int(match[3])): match[1] for name in names
@@ -143,15 +157,20 @@ class Visualizer:
         page.add_text(f"{end or self._progress()} ({time.strftime('%Y-%m-%d %H:%M')}).")
         for name in (self._fid_name, f"averaged {self._fid_name}"):
             if fids := self._logged_fids(name):
-                page.add_curve(f"{name} of the test split", "epoch", fids)
+                page.add_curve(f"{name} of the test split", "epoch", fids, hint="distance from real pictures")
         for name, points in self._losses.items():
-            page.add_curve(name, "epoch", thinned(points), marked=False)
+            page.add_curve(name, "epoch", thinned(points), marked=False, hint=_MEANINGS.get(name, ""))
         self._add_followed(page)
+        if moments:
+            page.add_section("The newest pictures of training")
+        else:
+            first = counted(min(self.opt.display_freq, self.images_per_epoch), "image")
+            page.add_text(f"No pictures yet; the first come after about {first}.")
         for (epoch, images), moment in sorted(moments.items(), reverse=True)[:_ROWS]:
             regions = Outlines.parse(read_note(os.path.join(self._web, "images", f"{moment}_input_label.png")))
             page.add_row(f"epoch {epoch}, image {images}",
                          [Picture(f"images/{moment}_{kind}.png", word) for kind, word in _KINDS.items()], regions)
-        page.save(os.path.join(self._web, "index.html"))
+        page.save(self.page_path)
         self._page_due = time.monotonic() + _PAUSE
 
     def _add_followed(self, page: PicturePage) -> None:

@@ -60,6 +60,12 @@ class Outlines(NamedTuple):
         """These, for :meth:`parse`."""
         return json.dumps(self, separators=(",", ":"))
 
+    def maps(self) -> tuple[np.ndarray, np.ndarray]:
+        """The maps [H, W] of class ids and instance ids."""
+        numbers = np.frombuffer(zlib.decompress(base64.b64decode(self.numbers)), "<u4")
+        label, instance = np.array(self.members)[numbers.reshape(self.height, self.width)].transpose(2, 0, 1)
+        return label, instance
+
     @classmethod
     def parse(cls, text: str | None) -> "Outlines | None":
         """Those of :meth:`text`; None for anything else."""
@@ -86,6 +92,7 @@ class PicturePage:
         self._curves: list[tags.html_tag] = []
         self._slider: tags.html_tag | None = None
         self._rows: list[tuple[str, Sequence[Picture], Outlines | None]] = []
+        self._sections: dict[int, str] = {}  # number of a row -> what stands above it
 
     def add_text(self, text: str) -> None:
         self._texts.append(tags.p(text))
@@ -98,6 +105,10 @@ class PicturePage:
             tags.input_(type="range", min="0", max=str(last), value=str(last), autocomplete="off",
                         data_positions=json.dumps(positions)), cls="slider")
 
+    def add_section(self, heading: str) -> None:
+        """What stands above the rows that follow."""
+        self._sections[len(self._rows)] = heading
+
     def add_row(self, heading: str, pictures: Sequence[Picture], regions: Outlines | None = None) -> None:
         """A row of pictures of one layout, which itself comes first.
 
@@ -105,9 +116,11 @@ class PicturePage:
         """
         self._rows.append((heading, pictures, regions))
 
-    def add_curve(self, heading: str, x_name: str, points: Sequence[tuple[float, float]], marked: bool = True) -> None:
+    def add_curve(self, heading: str, x_name: str, points: Sequence[tuple[float, float]], marked: bool = True,
+                  hint: str = "") -> None:
         """A line through ``points`` (x, y), in order of x; at least one, all finite.
 
+        :param hint: what it shows.
         :param marked: each point is marked, and the lowest named. Otherwise the last one is.
         """
         (left, right), (low, high) = ((min(values), max(values)) for values in zip(*points, strict=True))
@@ -130,7 +143,7 @@ class PicturePage:
         ends = " – ".join(f"{value:.3g}" for value in sorted({left, right}))
         words = f"Lowest: {best[1]:.4g} at {x_name} {best[0]:g}" if marked else f"Last: {points[-1][1]:.4g}"
         self._curves.append(tags.section(
-            tags.h2(heading), tags.p(f"{high:.3g}"), drawing, tags.p(f"{low:.3g}", cls="low"),
+            tags.h2(heading), tags.p(hint, cls="hint"), tags.p(f"{high:.3g}"), drawing, tags.p(f"{low:.3g}", cls="low"),
             tags.p(tags.span(f"{x_name} {ends}"), tags.span(words), cls="ends"), cls="curve"))
 
     def save(self, path: str) -> None:
@@ -170,8 +183,11 @@ class PicturePage:
             document.add(self._slider)
         if rows:
             columns = max(sum(not picture.wide for picture in pictures) for _, pictures, _ in self._rows)
-            document.add(tags.main(*(self._row(*row) for row in rows),
-                                   style=f"--width: {self.width}px; --columns: {columns}"))
+            main = document.add(tags.main(style=f"--width: {self.width}px; --columns: {columns}"))
+            for index, row in enumerate(rows, number * _ROWS):
+                if heading := self._sections.get(index):
+                    main.add(tags.h2(heading, cls="section"))
+                main.add(self._row(*row))
         if len(paths) > 1:
             document.add(_navigation(number, *navigation))
         document.add(tags.script(raw(_SCRIPT)))

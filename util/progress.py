@@ -31,6 +31,11 @@ def progress(items: Iterable | None = None, *, doing: str, unit: str, total: int
     return tqdm(items, desc=doing, unit=unit, total=total, initial=initial, disable=quiet, **settings)
 
 
+def counted(number: int, unit: str) -> str:
+    """A number of things, in words: ``1 layout``, ``2 layouts``."""
+    return f"{number} {unit}{'' if number == 1 else 's'}"
+
+
 class _Log:
     """What tqdm writes into one line of a terminal over and over, as lines with a pause between them, also between
     those of bars that follow one another."""
