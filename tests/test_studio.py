@@ -515,14 +515,6 @@ def test_nothing_is_lost(address, tmp_path):
         assert broken.names("history") == ["sample"]
 
 
-def test_colours_of_classes_are_told_apart_and_none_is_dark():
-    for folder in (ROOT / "checkpoints").glob("*/examples"):
-        colors = [line.split()[:3] for line in (folder / "classes.txt").read_text().splitlines()]
-        colors = np.array(colors, int)
-        apart = np.abs(colors[:, None] - colors).sum(2) + 999 * np.eye(len(colors))
-        assert folder.parent.name != "ccp" or (apart.min() >= 10 and (colors @ [0.3, 0.59, 0.11]).min() > 80)
-
-
 # of the palest text to what is behind it, as the Web Content Accessibility Guidelines define it
 CONTRAST = r"""
 const light = color => color.match(/[\d.]+/g).slice(0, 3).map(one => one / 255).map(
