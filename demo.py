@@ -36,7 +36,7 @@ from util.seed import seed_everything
 
 if TYPE_CHECKING:
     from editing.limits import LimitedRequests
-    from editing.page import Page, Studio
+    from editing.page import Studio
 
 MOST_LAYOUTS = 24  # of the data set, on the page
 
@@ -73,7 +73,7 @@ def _is_whole(folder: str, epoch: str) -> bool:
 def serve(opts: Sequence[Options]) -> None:
     """Show the page of these models until the process is asked to stop.
 
-    :raises Interrupted: it was.
+    :raises Interrupted: it was, before the page was there.
     """
     try:
         from editing.server import BriefLog, Server, addresses, is_for_all, listen, names_of, stopped_by_signals
@@ -87,7 +87,7 @@ def serve(opts: Sequence[Options]) -> None:
         try:
             os.mkdir(folder, 0o700)
             os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False"}
-            page, app = build(opts, names_of(opt.host))
+            app = build(opts, names_of(opt.host))
         finally:  # whatever the moment at which a signal comes
             shutil.rmtree(folder, ignore_errors=True)
         for address in addresses(opt.host):
@@ -98,11 +98,10 @@ def serve(opts: Sequence[Options]) -> None:
         sys.stderr = BriefLog(sys.stderr)
         servers.append(Server(app))
         servers[0].run([listener])
-        page.worker.shutdown(cancel_futures=True)  # what is begun is finished: PyTorch must not be left in the middle
 
 
-def build(opts: Sequence[Options], names: set[str]) -> tuple["Page", "LimitedRequests"]:
-    """The page, and the application that serves it under these host names and ``--names``."""
+def build(opts: Sequence[Options], names: set[str]) -> "LimitedRequests":
+    """The application that serves the page under these host names and ``--names``."""
     try:
         from editing.limits import LimitedRequests
         from editing.page import Page
@@ -116,7 +115,7 @@ def build(opts: Sequence[Options], names: set[str]) -> tuple["Page", "LimitedReq
     page = Page(studios)
     unit = "thread" if threads == 1 else "threads"
     print(f"a picture takes about {seconds:.2f} s ({opt.device}, {threads} {unit})", flush=True)
-    return page, LimitedRequests(page.app(), names, opt.names)
+    return LimitedRequests(page.app(), names, opt.names)
 
 
 def make_studio(opt: Options) -> "Studio":

@@ -2,9 +2,9 @@
 
     python -m benchmarks.screenshots demo docs/demo.jpg
     python -m benchmarks.screenshots results/ccp/test_latest/index.html docs/page.jpg
-    python -m benchmarks.screenshots demo faces.png --tab faces --width 390 --height 844 --dark
+    python -m benchmarks.screenshots demo people.png --tab people --width 390 --height 844 --dark
 
-Of the demo: six looks of one part, of which the third was taken. Of another page: with the pointer on the middle of its
+Of the demo: six looks of the hair, of which the third was taken. Of another page: with the pointer on the middle of its
 third picture, which outlines what is there.
 """
 import argparse
@@ -54,11 +54,11 @@ def main() -> None:
 
 
 def show_demo(page: Visitor, tab: str) -> None:
-    """Six looks of the part that is named second, and the third of them taken."""
+    """Six looks of the hair, and the third of them taken."""
     if tab:
         page.answered(lambda: page.click("#layouts .tabs button", tab))
     page.click("button[data-tool=offer]")
-    page.answered(lambda: page.click(".chip:nth-child(2) .style"))
+    page.answered(lambda: page.click(".chip[data-name=hair] .style"))
     page.answered(lambda: page.click("#offers .strip button:nth-child(3)"))
     page.browser.execute_script("scrollTo(0, 0)")
 

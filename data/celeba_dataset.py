@@ -6,6 +6,11 @@ from data.dataset_kind import DatasetKind, InstanceJob, Sources, mirrored
 from data.image_files import Source
 from options.options import Options
 
+# what names of classes mean
+IN_WORDS = {"eye_g": "glasses", "l_eye": "left eye", "r_eye": "right eye", "l_brow": "left brow",
+            "r_brow": "right brow", "l_ear": "left ear", "r_ear": "right ear", "u_lip": "upper lip",
+            "l_lip": "lower lip", "ear_r": "earring", "neck_l": "necklace", "cloth": "clothes"}
+
 
 class CelebAMaskHQ(DatasetKind):
     class_names = ("background", "skin", "nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "l_ear", "r_ear",

@@ -142,7 +142,7 @@ def bob() -> Face:
     return face
 
 
-def bald() -> Face:
+def shaven() -> Face:
     face = Face(width=0.245, chin=0.92)
     face.neck(0.17)
     face.cloth(neckline=0.98, shoulders=0.52)
@@ -163,7 +163,7 @@ def swept_hair() -> Face:
     return face
 
 
-FACES = (long_hair, short_hair, laughing, glasses, bob, hat, bald, swept_hair)
+FACES = (long_hair, short_hair, laughing, glasses, bob, hat, shaven, swept_hair)
 
 
 @command

@@ -17,6 +17,11 @@ pumps purse ring romper sandals scarf shirt shoes shorts skin skirt sneakers soc
 sweatshirt swimwear t-shirt tie tights top vest wallet watch wedges
 """
 CLASSES = tuple(_NAMES.split())  # of the data set, by id
+_DRAWN = """
+skin suit pants sweater skirt jeans dress jacket coat shirt blazer t-shirt hair boots shorts shoes stockings blouse bag
+top scarf hat purse tie belt sunglasses
+"""
+DRAWN = tuple(_DRAWN.split())  # of them, by the area that they take here: their colours differ most
 
 
 class Figure(Canvas):
@@ -208,7 +213,7 @@ PEOPLE = (coat_and_skirt, dress, shirt_and_jeans, summer, jacket_and_scarf, blaz
 
 @command
 def main() -> None:
-    draw_examples(__doc__, PEOPLE, CLASSES)
+    draw_examples(__doc__, PEOPLE, CLASSES, DRAWN)
 
 
 if __name__ == "__main__":

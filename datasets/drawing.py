@@ -59,13 +59,17 @@ class Canvas:
         self.area(kind, *right, *((-x, y) for x, y in reversed(right)))
 
 
-def draw_examples(description: str, drawings: Sequence[Callable[[], Canvas]], classes: Sequence[str]) -> None:
-    """What the commands that draw do: ``val_label/NAME.png`` of every drawing, and ``classes.txt``, in ``--out``."""
+def draw_examples(description: str, drawings: Sequence[Callable[[], Canvas]], classes: Sequence[str],
+                  first: Sequence[str] = ()) -> None:
+    """What the commands that draw do: ``val_label/NAME.png`` of every drawing, and ``classes.txt``, in ``--out``.
+
+    :param first: of the classes, those whose colours are to differ most.
+    """
     parser = ArgumentParser(description=description.splitlines()[0])
     parser.add_argument("--out", required=True, help="folder to write")
     out = parser.parse_args().out
     with exclusive(out):
         for drawing in drawings:
             write_ids(drawing().label, os.path.join(out, "val_label", f"{drawing.__name__}.png"), "")
-        write_atomically(os.path.join(out, "classes.txt"), class_table(classes))
+        write_atomically(os.path.join(out, "classes.txt"), class_table(classes, first))
     print(f"{len(drawings)} layouts drawn in {out}")

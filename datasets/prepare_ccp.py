@@ -23,6 +23,7 @@ from PIL import Image
 from scipy.io import loadmat
 
 from data.image_files import check_ids, read_photo, stem
+from datasets.draw_people import DRAWN
 from datasets.preparation import OUT, Pair, Sample, check_pair, make_data_set, options
 from util.arguments import integer, number
 from util.errors import UserError, command
@@ -100,7 +101,7 @@ def main() -> None:
     samples = find_samples(args.path)
     names = read_classes(os.path.join(args.path, "label_list.mat"))
     read_sample = functools.partial(read, height=args.height, aspect_ratio=args.aspect_ratio)
-    make_data_set(args, samples, read_sample, list(zip(soft_palette(len(names)), names, strict=True)))
+    make_data_set(args, samples, read_sample, list(zip(soft_palette(names, DRAWN), names, strict=True)))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from PIL import Image
 
 from data.sample import SampleReader
 from editing.saved import restored, saved
-from editing.session import ALTERNATIVES, THUMBNAIL, WHOLE, Canvas, Editor, Session, Step
+from editing.session import THUMBNAIL, WHOLE, Canvas, Editor, Session, Step
 from editing.uploads import KINDS, MOST_BYTES, Upload, layout_of, read_styles, take_upload
 from editing.visitors import Visitors
 from models.batches import Batch
@@ -76,9 +76,10 @@ class Page:
         has_encoder = any(studio.editor.has_encoder for studio in self.studios.values())
         groups = [{"id": name, "title": studio.title} for name, studio in self.studios.items()]
         with gr.Blocks(title="INADE", analytics_enabled=False) as blocks:
-            gr.Markdown("# One layout, many pictures\nEvery part of a picture has a look of its own: click one, and it "
-                        f"is drawn again. INADE, {_plain(', '.join(self.studios))}.", sanitize_html=True,
-                        elem_id="title")
+            titles = _plain(", ".join(studio.title for studio in self.studios.values()))
+            gr.Markdown("# One layout, many pictures\nThe layout says what is where; each part of the picture has a "
+                        f"look of its own. Click one: it is drawn in another look. By INADE: {titles}.",
+                        sanitize_html=True, elem_id="title")
             with gr.Row():
                 with gr.Column(scale=5, min_width=320):
                     stage = _html("stage", (HERE / "stage.html").read_text(encoding="utf-8"),
@@ -86,32 +87,34 @@ class Page:
                     offers = _strip("offers", "Click one to take it")
                 with gr.Column(scale=3, min_width=300):
                     with gr.Row():
-                        sample = gr.Button("New picture", variant="primary", elem_id="sample", min_width=60)
-                        offer = gr.Button(f"{ALTERNATIVES} pictures", elem_id="six", min_width=60)
+                        sample = gr.Button("New look for all", variant="primary", elem_id="sample", size="md",
+                                           min_width=60)
+                        offer = gr.Button("Six looks for all", elem_id="six", size="md", min_width=60)
                     history = _strip("history", "History")
                     blend = gr.Slider(0, 1, 1, step=0.01, label="Before or after", elem_id="blend", buttons=[],
-                                      info="0: before the last change; 1: after it")
+                                      info="0: before the last change, 1: after it; or in between")
                     truncation = gr.Slider(0, 1.5, 1, step=0.05, label="Variety", elem_id="truncation", buttons=[],
                                            info="low: looks that are usual; high: looks that are rare")
-                    only = gr.Checkbox(label="Only inside", elem_id="only-inside", info="puts only the changed part "
-                                       "into the picture before: a composite. Off: all of it is the network's own")
-                    keep = gr.Checkbox(label="Keep these looks for another layout", elem_id="keep", container=False)
+                    only = gr.Checkbox(label="Only inside", elem_id="only-inside", info="what is around the changed "
+                                       "part stays as it was (a composite); else a new look changes a little of it")
+                    keep = gr.Checkbox(label="Keep these looks when another layout is chosen", elem_id="keep",
+                                       container=False)
                     layouts = _strip("layouts", "Layouts", groups, [
                         {"group": editor.model, "name": name,
                          "picture": _thumbnail(editor.colors[canvas.label], Image.Resampling.NEAREST)}
                         for editor, name, canvas in self._layouts])
                     download = gr.Button("Download picture, layout and looks", size="sm", elem_id="download")
                     saver, notice = _html("saver"), _html("notice")
-            references = _strip("photos", "Take looks from a picture", groups, [
+            references = _strip("photos", "Copy looks from a picture", groups, [
                 {"group": editor.model, "name": step.what, "picture": _thumbnail(step.picture)}
                 for editor, step in self._references], has_tabs=False)
-            with gr.Accordion("Your own layout, saved looks" + (", or looks of your photo" if has_encoder else ""),
-                              open=False, elem_id="own"):
+            with gr.Accordion("Use your own layout, saved looks" + (", or the looks of your photo" if has_encoder
+                                                                               else ""), open=False, elem_id="own"):
                 drops = _html("drops", '<div class="drops"></div>', most_bytes=MOST_BYTES)
                 drops.value = self._tiles(self._start)
                 with gr.Row():
                     use_layout = gr.Button("Use the layout", size="sm", elem_id="use-layout")
-                    use_photo = gr.Button("Take the photo's looks", size="sm", elem_id="use-styles",
+                    use_photo = gr.Button("Copy the photo's looks", size="sm", elem_id="use-styles",
                                           visible=has_encoder)
                     use_saved = gr.Button("Use the saved looks", size="sm", elem_id="use-saved")
 
@@ -320,8 +323,8 @@ class Page:
         """What the tiles for uploads show."""
         editor = self._editor(session)
         titles = {"photo": "Photo", "label": "Label map", "instance": "Instance map", "styles": "Saved looks"}
-        notes = {"photo": "drop or choose a file", "label": "a PNG of class ids", "instance": "a PNG of instance ids",
-                 "styles": "styles.npz of a download"}
+        notes = {"photo": "drop or choose a file", "label": "what is where: a PNG of class ids",
+                 "instance": "what is one thing: a PNG of instance ids", "styles": "styles.npz of a download"}
         left_out = {"photo": not editor.has_encoder, "instance": not editor.has_instances}
         tiles = []
         for kind in (kind for kind in KINDS if not left_out.get(kind)):

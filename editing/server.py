@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from types import FrameType
@@ -86,8 +87,8 @@ class Server(uvicorn.Server):
 
 @contextlib.contextmanager
 def stopped_by_signals(servers: list[Server]) -> Iterator[None]:
-    """Let Ctrl-C, SIGTERM and SIGHUP (not on Windows) end the block: by an exception, or once there is a server in the
-    list, by stopping that. The second one ends the process where it is.
+    """Let Ctrl-C, SIGTERM and SIGHUP (not on Windows) end the block by an exception; once there is a server in the
+    list, and from the second one on, the process where it is: a picture that is being drawn is worth nothing.
 
     :raises Interrupted: one came.
     """
@@ -95,11 +96,11 @@ def stopped_by_signals(servers: list[Server]) -> Iterator[None]:
 
     def note(signum: int, frame: FrameType | None) -> None:
         came.append(signum)
-        if len(came) > 1:
-            os._exit(128 + signum)
-        if not servers:
+        if len(came) == 1 and not servers:
             raise Interrupted(signum, "the demo ends")
-        servers[0].should_exit = True
+        with contextlib.suppress(OSError, RuntimeError):  # standard error is gone, or being written to just now
+            print(f"interrupted by {signal.Signals(signum).name}: the demo ends", file=sys.stderr, flush=True)
+        os._exit(128 + signum)
 
     numbers = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
     numbers = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
@@ -109,8 +110,6 @@ def stopped_by_signals(servers: list[Server]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    if came:
-        raise Interrupted(came[0], "the demo ends")
 
 
 def listen(host: str, port: int) -> socket.socket:

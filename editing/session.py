@@ -14,6 +14,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from data import class_colors, collate
+from data.celeba_dataset import IN_WORDS
 from data.instance_maps import main_classes
 from editing.uploads import MOST_INSTANCES, Upload, check_instances
 from models.batches import Batch
@@ -207,8 +208,9 @@ class Editor:
         self.background = next((kind for kind, name in names.items() if name == "background"), None)
 
     def name(self, kind: int) -> str:
-        """What to call a class."""
-        return self._names.get(kind, "don't care" if kind == self.opt.label_nc else f"class {kind}")
+        """What to call a class, in words."""
+        name = self._names.get(kind, "don't care" if kind == self.opt.label_nc else f"class {kind}")
+        return IN_WORDS.get(name, name.replace("_", " "))
 
     # ---- layouts ----
 
@@ -284,7 +286,7 @@ class Editor:
             taken = set(np.unique(instance[~mask]).tolist())
             number = next((i for i in range(MOST_INSTANCES) if i not in taken), None)
             if number is None:
-                raise UserError(f"there are {MOST_INSTANCES} instances already; undo some, or paint over them")
+                raise UserError(f"there are {MOST_INSTANCES} parts already; undo some, or paint over them")
         else:
             number = int(instance[y, x])
         label[mask], instance[mask] = kind, number
@@ -346,18 +348,18 @@ class Editor:
         """
         canvas = session.step.canvas
         if source.model != self.model:
-            raise UserError(f"{source.what}: was made by another model, whose styles do not fit this one")
+            raise UserError(f"{source.what}: was made by another model, whose looks do not fit this one")
         if pair:
             what = self._rows(session, pair[0])[1]
             there = self._partners(canvas, source.canvas).get(pair[0]) if pair[1] is None else pair[1]
             if pair[0] == WHOLE or there not in source.canvas.instances():
-                raise UserError("there is nothing to take there: click a part of that picture first")
+                raise UserError("there is nothing to copy: click a part of the left picture first")
             partners = {pair[0]: there}
         else:
             partners, what = self._partners(canvas, source.canvas), source.what
             partners = {i: there for i, there in partners.items() if i not in session.locked}
             if not partners:
-                raise UserError(f"{what}: nothing in your picture that is not locked has a class of that layout")
+                raise UserError(f"{what}: fits no part of your picture, or only parts that are kept")
         styles = session.step.current().taken(source.current(), partners)
         return self._change(session, what, styles, list(partners))
 
@@ -369,7 +371,7 @@ class Editor:
         partners = LayoutStyles.of(self._batch(session.step.canvas).layout).partners(saved)
         partners = {i: there for i, there in partners.items() if i not in session.locked}
         if saved.noise is None or not partners:
-            raise UserError(f"{what}: nothing in your picture that is not locked has a class of that layout")
+            raise UserError(f"{what}: fits no part of your picture, or only parts that are kept")
         partners |= {} if session.locked else {WHOLE: WHOLE}
         styles = Drawn(Styles(*(torch.from_numpy(array[:1]) for array in (saved.z, saved.noise))),
                        torch.full((saved.noise.shape[1] + 1,), torch.nan))
@@ -447,13 +449,13 @@ class Editor:
         instances = session.step.canvas.instances()
         if instance is None:
             return ([i for i in instances if i not in session.locked] + ([] if session.locked else [WHOLE]),
-                    "all but the locked" if session.locked else "sample")
+                    "all but the kept" if session.locked else "sample")
         if instance == WHOLE:
             return [WHOLE], "overall look"
         if instance not in instances:
             raise UserError(f"the layout has no instance {instance}")
         if instance in session.locked:
-            raise UserError(f"{self.name(instances[instance])} is locked: unlock it to give it another style")
+            raise UserError(f"{self.name(instances[instance])} is kept: click its lock to give it another look")
         return [instance], self.name(instances[instance])
 
     def _change(self, session: Session, what: str, others: Drawn, rows: Sequence[int]) -> Session:

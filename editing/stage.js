@@ -6,15 +6,20 @@ const overlays = panes.map(pane => pane.querySelector("canvas"));
 const SCALE = 4;  // pixels of the overlays for each pixel of the layout
 const LOCK = { false: "M5 7V5a3 3 0 0 1 5.8-1l1.4-.6A4.5 4.5 0 0 0 3.5 5v2H3v7h10V7z",
                true: "M3.5 7V5a4.5 4.5 0 0 1 9 0v2h.5v7H3V7zM5 7h6V5a3 3 0 0 0-6 0z" };
-const HINTS = { resample: "Click what is to get another look.", offer: "Click what is to be seen in six other looks.",
-                lock: "Click what is to keep its look.", take: "Click a part of the left picture, or drag it onto a part of the right one.",
+const HINTS = { resample: "Click a part: it gets a new look.", offer: "Click a part: you see six looks of it.",
+                lock: "Click a part: it keeps its look.", take: "Click a part on the left, or drag it over.",
                 paint: "Draw in the layout or over the picture." };
 const KEPT = "inade";  // in the browser's storage of this tab: what a reload shows again
 // a map of ids: {ids, width, height, outlines}; of the layout, and of the picture to take from
 let view = null, here = null, there = null, hovered = null, tool = "resample", taken = null, isDragged = false, isNew = true;
 
-function send(act, more) {
+function work(isOffer) {  // what is asked for is being drawn
   stage.classList.add("busy");
+  if (isOffer) document.dispatchEvent(new Event("offer"));
+}
+
+function send(act, more) {
+  work(act === "offer");
   trigger("act", { act, ...more });
 }
 
@@ -99,7 +104,7 @@ function showLeft() {  // the layout, or what to take from
   if (!view) return;
   const image = panes[0].querySelector("img"), source = tool === "take" && view.source;
   image.src = source ? source.picture : view.label;
-  image.alt = source ? `Picture to take looks from: ${source.name}` : "Layout";
+  image.alt = source ? `Picture to copy looks from: ${source.name}` : "Layout";
   panes[0].classList.toggle("source", Boolean(source));
   find("#take-all").disabled = !source;
 }
@@ -108,7 +113,7 @@ function hover(id, source = false) {
   hovered = id === null ? null : { id, source };
   const one = view && id !== null && (source ? view.source : view).instances.find(one => one.id === id);
   find(".hint").textContent = one ? one.name + (one.locked ? ", kept" : "")
-    : tool === "take" && taken !== null ? "Click who is to get this look." : HINTS[tool];
+    : tool === "take" && taken !== null ? "Click the part that is to get this look." : HINTS[tool];
   for (const chip of stage.querySelectorAll(".chip")) chip.classList.toggle("hovered", !source && +chip.dataset.id === id);
   drawOverlays();
 }
@@ -122,7 +127,7 @@ function chip(one) {
   const swatch = make("span", "swatch");
   swatch.style.background = one.color;
   style.append(swatch, make("span", "", one.name));
-  style.title = one.id >= 0 ? `What is chosen above, for: ${one.name}` : "Another light, place and colouring for all of it (z)";
+  if (one.id < 0) style.title = "Light, place and colours of the whole picture (z)";
   style.onclick = () => tool === "paint" ? chooseKind(one.kind) : act(one.id, tool === "lock" ? "resample" : tool);
   chip.append(style);
   if (one.id >= 0) {
@@ -171,6 +176,7 @@ async function show(value) {
   showChips();
   showBrush();
   stage.classList.remove("busy");
+  document.dispatchEvent(new Event("drawn"));
   stage.dataset.count = view.count;
   hover(hovered && view.instances.some(one => one.id === hovered.id) ? hovered.id : null);
   keep();
@@ -187,7 +193,7 @@ function keep() {
       send("restore", link ? { saved: JSON.parse(atob(link)) } : before);
     } catch {
       stage.classList.remove("busy");
-      say("The link is not whole.");
+      say("The link is not whole: copy all of it.");
     }
     return;
   }
@@ -220,7 +226,7 @@ function idAt({ ids, width, height }, [x, y]) {
 
 function act(id, what) {
   if (what !== "take") send(what, { instance: id });
-  else if (!there) say("First choose a picture to take from.");
+  else if (!there) say("First choose a picture to copy from.");
   else send("take", { instance: id, from: taken });  // null: from what is of its class
 }
 
@@ -257,6 +263,9 @@ for (const button of stage.querySelectorAll("[data-tool]")) button.onclick = () 
 for (const name of ["undo", "redo"]) find(`#${name}`).onclick = () => view && view[`can_${name}`] && send(name, {});
 find("#take-all").onclick = () => send("take all", {});
 find(".notice").onclick = () => { find(".notice").hidden = true; };
+document.addEventListener("click", event => {  // what is asked for around the stage
+  if (event.target.closest("#sample, #six, .strip button")) work(event.target.closest("#six"));
+});
 document.addEventListener("keydown", event => {
   if (!(event.ctrlKey || event.metaKey) || event.target.matches("input:not([type=range]):not([type=checkbox]), textarea")) return;
   const key = event.key.toLowerCase();

@@ -2,10 +2,12 @@
 // `props.pictures` that are of it, with a tab for each of `props.groups`. A click on the n-th is an event 'pick'; in the
 // history it is 'take' while looks are taken.
 const strip = element.querySelector(".strip"), tabs = element.querySelector(".tabs"), groups = props.groups || [];
+const isOffer = element.closest("#offers"), heading = element.querySelector("h2"), words = heading.textContent;
 const make = (tag, properties) => Object.assign(document.createElement(tag), properties);
 function click(index) {
   const takes = element.closest("#history") && document.querySelector("#stage .stage").dataset.tool === "take";
   trigger(takes ? "take" : "pick", { index });
+  if (props.pictures.length) document.querySelector("#stage .panes").scrollIntoView({ block: "nearest" });
 }
 function show(value) {
   const group = value && value.group, all = group ? props.pictures : value || [];
@@ -16,8 +18,10 @@ function show(value) {
     button.append(make("img", { src: picture, alt: "" }), make("span", { textContent: name }));
     return button;
   }));
-  element.querySelector("h2").hidden = !shown.length;
-  if (shown.length && element.closest("#offers")) element.scrollIntoView({ block: "nearest" });
+  heading.hidden = !shown.length;
+  heading.textContent = words;
+  element.ariaBusy = "false";
+  if (shown.length && isOffer) element.scrollIntoView({ block: "nearest" });
   if (focused >= 0 && shown.length) strip.children[Math.min(focused, shown.length - 1)].focus({ preventScroll: true });
   const current = strip.querySelector(".current");
   if (current) strip.scrollLeft = current.offsetLeft - strip.clientWidth + current.offsetWidth + 20;
@@ -29,6 +33,23 @@ function show(value) {
     return tab;
   }));
   if (had >= 0) tabs.children[had].focus({ preventScroll: true });
+}
+function wait() {  // empty places, until there are pictures
+  const aspectRatio = document.querySelector("#stage .stage").style.getPropertyValue("--ratio");
+  strip.replaceChildren(...Array.from({ length: 6 }, () => {
+    const place = make("span", { className: "place" });
+    place.style.aspectRatio = aspectRatio;
+    return place;
+  }));
+  heading.hidden = false;
+  heading.textContent = "Six looks are being drawn …";
+  element.ariaBusy = "true";
+  element.scrollIntoView({ block: "nearest" });
+}
+if (isOffer) {
+  heading.role = "status";
+  document.addEventListener("offer", wait);
+  document.addEventListener("drawn", () => element.ariaBusy === "true" && show(props.value));  // the same, after an error
 }
 let last;
 function update() {  // fixed pictures stay as they are

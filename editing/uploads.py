@@ -78,7 +78,7 @@ def read_styles(content: bytes, name: str, reader: SampleReader) -> LayoutStyles
     try:
         return LayoutStyles.parse(content, name, reader.opt.z_dim, reader.opt.noise_nc, MOST_BYTES)
     except UserError as error:
-        raise UserError(f"{name}: these styles are not from this model; give the styles.npz of a download") from error
+        raise UserError(f"{name}: these looks are not from this model; give the styles.npz of a download") from error
 
 
 def check_instances(ids: np.ndarray, name: str, most: int = MOST_INSTANCES) -> None:

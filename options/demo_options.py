@@ -11,7 +11,7 @@ from util.errors import UserError
 
 class DemoOptions(NetworkOptions):
     one_process = True
-    defaults = {**NetworkOptions.defaults, "name": "ccp", "gpu_ids": "-1"}  # noqa: RUF012 (read only)
+    defaults = {**NetworkOptions.defaults, "name": "faces", "gpu_ids": "-1"}  # noqa: RUF012 (read only)
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
         super().add_options(parser)

@@ -51,3 +51,18 @@ def run_command(*args: object, cwd: Path = ROOT, timeout: float = 300) -> subpro
 @pytest.fixture
 def run() -> Callable[..., subprocess.CompletedProcess]:
     return run_command
+
+
+@pytest.fixture(scope="module")
+def editor():
+    """Small networks that nobody trained, for what visitors of the demo do."""
+    from tests.test_demo import make_editor
+    return make_editor("--use_vae")
+
+
+@pytest.fixture
+def session(editor):
+    """What a visitor sees first."""
+    from tests.test_demo import INSTANCE, LABEL, Canvas
+    torch.manual_seed(1)
+    return editor.start(Canvas(LABEL, INSTANCE))

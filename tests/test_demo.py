@@ -28,7 +28,6 @@ from PIL import Image
 
 from benchmarks.visitors import Visitor as Client
 from benchmarks.visitors import demo, load
-from datasets.draw_people import CLASSES, PEOPLE
 from demo import DemoOptions, choose_threads, serve
 from editing.limits import (
     MOST_BODY,
@@ -65,17 +64,6 @@ def make_editor(*args: str) -> Editor:
     return Editor(Synthesizer(Pix2PixModel(TestOptions().parse([*NETWORK, *args]))), {1: "car"})
 
 
-@pytest.fixture(scope="module")
-def editor():
-    return make_editor("--use_vae")
-
-
-@pytest.fixture
-def session(editor):
-    torch.manual_seed(1)
-    return editor.start(Canvas(LABEL, INSTANCE))
-
-
 def change(first, second) -> np.ndarray:
     return np.abs(first.step.picture.astype(int) - second.step.picture).mean(2)
 
@@ -109,7 +97,7 @@ def test_what_is_locked_stays(editor, session):
     locked = session.toggle_lock(4).toggle_lock(1)
     assert changed_rows(locked, editor.resample(locked)) == [0, 2, 3, 5, 6, 7, 8]  # and z, which is of all of them
     assert 4 not in changed_rows(locked, editor.truncate(locked, 0.5))
-    with pytest.raises(UserError, match="class 4 is locked"):
+    with pytest.raises(UserError, match="class 4 is kept"):
         editor.resample(locked, 4)
     assert editor.resample(locked.toggle_lock(4), 4).locked == {1}
     with pytest.raises(UserError, match="no instance -1"):
@@ -187,7 +175,7 @@ def test_styles_of_a_photo(editor, session):
     twos = editor.seen(photo(editor, two, np.zeros_like(two)), "photo")
     other = editor.take_styles(session, twos)
     assert changed_rows(session, other) == [2, 7]
-    with pytest.raises(UserError, match="has a class"):
+    with pytest.raises(UserError, match="fits no part"):
         editor.take_styles(session.toggle_lock(2).toggle_lock(7), twos)
     with pytest.raises(UserError, match="encoder"):
         make_editor().seen(batch, "photo")
@@ -214,7 +202,7 @@ def test_a_stroke_is_a_new_instance(editor, session):
             editor.paint(session, *wrong)
     all_ids = np.arange(SIZE * SIZE, dtype=np.int32).reshape(SIZE, SIZE) % MOST_INSTANCES
     full = editor.start(Canvas(np.zeros_like(LABEL), all_ids))
-    with pytest.raises(UserError, match="256 instances"):
+    with pytest.raises(UserError, match="256 parts"):
         editor.paint(full, 1, 1, [(1, 1)])
 
 
@@ -612,17 +600,6 @@ def test_routes_that_are_open(editor):
 # ---- the command ----
 
 
-def test_layouts_that_ship_are_those_that_are_drawn():
-    folder = ROOT / "checkpoints" / "ccp" / "examples"
-    assert {path.stem for path in (folder / "val_label").iterdir()} == {person.__name__ for person in PEOPLE}
-    for person in PEOPLE:
-        label = person().label
-        assert np.array_equal(np.asarray(Image.open(folder / "val_label" / f"{person.__name__}.png")), label)
-        assert {"skin", "hair"} < {CLASSES[k] for k in np.unique(label)} and 0.1 < (label > 0).mean() < 0.5
-    card = re.search(r"Class ids: (.*?)\.\n", (ROOT / "checkpoints" / "ccp" / "README.md").read_text(), re.DOTALL)[1]
-    assert [name.split(maxsplit=1)[1] for name in " ".join(card.split()).split(", ")] == list(CLASSES)
-
-
 @pytest.mark.parametrize(("args", "expected"), [
     (["--dataroot", "nowhere"], "nowhere"),
     (["--port", 99999], "--port"),
@@ -671,7 +648,7 @@ def address(server):
 @pytest.mark.parametrize(("number", "moment"), [(signal.SIGTERM, "start"), (signal.SIGHUP, "start"),
                                                 (signal.SIGINT, "drawing")])
 def test_signals(number, moment, tmp_path):
-    """Nothing is left in the temporary folder, and PyTorch does not abort in the middle of a picture."""
+    """Nothing is left in the temporary folder; what is being drawn, or waits for it, holds up nothing."""
     pytest.importorskip("gradio", reason="needs Gradio: pip install -r requirements-demo.txt")
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
@@ -689,12 +666,16 @@ def test_signals(number, moment, tmp_path):
         assert here == "127.0.0.1" and elsewhere not in (here, host)
         assert log.read_text().endswith("there is no password\n")
         visitor = Client(f"{elsewhere}:{port}", "a", "")
-        clicks = [threading.Thread(target=visitor.click, args=(0,), daemon=True) for _ in range(4)]
-        for click in clicks:
-            click.start()
-        time.sleep(0.3)
+
+        def ask():
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                visitor.do("six", "click")
+
+        for _ in range(8):
+            threading.Thread(target=ask, daemon=True).start()
+        time.sleep(0.5)
     process.send_signal(number)
-    assert process.wait(30) == 128 + number, log.read_text()
+    assert process.wait(5 if moment == "drawing" else 30) == 128 + number, log.read_text()
     said = log.read_text()
     assert f"interrupted by {number.name}" in said and "Traceback" not in said and "terminate" not in said
     assert [path.name for path in tmp_path.iterdir()] == ["log"]
@@ -838,7 +819,7 @@ def test_names_do_not_run(tmp_path):
         page.click("[data-tool=lock]")
         page.answered(lambda: page.click(".chip .lock"))
         page.answered(lambda: page.click(".chip .style"))
-        assert f"{NASTY} is locked" in page.wait(lambda: page.find(".notice").text)
+        assert f"{NASTY} is kept" in page.wait(lambda: page.find(".notice").text)
         assert browser.execute_script("return window.pwned === undefined && !document.querySelector('img[src=x]')")
         assert browser.execute_script("""const tag = document.createElement("script");
             tag.textContent = "window.pwned = 2";
@@ -853,6 +834,13 @@ def test_page(address, tmp_path):
     with chromium(1200, 1100) as browser:
         browser.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
         page = Visitor(browser, address)
+
+        # it begins with faces, whose parts have names in words
+        assert page.picture().shape == (128, 128, 3)
+        parts = [chip.text for chip in browser.find_elements(page.by, ".chip")]
+        assert {"left eye", "lower lip", "clothes"} < set(parts) and "_" not in "".join(parts)
+        page.answered(lambda: page.click("#layouts .tabs button", "people"))
+        page.label = page.pixels(".label-pane img")
         skirt = page.color("skirt")
         page.point_at(skirt).perform()
         page.wait(lambda: page.find(".hint").text == "skirt")
@@ -877,7 +865,7 @@ def test_page(address, tmp_path):
         changed = np.abs(page.picture() - after).mean(2)
         assert changed[page.color("background")].mean() > 2 * changed[skirt].mean()
         page.answered(lambda: page.click(".chip", "skirt", inner=".style"))
-        assert "locked" in page.wait(lambda: page.find(".notice").text)
+        assert "skirt is kept" in page.wait(lambda: page.find(".notice").text)
         page.answered(lambda: page.click("#undo"))
         assert np.array_equal(page.picture(), after)
 
@@ -891,11 +879,11 @@ def test_page(address, tmp_path):
         browser.switch_to.new_window("tab")
         other = Visitor(browser, address)
         other.answered(other.find("#sample").click)
-        assert np.array_equal(other.label, page.label) and len(browser.find_elements(page.by, "#history button")) == 2
+        assert other.label.shape == (128, 128, 3) and len(browser.find_elements(page.by, "#history button")) == 2
         browser.close()
         browser.switch_to.window(first)
         page.answered(lambda: page.click(".chip", "blazer", inner=".lock"))
-        assert steps == len(browser.find_elements(page.by, "#history button")) == 5
+        assert steps == len(browser.find_elements(page.by, "#history button")) == 6
 
         # an absurd upload gets its message, a good one is used
         page.click("#own button")

@@ -8,6 +8,7 @@ from PIL import Image
 from datasets import draw_faces, draw_people
 from models.synthesis import Synthesizer
 from tests.conftest import ROOT
+from util.palette import cielab, class_table
 
 SHIPPED = {
     # drawings, classes by id, what every drawing shows; a drawing, and the classes in it that get new styles
@@ -29,6 +30,28 @@ def test_layouts_that_ship_are_those_that_are_drawn(name):
     card = re.search(r"Class ids: (.*?)\.\n", (folder / "README.md").read_text(), re.DOTALL)[1]
     of_card = [re.sub(r"^\d+ | \(.*\)$", "", part) for part in " ".join(card.split()).split(", ")]
     assert names == of_card == list(classes)
+
+
+def test_cielab():
+    known = {(255, 255, 255): (100, 0, 0), (0, 0, 0): (0, 0, 0), (255, 0, 0): (53.24, 80.09, 67.20),
+             (0, 0, 255): (32.30, 79.19, -107.86), (5, 5, 5): (1.37, 0, 0)}
+    assert np.allclose(cielab(list(known)), list(known.values()), atol=0.02)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_colours_of_classes_differ_and_none_is_dark(name):
+    """Of the classes that are drawn, still more; the first one that a palette has to give is that of skin."""
+    drawings, classes, *_ = SHIPPED[name]
+    first = draw_people.DRAWN if name == "ccp" else ()
+    table = (ROOT / "checkpoints" / name / "examples/classes.txt").read_text()
+    assert table == class_table(classes, first)
+    lab = cielab([list(map(int, line.split()[:3])) for line in table.splitlines()])
+    apart = np.linalg.norm(lab[:, None] - lab, axis=2) + 999 * np.eye(len(lab))
+    drawn = np.unique([drawing().label for drawing in drawings])
+    assert apart.min() > 14 and apart[np.ix_(drawn, drawn)].min() > 21  # 2 is just seen
+    assert lab[:, 0].min() >= 56 and np.hypot(*lab.T[1:]).max() <= 54
+    assert not first or sorted(first) == sorted(classes[k] for k in drawn if k)
+    assert table.splitlines()[classes.index("skin")].startswith("240 190 160 ")
 
 
 def test_the_left_parts_of_a_face_are_on_the_right_of_the_picture():
