@@ -1,7 +1,7 @@
 """Fréchet and kernel distance between two sets of images, on features of Inception (FID and KID) or EfficientNet-Lite.
 
     python fid_score.py REAL FAKE --gpu 0 --resize_size 256
-    python fid_score.py - FAKE --batch-size 1 --gpu 0 --load_np_name cityscapes --resize_size 256
+    python fid_score.py REAL FAKE --batch-size 1 --gpu 0 --load_np_name cityscapes --resize_size 256
     python fid_score.py REAL --save_np_name cityscapes --resize_size 256
     python fid_score.py REAL FAKE --resize_size 256 --metrics fid kid --json scores.json
     python fid_score.py REAL FAKE --resize_size 128x256 --extractor lite2
@@ -59,11 +59,10 @@ def work(args: argparse.Namespace, device: torch.device) -> None:
             return load_statistics(path, dims, args.extractor)
         return ImageFolder.find(path, size, args.orientation == "apply")
 
-    if args.load_np_name and args.path_real != "-" and distributed.is_main():
-        print(f"note: {args.path_real} is not read, because --load_np_name {args.load_np_name} stands for the real "
-              "images (- in its place says so)", file=sys.stderr)
     real = load_statistics(args.load_np_name, dims, args.extractor) if args.load_np_name else find(args.path_real)
     fake = find(args.path_fake) if args.path_fake is not None else None
+    if args.load_np_name and distributed.is_main():
+        print(f"{args.path_real} is not read: --load_np_name {args.load_np_name} stands for it", file=sys.stderr)
     if "kid" in args.metrics:
         for side in (real, fake):
             if isinstance(side, ImageFolder) and len(side.files) < KID_MIN_IMAGES:

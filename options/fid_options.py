@@ -15,8 +15,8 @@ def parse(description: str) -> argparse.Namespace:
     parser = ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("path_real", metavar="PATH_REAL",
-        help="folder of real images (with its subfolders), or .npz statistics of pytorch-fid; - with "
-             "--load_np_name, which takes its place")
+        help="folder of real images (with its subfolders), or .npz statistics of pytorch-fid; not read with "
+             "--load_np_name")
     add("path_fake", metavar="PATH_FAKE", nargs="?",
         help="the same for synthesized images; can be left out with --save_np_name")
     add("--metrics", nargs="+", choices=("fid", "kid"), default=["fid"],
