@@ -67,7 +67,7 @@ def model_of(folder: Path, epoch: str = "latest") -> Pix2PixModel:
 
 def test_interrupted_runs_end_alike():
     """kill -9 after renames of files and at random moments, and signals: see tests/interruptions.py."""
-    process = run_command("-m tests.interruptions", "--renames", 14, "--kills", 6, "--signals", 6)
+    process = run_command("-m tests.interruptions", "--renames", 14, "--kills", 6, "--signals", 6, timeout=600)
     assert process.returncode == 0 and "ended alike" in process.stdout, process.stdout + process.stderr
 
 
