@@ -57,6 +57,12 @@ class Command:
             self.wait(timeout)
         elif self.returncode is None:
             self.returncode = _ask(pid=self.pid, options=0)
+        return self.said()
+
+    def said(self) -> tuple[str, str]:
+        """What it has written so far, on standard output and on standard error."""
+        for file in self._output:
+            file.seek(0)
         out, err = (file.read() for file in self._output)
         return out, err
 
@@ -99,7 +105,8 @@ def become(args: list[str], cwd: str, env: dict[str, str], output: list[str], ti
            memory: tuple[int, int]) -> None:
     """Let this process be the command ``python *args``; :param output: where its two streams go."""
     os.setsid()
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells let what runs in the background ignore it
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells let what runs in the background ignore it,
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and nohup this one
     signal.setitimer(signal.ITIMER_REAL, timeout)  # its signal ends a process
     resource.setrlimit(resource.RLIMIT_DATA, memory)
     for number, path in enumerate([os.devnull, *output]):
@@ -107,6 +114,7 @@ def become(args: list[str], cwd: str, env: dict[str, str], output: list[str], ti
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)
+    tempfile.tempdir = None  # it may be another one there
     sys.path[1:1] = filter(None, env.get("PYTHONPATH", "").split(os.pathsep))
     what, *rest = args
     if what.startswith("-m "):

@@ -8,13 +8,11 @@ import hashlib
 import http.client
 import io
 import json
-import os
 import platform
 import re
 import select
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -49,7 +47,8 @@ from models.pix2pix_model import Pix2PixModel
 from models.synthesis import Synthesizer
 from options import TestOptions
 from tests.browser import Visitor, chromium, resize
-from tests.conftest import ROOT
+from tests.conftest import ROOT, run_command
+from tests.forked import Command
 from util.errors import UserError
 
 SIZE, NUM_CLASSES = 64, 5
@@ -567,8 +566,7 @@ ctypes.CDLL("libc.so.6").malloc_stats()
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="heaps of glibc")
 def test_threads_share_one_heap():
     def heaps(how):
-        said = subprocess.run([sys.executable, "-c", THREADS, how], cwd=ROOT, stderr=subprocess.PIPE, text=True).stderr
-        return len(re.findall(r"^Arena \d+:", said, re.MULTILINE))
+        return len(re.findall(r"^Arena \d+:", run_command("-c", THREADS, how).stderr, re.MULTILINE))
 
     assert heaps("shared") == 1 < heaps("own")
 
@@ -675,29 +673,26 @@ def test_signals(number, moment, tmp_path):
     pytest.importorskip("gradio", reason="needs Gradio: pip install -r requirements-demo.txt")
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    log, host = tmp_path / "log", "0.0.0.0" if moment == "drawing" else "localhost"
-    with open(log, "w") as file:
-        process = subprocess.Popen([sys.executable, "demo.py", "--port", str(port), "--host", host], cwd=ROOT,
-                                   stdout=file, stderr=file, env={**os.environ, "TMPDIR": str(tmp_path)},
-                                   preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
+    host = "0.0.0.0" if moment == "drawing" else "localhost"
+    process = Command("demo.py", "--port", port, "--host", host, TMPDIR=str(tmp_path))
     end = time.monotonic() + 60
-    while "open http" not in log.read_text() if moment == "drawing" else not list(tmp_path.glob("inade-demo-*")):
-        assert time.monotonic() < end and process.poll() is None, log.read_text()
+    while "no password\n" not in process.said()[0] if moment == "drawing" else not list(tmp_path.glob("inade-demo-*")):
+        assert time.monotonic() < end and process.poll() is None, process.said()
         time.sleep(0.02)
     if moment == "drawing":
-        here, elsewhere = re.findall(rf"^open http://(.+):{port}/ in a browser", log.read_text(), re.MULTILINE)
-        assert here == "127.0.0.1" and elsewhere not in (here, host)
-        assert log.read_text().endswith("there is no password\n")
+        said = process.said()[0]
+        here, elsewhere = re.findall(rf"^open http://(.+):{port}/ in a browser", said, re.MULTILINE)
+        assert here == "127.0.0.1" and elsewhere not in (here, host) and said.endswith("there is no password\n")
         visitor = Client(f"{elsewhere}:{port}", "a", "")
         clicks = [threading.Thread(target=visitor.click, args=(0,), daemon=True) for _ in range(4)]
         for click in clicks:
             click.start()
         time.sleep(0.3)
     process.send_signal(number)
-    assert process.wait(30) == 128 + number, log.read_text()
-    said = log.read_text()
+    assert process.wait(30) == 128 + number, process.said()
+    said = "".join(process.said())
     assert f"interrupted by {number.name}" in said and "Traceback" not in said and "terminate" not in said
-    assert [path.name for path in tmp_path.iterdir()] == ["log"]
+    assert not list(tmp_path.iterdir())
 
 
 def test_many_visitors(server):
