@@ -8,11 +8,13 @@ import hashlib
 import http.client
 import io
 import json
+import os
 import platform
 import re
 import select
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -48,7 +50,6 @@ from models.synthesis import Synthesizer
 from options import TestOptions
 from tests.browser import Visitor, chromium, resize
 from tests.conftest import ROOT, run_command
-from tests.forked import Command
 from util.errors import UserError
 
 SIZE, NUM_CLASSES = 64, 5
@@ -673,26 +674,29 @@ def test_signals(number, moment, tmp_path):
     pytest.importorskip("gradio", reason="needs Gradio: pip install -r requirements-demo.txt")
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    host = "0.0.0.0" if moment == "drawing" else "localhost"
-    process = Command("demo.py", "--port", port, "--host", host, TMPDIR=str(tmp_path))
+    log, host = tmp_path / "log", "0.0.0.0" if moment == "drawing" else "localhost"
+    with open(log, "w") as file:
+        process = subprocess.Popen([sys.executable, "demo.py", "--port", str(port), "--host", host], cwd=ROOT,
+                                   stdout=file, stderr=file, env={**os.environ, "TMPDIR": str(tmp_path)},
+                                   preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
     end = time.monotonic() + 60
-    while "no password\n" not in process.said()[0] if moment == "drawing" else not list(tmp_path.glob("inade-demo-*")):
-        assert time.monotonic() < end and process.poll() is None, process.said()
+    while "open http" not in log.read_text() if moment == "drawing" else not list(tmp_path.glob("inade-demo-*")):
+        assert time.monotonic() < end and process.poll() is None, log.read_text()
         time.sleep(0.02)
     if moment == "drawing":
-        said = process.said()[0]
-        here, elsewhere = re.findall(rf"^open http://(.+):{port}/ in a browser", said, re.MULTILINE)
-        assert here == "127.0.0.1" and elsewhere not in (here, host) and said.endswith("there is no password\n")
+        here, elsewhere = re.findall(rf"^open http://(.+):{port}/ in a browser", log.read_text(), re.MULTILINE)
+        assert here == "127.0.0.1" and elsewhere not in (here, host)
+        assert log.read_text().endswith("there is no password\n")
         visitor = Client(f"{elsewhere}:{port}", "a", "")
         clicks = [threading.Thread(target=visitor.click, args=(0,), daemon=True) for _ in range(4)]
         for click in clicks:
             click.start()
         time.sleep(0.3)
     process.send_signal(number)
-    assert process.wait(30) == 128 + number, process.said()
-    said = "".join(process.said())
+    assert process.wait(30) == 128 + number, log.read_text()
+    said = log.read_text()
     assert f"interrupted by {number.name}" in said and "Traceback" not in said and "terminate" not in said
-    assert not list(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["log"]
 
 
 def test_many_visitors(server):
