@@ -57,12 +57,6 @@ class Command:
             self.wait(timeout)
         elif self.returncode is None:
             self.returncode = _ask(pid=self.pid, options=0)
-        return self.said()
-
-    def said(self) -> tuple[str, str]:
-        """What it has written so far, on standard output and on standard error."""
-        for file in self._output:
-            file.seek(0)
         out, err = (file.read() for file in self._output)
         return out, err
 
