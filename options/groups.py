@@ -168,8 +168,8 @@ class Architecture(Group):
     def add(add: Callable, is_train: bool) -> None:
         add("--norm_mode", default="inade", choices=["inade", "spade"], help="how the generator is modulated")
         add("--norm_G", default="spectralspadesyncbatch3x3",
-            help="[spectral]{spade,inade}{syncbatch,batch,instance}KxK: spectral norm of the generator's "
-                 "convolutions, normalisation before the modulation, kernel size of SPADE's modulation")
+            help="[spectral]spade(syncbatch|batch|instance)KxK: spectral norm of the generator's convolutions, "
+                 "normalisation before the modulation, kernel size of SPADE's modulation; inade is spade under INADE")
         add("--norm_E", default="spectralinstance", choices=NORMS, help="normalisation of SPADE's image encoder")
         add("--ngf", type=_CHANNELS, default=64, help="base number of channels of generator and encoder")
         add("--z_dim", type=_CHANNELS, default=256,

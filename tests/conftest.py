@@ -1,10 +1,6 @@
 """What several tests share."""
-import functools
-import json
 import os
 import subprocess
-import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,8 +13,14 @@ import torch
 import torchvision
 
 from tests.fill import fill_
+from tests.forked import ROOT, Command
 
-ROOT = Path(__file__).resolve().parent.parent
+SLOWEST = ("distributed", "runs", "export", "kernels", "faults", "bad_input", "demo", "commands")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The slowest files come first, so that at the end no worker is busy with one while others have nothing to do."""
+    items.sort(key=lambda item: item.path.stem.removeprefix("test_") not in SLOWEST)
 
 
 @pytest.fixture(scope="session")
@@ -30,22 +32,11 @@ def vgg_weights(tmp_path_factory) -> str:
     return str(path)
 
 
-@functools.cache
-def forked() -> subprocess.Popen:
-    """The process that runs commands: ``tests/forked.py``."""
-    return subprocess.Popen([sys.executable, "-m", "tests.forked"], cwd=ROOT, stdin=subprocess.PIPE,
-                            stdout=subprocess.PIPE, text=True)
-
-
 def run_command(*args: object, cwd: Path = ROOT, timeout: float = 300) -> subprocess.CompletedProcess:
-    """Run one of the project's commands as a process: ``run_command("train.py", "--name", ...)`` or ``"-m module"``."""
-    script, *rest = map(str, args)
-    args = [*(["-m", script[3:]] if script.startswith("-m ") else [str(ROOT / script)]), *rest]
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with tempfile.NamedTemporaryFile("r") as out, tempfile.NamedTemporaryFile("r") as err:
-        request = {"args": args, "cwd": str(cwd), "env": env, "output": [out.name, err.name], "timeout": timeout}
-        print(json.dumps(request), file=forked().stdin, flush=True)
-        return subprocess.CompletedProcess(args, int(forked().stdout.readline()), out.read(), err.read())
+    """Run one of the project's commands to its end: ``run_command("train.py", "--name", ...)`` or ``"-m module"``."""
+    command = Command(*args, cwd=cwd, timeout=timeout)
+    out, err = command.communicate()
+    return subprocess.CompletedProcess(command.args, command.returncode, out, err)
 
 
 @pytest.fixture

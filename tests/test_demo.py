@@ -48,7 +48,7 @@ from models.pix2pix_model import Pix2PixModel
 from models.synthesis import Synthesizer
 from options import TestOptions
 from tests.browser import Visitor, chromium, resize
-from tests.conftest import ROOT
+from tests.conftest import ROOT, run_command
 from util.errors import UserError
 
 SIZE, NUM_CLASSES = 64, 5
@@ -555,8 +555,7 @@ ctypes.CDLL("libc.so.6").malloc_stats()
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="heaps of glibc")
 def test_threads_share_one_heap():
     def heaps(how):
-        said = subprocess.run([sys.executable, "-c", THREADS, how], cwd=ROOT, stderr=subprocess.PIPE, text=True).stderr
-        return len(re.findall(r"^Arena \d+:", said, re.MULTILINE))
+        return len(re.findall(r"^Arena \d+:", run_command("-c", THREADS, how).stderr, re.MULTILINE))
 
     assert heaps("shared") == 1 < heaps("own")
 

@@ -3,19 +3,20 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
 from metrics.inception import FIDInception
-from tests.conftest import ROOT
+from tests.conftest import ROOT, run_command
 from tests.distributed_steps import take_steps
 from tests.fill import fill_
+from tests.forked import Command
 from tests.worlds import NETWORK, TRAIN, assert_equal_networks, draw_world, networks, succeed
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
@@ -32,9 +33,22 @@ def torchrun(*args, options=()):
     return subprocess.Popen(line, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def finish(process, timeout=120):
+def finish(process, timeout=300):
     process.stdout_text, process.stderr_text = process.communicate(timeout=timeout)
     return process
+
+
+def start_both(*args):
+    """Start a script of the project in two processes as torchrun does, of which the numbers need no more than this."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    return [Command(*args, RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", LOCAL_WORLD_SIZE="2",
+                    MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)) for rank in range(2)]
+
+
+def finish_both(processes):
+    for process in processes:
+        assert finish(process).returncode == 0, process.stderr_text
 
 
 def train(world, folder, *args):
@@ -66,12 +80,12 @@ def largest_difference(one, other, scale):
     (["--stranger", "--use_vae", "--accumulate", 2], []),
 ], ids=["inade", "spade", "accumulated", "projected", "stranger"])
 def test_two_processes_are_one(world, tmp_path, mode, only_in_two):
-    steps = 1 if "--accumulate" in mode else 20
+    steps = 1 if "--accumulate" in mode else 8  # of three an epoch
     strange, mode = [arg for arg in mode if arg == "--stranger"], [arg for arg in mode if arg != "--stranger"]
     args = [*strange, *TRAIN, "--dataroot", world, "--batchSize", 4, *mode]
-    process = torchrun("tests/distributed_steps.py", tmp_path / "two.pth", steps, *args, *only_in_two)
+    processes = start_both("tests/distributed_steps.py", tmp_path / "two.pth", steps, *args, *only_in_two)
     one = in_double_precision(steps, args)
-    assert finish(process).returncode == 0, process.stderr_text
+    finish_both(processes)
     two = torch.load(tmp_path / "two.pth", weights_only=True)
 
     assert torch.equal(one["rng"], two["rng"])
@@ -115,15 +129,13 @@ def test_parts_of_a_batch_add_up(world):
 def undisturbed(world, tmp_path_factory):
     """Five epochs in two processes, started by ``--gpu_ids``."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    args = [str(arg) for arg in train(world, folder, "--niter", 5, "--gpu_ids=-1,-1")]
-    succeed(subprocess.run([sys.executable, *args], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True,
-                           timeout=120))
+    succeed(run_command(*train(world, folder, "--niter", 5, "--gpu_ids=-1,-1")))
     return folder / "exp"
 
 
 def until_epoch(process, folder, epoch):
     """Wait until a run has saved in this epoch."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + 240
     while time.monotonic() < end and process.poll() is None:
         if (folder / "iter.txt").exists() and int((folder / "iter.txt").read_text().split()[0]) >= epoch:
             return
@@ -161,30 +173,29 @@ def test_a_signal_saves_and_ends_all(world, tmp_path, undisturbed):
     assert finish(process).returncode != 0
     assert process.stderr_text.count("interrupted by SIGTERM: saved as latest") == 1
     assert int((tmp_path / "exp" / "iter.txt").read_text().split()[0]) < 6
-    assert finish(torchrun(*args, "--continue_train", "--save_latest_freq", 4)).returncode == 0
+    finish_both(start_both(*args, "--continue_train", "--save_latest_freq", 4))
     assert_equal_networks(networks(tmp_path / "exp"), networks(undisturbed))
 
 
 def test_a_signal_comes_through_to_who_waits(world, tmp_path):
     """A process is frozen: the other one waits for it, and a second signal ends that all the same."""
-    process = torchrun(*train(world, tmp_path, "--niter", 1000, "--save_latest_freq", 4))
-    until_epoch(process, tmp_path / "exp", 1)
-    waiting, frozen = worker(process, 0), worker(process, 1)
-    os.kill(frozen, signal.SIGSTOP)
+    script = ("import runpy; from util import signals; signals._SAME_SIGNAL = 1\n"  # within which torchrun passes it on
+              "runpy.run_path('train.py', run_name='__main__')")
+    waiting, frozen = start_both("-c", script, *train(world, tmp_path, "--niter", 1000, "--save_latest_freq", 4)[1:])
+    until_epoch(waiting, tmp_path / "exp", 1)
+    frozen.send_signal(signal.SIGSTOP)
     try:
         time.sleep(1)
-        os.kill(waiting, signal.SIGTERM)
-        time.sleep(6)  # what torchrun passes on comes sooner
-        os.kill(waiting, 0)
-        os.kill(waiting, signal.SIGTERM)
-        end = time.monotonic() + 5
-        while time.monotonic() < end and Path(f"/proc/{waiting}").exists():
-            time.sleep(0.1)
-        assert not Path(f"/proc/{waiting}").exists()
+        waiting.send_signal(signal.SIGTERM)
+        time.sleep(1.5)
+        assert waiting.poll() is None
+        waiting.send_signal(signal.SIGTERM)
+        assert waiting.wait(5) == 128 + signal.SIGTERM
     finally:
-        os.kill(frozen, signal.SIGKILL)
-        finish(process)
-    assert "stopping after this step" in process.stderr_text
+        for process in frozen, waiting:
+            process.send_signal(signal.SIGKILL)
+            process.wait(10)
+    assert "stopping after this step" in finish(waiting).stderr_text
 
 
 def test_a_frozen_process_is_not_waited_for_longer_than_asked(world, tmp_path, monkeypatch):
@@ -214,9 +225,9 @@ main()
 
 
 def test_any_number_of_processes_goes_on(world, tmp_path, undisturbed, run):
-    assert finish(torchrun(*train(world, tmp_path, "--niter", 1))).returncode == 0
+    finish_both(start_both(*train(world, tmp_path, "--niter", 1)))
     succeed(run(*train(world, tmp_path, "--niter", 2, "--continue_train")))
-    assert finish(torchrun(*train(world, tmp_path, "--niter", 3, "--continue_train"))).returncode == 0
+    finish_both(start_both(*train(world, tmp_path, "--niter", 3, "--continue_train")))
     ends = ((folder / "loss_log.txt").read_text().splitlines()[1:10] for folder in (tmp_path / "exp", undisturbed))
     for here, there in zip(*ends, strict=True):
         assert re.match(r"\(epoch: \d, iters: \d+", here)[0] == re.match(r"\(epoch: \d, iters: \d+", there)[0]
@@ -281,9 +292,9 @@ def test_no_thread_outlives_an_error(tmp_path):
 def test_pictures_are_those_of_one_process(world, tmp_path, undisturbed, run):
     args = ["test.py", *NETWORK, "--dataroot", world, "--checkpoints_dir", undisturbed.parent, "--name", "exp",
             "--use_vae", "--batchSize", 2]
-    process = torchrun(*args, "--results_dir", tmp_path / "two")
+    processes = start_both(*args, "--results_dir", tmp_path / "two")
     succeed(run(*args, "--results_dir", tmp_path / "one"))
-    assert finish(process).returncode == 0, process.stderr_text
+    finish_both(processes)
     one, two = (tmp_path / number / "exp" / "test_latest" for number in ("one", "two"))
     assert (one / "index.html").read_bytes() == (two / "index.html").read_bytes()
     pictures = sorted(path.relative_to(one) for path in one.glob("images/*/*.png"))
@@ -302,8 +313,7 @@ def test_scores_are_those_of_one_process(world, tmp_path, undisturbed, run):
                  "exp", "--distance", "rgb", "--num_samples", 3, "--region_samples", 2]
     for args in (fid, diversity):
         succeed(run(*args, "--json", tmp_path / "one.json"))
-        process = finish(torchrun(*args, "--json", tmp_path / "two.json"))
-        assert process.returncode == 0, process.stderr_text
+        finish_both(start_both(*args, "--json", tmp_path / "two.json"))
         one, two = (json.loads((tmp_path / f"{number}.json").read_text()) for number in ("one", "two"))
         if args is diversity:
             assert one == two
@@ -316,10 +326,9 @@ def test_evaluation_in_training_measures_what_one_process_does(world, tmp_path, 
     torch.save(fill_(FIDInception(64), "inception.", gain=1.7).state_dict(), weights)
     inception = ["--dims", 64, "--inception_weights", weights]
     succeed(run("fid_score.py", world / "train_img", "--save_np_name", statistics, *inception))
-    process = finish(torchrun(*train(
+    finish_both(start_both(*train(
         world, tmp_path, "--niter", 1, "--ema", 8, "--train_eval", "--eval_dims", 64, "--eval_epoch_freq", 1,
         "--eval_statistics", statistics, "--inception_weights", weights, "--init_variance", 1)))
-    assert process.returncode == 0, process.stderr_text
     logged = re.findall(r"FID ([\d.]+)$", (tmp_path / "exp/fid.txt").read_text(), re.MULTILINE)
     assert len(logged) == 2
     for fid, folder, average in zip(logged, ("test_latest", "test_latest_ema"), ([], ["--use_ema"]), strict=True):

@@ -1,8 +1,6 @@
 """Averaged networks: the average itself, what is estimated for it, and that the run goes on as without it."""
 import re
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -14,7 +12,7 @@ from models.networks.normalization import INADE, SPADE
 from models.networks.spectral import SpectralConv2d
 from models.synthesis import Synthesizer
 from options import TrainOptions
-from tests.conftest import ROOT, run_command
+from tests.conftest import run_command
 from tests.fill import fill_
 from tests.interruptions import contents
 from tests.worlds import NETWORK, TRAIN, draw_world, succeed
@@ -196,8 +194,7 @@ def test_interrupted_runs_end_alike(tmp_path):
     script = ("import sys\nfrom pathlib import Path\nfrom tests.interruptions import Experiment, run_all\n"
               "experiment = Experiment(Path(sys.argv[1]), sys.argv[2:])\n"
               "run_all(experiment, [16, 29], kills=0, signals=1, seed=0)\n")  # in the saves of latest and best
-    line = [sys.executable, "-c", script, tmp_path / "runs", *extra]
-    process = subprocess.run(list(map(str, line)), cwd=ROOT, capture_output=True, text=True, timeout=240)
+    process = run_command("-c", script, tmp_path / "runs", *extra)
     assert process.returncode == 0, process.stdout + process.stderr
 
     folder = tmp_path / "runs" / "reference"

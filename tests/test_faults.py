@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,9 +27,10 @@ import train as train_command
 from metrics.inception import FIDInception
 from options import TestOptions, TrainOptions
 from tests import faults
-from tests.conftest import ROOT
+from tests.conftest import ROOT, run_command
 from tests.faults import NASTY, attempt
 from tests.fill import fill_
+from tests.forked import Command
 from tests.worlds import NETWORK, TRAIN, draw_world
 from trainers import run
 from trainers.pix2pix_trainer import Pix2PixTrainer
@@ -376,7 +376,7 @@ def test_logs_are_on_the_disk_before_a_checkpoint_counts(world, tmp_path, monkey
 # ---- processes: streams, disks, memory, workers ----
 
 def shell(text: str, **options) -> subprocess.CompletedProcess:
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "PY": sys.executable, "ROOT": str(ROOT)}
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(["bash", "-c", text], env=env, capture_output=True, text=True, errors="replace", timeout=90,
                           **options)
 
@@ -386,52 +386,57 @@ def words(args: list) -> str:
 
 
 class Fault(NamedTuple):
-    line: str  # for the shell; $T trains, $E tests, $OUT is an empty folder
+    line: str | list  # for the shell, where $E tests; or options after those of a training
     status: int
     error: str | None = None  # what the line says
+    limit: tuple[int, int] | None = None  # of the system
 
 
+DATA = resource.RLIMIT_DATA, 4_096_000_000
 FAULTS = {
     "closed stdout": Fault("$E >&-", 0),
     "closed stdout and stderr": Fault("$E >&- 2>&-", 0),
     "reader that leaves": Fault("set -o pipefail; $E | head -c 1 >/dev/null", 2, "standard output was closed"),
     "full stdout": Fault("$E > /dev/full", 2, "No space left on device.*where standard output goes"),
-    "name that is no UTF-8": Fault("$T --name $'\\xff' && $T --name $'\\xff' --load_from_opt_file --continue_train "
-                                   "--niter 2", 0),
-    "files that may not grow": Fault("ulimit -f 100; $T", 2, "latest_state.pth|1_state.pth"),
-    "layers of terabytes": Fault("ulimit -d 4000000; $T --ngf 16384 --ndf 16384 --num_D 16 --n_layers_D 16", 2,
-                                 "out of memory.*--ngf"),
-    "classes without end": Fault("ulimit -d 4000000; $T --label_nc 65536 --noise_nc 16384", 2, "out of memory"),
-    "read-only folder": Fault("$T --checkpoints_dir /proc/nowhere", 2, "/proc/nowhere"),
-    "losses that are not finite": Fault("$T --lr 1e30 --niter 3", 2,
+    "files that may not grow": Fault([], 2, "latest_state.pth|1_state.pth", (resource.RLIMIT_FSIZE, 102_400)),
+    "layers of terabytes": Fault(["--ngf", 16384, "--ndf", 16384, "--num_D", 16, "--n_layers_D", 16], 2,
+                                 "out of memory.*--ngf", DATA),
+    "classes without end": Fault(["--label_nc", 65536, "--noise_nc", 16384], 2, "out of memory", DATA),
+    "read-only folder": Fault(["--checkpoints_dir", "/proc/nowhere"], 2, "/proc/nowhere"),
+    "losses that are not finite": Fault(["--lr", 1e30, "--niter", 3], 2,
                                         r"loss \w+ is .*in a step on .*p\d\.png.*lower --lr"),
 }
-
-
-@pytest.fixture(scope="module")
-def processes(world, tmp_path_factory) -> dict[str, tuple[Path, subprocess.CompletedProcess]]:
-    def run(item: tuple[str, Fault]):
-        name, fault = item
-        out = tmp_path_factory.mktemp("out")
-        line = f"OUT={out}; T() {{ $PY $ROOT/train.py {words(world.train(out, '--no_html'))} \"$@\"; }}; " \
-               f"E() {{ $PY $ROOT/test.py {words(world.test(world.checkpoints, out))} \"$@\"; }}; " \
-               + re.sub(r"\$([TE])\b", r"\1", fault.line)
-        return name, (out, shell(line))
-
-    with ThreadPoolExecutor(2) as pool:
-        return dict(pool.map(run, FAULTS.items()))
+LIMITED = """
+import resource, runpy, sys
+resource.setrlimit({0}, ({1}, {1}))
+runpy.run_path("train.py", run_name="__main__")
+"""
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_process(processes, name):
-    fault, (out, process) = FAULTS[name], processes[name]
+def test_process(world, tmp_path, name):
+    fault = FAULTS[name]
+    if isinstance(fault.line, str):
+        test = f"{sys.executable} {ROOT}/test.py {words(world.test(world.checkpoints, tmp_path))}"
+        process = shell(fault.line.replace("$E", test))
+    else:
+        command = ["-c", LIMITED.format(*fault.limit)] if fault.limit else ["train.py"]
+        process = run_command(*command, *world.train(tmp_path, "--no_html"), *fault.line)
     assert process.returncode == fault.status, process.stderr
     lines = [line for line in process.stderr.splitlines() if line.startswith("error: ")]
     assert "Traceback" not in process.stderr and len(lines) == (fault.error is not None), process.stderr
     assert not lines or re.search(fault.error, lines[0]), lines
-    for path in out.rglob("*.pth"):
+    for path in tmp_path.rglob("*.pth"):
         load_tensors(str(path))
-    assert not list(out.rglob(".writing-*"))
+    assert not list(tmp_path.rglob(".writing-*"))
+
+
+def test_a_name_that_is_no_utf_8(world, tmp_path):
+    args = ["train.py", *world.train(tmp_path, "--no_html"), "--name", os.fsdecode(b"\xff")]
+    for more in [], ["--load_from_opt_file", "--continue_train", "--niter", 2]:
+        process = run_command(*args, *more)
+        assert process.returncode == 0 and "error: " not in process.stderr, process.stderr
+    assert load_tensors(str(tmp_path / os.fsdecode(b"\xff") / "latest_state.pth"))["epoch"] == 3
 
 
 def test_a_full_disk_keeps_what_was_saved(world, tmp_path):
@@ -467,12 +472,9 @@ def test_a_folder_that_vanishes(world, tmp_path, monkeypatch):
     assert outcome.status == 0 or "out" in outcome.lines[0]  # it is made anew, or named
 
 
-def start_with_worker(world: World, out: Path) -> tuple[subprocess.Popen, list[int]]:
+def start_with_worker(world: World, out: Path) -> tuple[Command, list[int]]:
     """A training run without end, and its data-loading processes."""
-    options = world.train(out, "--niter", 10**6, "--nThreads", 1, "--no_html")
-    process = subprocess.Popen(
-        [sys.executable, ROOT / "train.py", *map(str, options)],
-        stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, start_new_session=True)
+    process = Command("train.py", *world.train(out, "--niter", 10**6, "--nThreads", 1, "--no_html"))
     children, deadline = Path(f"/proc/{process.pid}/task/{process.pid}/children"), time.monotonic() + 60
     while not ((out / "exp" / "loss_log.txt").exists() and "epoch: 2" in (out / "exp" / "loss_log.txt").read_text()):
         assert process.poll() is None and time.monotonic() < deadline

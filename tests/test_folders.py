@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import ROOT, run_command
+from tests.forked import Command
 from tests.test_prepare import person, write_ccp
 from tests.worlds import NETWORK, build_model, draw_world, succeed
 from util.errors import UserError
@@ -79,10 +80,9 @@ def test_the_second_command_is_refused(name, root, holder):
 
 def test_pictures_are_of_the_run_that_is_noted(root):
     """Two runs with other seeds begin at once: what is there then is of one of them."""
-    args = ["test.py", *map(str, drawing(root, "--styles", "prior", "--num_samples", "2"))]
+    args = ["test.py", *drawing(root, "--styles", "prior", "--num_samples", 2)]
     succeed(run_command(*args, "--seed", 5, "--results_dir", root / "alone"))
-    both = [subprocess.Popen([sys.executable, *args, "--seed", seed, "--results_dir", root / "both"], cwd=ROOT,
-                             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for seed in ("5", "6")]
+    both = [Command(*args, "--seed", seed, "--results_dir", root / "both") for seed in (5, 6)]
     said = [process.communicate()[1] for process in both]
     statuses = [process.returncode for process in both]
     assert statuses in ([0, 0], [0, 2], [2, 0]) and "Traceback" not in "".join(said)  # or one after the other

@@ -183,7 +183,7 @@ def test_tables_of_regions(count, classes, channels, gained, dtype, device):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("slope", [0.2, 1.0])
-@pytest.mark.parametrize("channels, size", [(3, (2, 3)), (72, (17, 33)), on_gpu(64, (256, 256)), on_gpu(512, (31, 31))])
+@pytest.mark.parametrize("channels, size", [(3, (2, 3)), (72, (9, 33)), on_gpu(64, (256, 256)), on_gpu(512, (31, 31))])
 def test_instance_norm(size, channels, slope, dtype, device):
     """Of channels whose mean is far from 0, and one of which is the same all over."""
     x = 5 + torch.randn(3, channels, *size)

@@ -2,7 +2,6 @@
 import itertools
 import json
 import re
-import subprocess
 import sys
 
 import numpy as np
@@ -18,7 +17,7 @@ from metrics.perceptual import Lite0Distance
 from metrics.statistics_files import load_statistics
 from models.networks.efficientnet_lite import LITE2, EfficientNetLite, Lite0Loss, packaged_weights
 from options import TrainOptions
-from tests.conftest import ROOT
+from tests.conftest import run_command
 from tests.faults import attempt
 from tests.reference import LITE2_STRIDES, ReferenceLite
 from tests.worlds import NETWORK, TRAIN, draw_world, networks, succeed
@@ -274,8 +273,6 @@ def test_distance_is_that_of_unit_features(reference, size):
 @pytest.fixture(scope="module")
 def trained(world, tmp_path_factory):
     """A run of one epoch with the loss, evaluated on the network's features; and what it printed."""
-    from tests.conftest import run_command
-
     folder = tmp_path_factory.mktemp("checkpoints")
     attempt(fid_score, world / "train_img", "--save_np_name", f"{folder}/statistics", "--extractor", "lite0")
     process = succeed(run_command(
@@ -312,8 +309,7 @@ def test_diversity_command_calls_it_lite0_distance(world, trained, tmp_path):
 
 def test_without_the_package_commands_say_what_to_install(world, tmp_path, monkeypatch):
     hidden = f"import runpy, sys; sys.modules[{PACKAGE!r}] = None; runpy.run_path('train.py', run_name='__main__')"
-    process = subprocess.run([sys.executable, "-c", hidden, *map(str, LOSS), "--dataroot", str(world), "--name", "exp",
-                              "--checkpoints_dir", str(tmp_path)], cwd=ROOT, capture_output=True, text=True)
+    process = run_command("-c", hidden, *LOSS, "--dataroot", world, "--name", "exp", "--checkpoints_dir", tmp_path)
     (line,) = [line for line in process.stderr.splitlines() if line.startswith("error: ")]
     assert process.returncode == 2 and "Traceback" not in process.stderr
     assert "EfficientNet-Lite0" in line and line.endswith(PIP) and not list(tmp_path.rglob("*.pth"))

@@ -237,6 +237,19 @@ def test_who_trains_what(trainer):
         assert sorted(held) == sorted(id(parameter) for network in own for parameter in network.parameters())
 
 
+@pytest.mark.parametrize(("args", "matches"), [
+    (("--n_layers_D", "3"), False), (("--n_layers_D", "4"), True),
+    (("--n_layers_D", "3", "--norm_mode", "spade"), True), (("--n_layers_D", "3", "--no_ganFeat_loss"), None),
+])
+def test_a_run_that_matches_no_features_says_so(tmp_path, capsys, args, matches):
+    trainer = Pix2PixTrainer(TrainOptions().parse([*SMALL, "--checkpoints_dir", str(tmp_path), *args]))
+    assert ("--n_layers_D 3: the feature matching loss is 0" in capsys.readouterr().out) == (matches is False)
+    maps = torch.randint(3, (2, 1, 32, 32))
+    trainer.run_generator_one_step({"label": maps, "instance": maps, "image": torch.rand(2, 3, 32, 32)})
+    loss = trainer.get_latest_losses().get("GAN_Feat")
+    assert loss is None if matches is None else (loss > 0) == matches
+
+
 @pytest.mark.parametrize("trainer", [("--lr", "0.01", "--niter", "3", "--niter_decay", "4")], indirect=True)
 def test_schedule(trainer):
     used = []

@@ -11,7 +11,15 @@ from torch import nn
 from models.networks import build_discriminator, build_generator, resnet_block
 from models.networks.encoder import ImageEncoder, InstanceEncoder
 from models.networks.layout import Layout
-from models.networks.normalization import INADE, SPADE, Condition, InstanceNorm, normalized_conv, parse_norm_name
+from models.networks.normalization import (
+    INADE,
+    SPADE,
+    Condition,
+    InstanceNorm,
+    NormName,
+    normalized_conv,
+    parse_norm_name,
+)
 from models.networks.spectral import SpectralConv2d
 from models.networks.styles import Styles
 from models.norm_modes import norm_mode
@@ -24,6 +32,7 @@ from tests import reference
 from tests.conftest import ROOT
 from tests.fill import fill_
 from trainers.pix2pix_trainer import Pix2PixTrainer
+from util.errors import UserError
 
 TOLERANCE = 1e-9
 CLASSES = 5
@@ -289,6 +298,29 @@ def test_an_instances_noise_changes_its_pixels_alone(training):
         assert inside.any() and changed.equal(inside)
 
 
+def test_names_of_norms():
+    for spectral, word, kind, size in itertools.product(("", "spectral"), ("spade", "inade"),
+                                                        ("syncbatch", "batch", "instance"), (1, 3, 5, 7, 9)):
+        name = f"{spectral}{word}{kind}{size}x{size}"
+        for mode in "spade", "inade":
+            if kind == "instance" if mode == "inade" else word == "inade":  # what this mode cannot be
+                with pytest.raises(UserError, match=f"^--norm_G {name}: "):
+                    parse_norm_name(name, mode)
+            else:
+                expected = (bool(spectral), "instance" if kind == "instance" else "batch", size)
+                assert parse_norm_name(name, mode) == NormName(*expected)
+    for name in ("", "spade", "spade3x3", "spadebatch", "spadebatch3", "spadebatch3x5", "spadebatch4x4",
+                 "spadebatch0x0", "spadebatch11x11", "spadebatch٣x٣", "spadebatch3x3 ", " spadebatch3x3",
+                 "spadebatch3x3\n", "spadebatch3X3", "Spadebatch3x3", "spadbatch3x3", "spadeBatch3x3",
+                 "spadesynchbatch3x3", "spadesync_batch3x3", "spectral_spadebatch3x3", "spectralspectralspadebatch3x3",
+                 "spectrlspadebatch3x3", "spadespadebatch3x3", "spadebatchinstance3x3", "xspadebatch3x3",
+                 "spadebatch3x3x"):
+        for mode in "spade", "inade":
+            with pytest.raises(UserError, match=r"^--norm_G .*: expected .*spectralspadesyncbatch3x3$") as error:
+                parse_norm_name(name, mode)
+            assert str(error.value).startswith(" ".join(f"--norm_G {name}: expected".split()))
+
+
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("kind", ["syncbatch", "batch", "instance"])
 def test_spade(kind, training):
@@ -534,15 +566,20 @@ def test_discriminator(num_D, n_layers_D):
     plain_network = reference.ReferenceDiscriminator(opt)
     plain_network.load_state_dict(network.state_dict())
     for size in ((64, 64), (33, 50)):
-        x, plain_x = copies(*[torch.randn(3, CLASSES + 4, *size)] * 2)
-        outputs, expected = network.plain(x), plain_network(plain_x)
-        assert [len(layers) for layers in outputs] == [opt.n_layers_D + 1] * opt.num_D
-        outputs, expected = ([y for layers in result for y in layers] for result in (outputs, expected))
-        for actual, output in zip(outputs, expected, strict=True):
-            same(actual, output)
-        backward(*outputs)
+        layout = layout_of(*size)
+        (fake, plain_fake), (real, plain_real) = (copies(*[torch.randn(4, 3, *size)] * 2) for _ in range(2))
+        judged, semantics = network(layout, fake, real), plain(layout)[0].repeat(2, 1, 1, 1)
+        expected = plain_network(torch.cat([semantics, torch.cat([plain_fake, plain_real])], 1))
+        assert [len(layers) for layers in expected] == [opt.n_layers_D + 1] * opt.num_D
+        actual = [y for said in judged for features, score in zip(said.features, said.scores, strict=True)
+                  for y in (*features, score)]
+        expected = [y.chunk(2)[half] for half in range(2) for layers in expected for y in layers]
+        for output, right in zip(actual, expected, strict=True):
+            same(output, right)
+        backward(*actual)
         backward(*expected)
-        same(x.grad, plain_x.grad)
+        same(fake.grad, plain_fake.grad)
+        same(real.grad, plain_real.grad)
         same_named(gradients(network), gradients(plain_network))
         same_named(states(network), states(plain_network))
 

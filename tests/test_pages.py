@@ -15,7 +15,7 @@ from benchmarks import screenshots
 from data import class_colors, class_names, create_dataset
 from tests.browser import chromium, resize
 from tests.data_helpers import build, options
-from tests.processes import start
+from tests.forked import Command
 from tests.test_styles import pictures
 from tests.worlds import (
     CLASSES,
@@ -346,7 +346,7 @@ def test_followed_layouts_are_drawn_some_fifty_times(tmp_path, epochs):
 def test_training_page_of_a_run_that_was_stopped(tmp_path, run):
     world = draw_world(tmp_path / "world")
     args = ["train.py", *TRAIN, "--dataroot", world, "--checkpoints_dir", tmp_path, "--name", "exp", "--niter", 100000]
-    process = start(*args)
+    process = Command(*args)
     page = tmp_path / "exp" / "web" / "index.html"
     end = time.monotonic() + 60
     while not page.exists() and time.monotonic() < end:  # before there is anything to show

@@ -1,5 +1,4 @@
 """Where the system lacks what Linux has: commands still import and work; data-loading processes that are not forked."""
-import os
 import signal
 import subprocess
 import sys
@@ -10,8 +9,8 @@ import torch
 
 from models.pix2pix_model import Pix2PixModel
 from options import TestOptions
-from tests.conftest import ROOT
-from tests.worlds import TRAIN, assert_equal_networks, draw_world, networks
+from tests.conftest import ROOT, run_command
+from tests.worlds import TRAIN, assert_equal_networks, draw_world, networks, succeed
 from util.device import find_device
 from util.errors import UserError
 from util.launch import device_ids
@@ -35,11 +34,7 @@ sys.path.insert(0, %r)
 
 
 def bare(code, *args, first=""):
-    done = subprocess.run([sys.executable, "-c", first + BARE + code, *map(str, args)], capture_output=True, text=True,
-                          timeout=250, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "Traceback" not in done.stderr, done.stderr
-    return done.stdout
+    return succeed(run_command("-c", first + BARE + code, *args)).stdout
 
 
 def test_every_module_imports():
@@ -77,11 +72,8 @@ def test_a_run_without_locks_limits_and_signals_is_the_same(tmp_path):
     code = "import multiprocessing, sys\nsys.argv[0] = 'train.py'\nimport train\nif __name__ == '__main__':\n" \
            "    multiprocessing.set_start_method('spawn')\n    train.main()\n"
     (tmp_path / "spawned.py").write_text(code)
-    done = subprocess.run([sys.executable, tmp_path / "spawned.py", *map(str, [
-        *TRAIN, "--dataroot", root, "--checkpoints_dir", root, "--name", "spawned", "--niter", 1, "--use_vae",
-        "--no_html", "--nThreads", 2])], capture_output=True, text=True, timeout=250, check=False,
-        env={**os.environ, "PYTHONPATH": str(ROOT)})
-    assert done.returncode == 0, done.stderr
+    succeed(run_command(tmp_path / "spawned.py", *TRAIN, "--dataroot", root, "--checkpoints_dir", root, "--name",
+                        "spawned", "--niter", 1, "--use_vae", "--no_html", "--nThreads", 2))
     assert_equal_networks(networks(root / "bare"), networks(root / "spawned"))
 
 
@@ -91,7 +83,8 @@ def test_parallel_work_in_processes_that_are_not_forked(tmp_path):
         for path in (root / folder).iterdir():
             path.unlink()
     (tmp_path / "spawned.py").write_text(
-        BARE.replace("for name in", "multiprocessing.set_start_method('spawn', force=True)\nfor name in", 1)
+        BARE.replace("import torch, torch.utils.data, multiprocessing", "import multiprocessing")  # it needs no PyTorch
+        .replace("for name in", "multiprocessing.set_start_method('spawn', force=True)\nfor name in", 1)
         + "import make_instances\nif __name__ == '__main__':\n    make_instances.main()\n")
     done = subprocess.run([sys.executable, tmp_path / "spawned.py", "--path", str(root), "--dataset", "custom",
                            "--workers", "2"], capture_output=True, text=True, timeout=250, check=False)

@@ -2,14 +2,13 @@
 import ast
 import io
 import re
-import subprocess
 import sys
 import time
 
 import numpy as np
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, run_command
 from tests.data_helpers import write
 from util import progress as module
 from util.errors import command
@@ -86,6 +85,6 @@ def test_segmentation_score_says_how_far_it_is(tmp_path):
             "--predictions", tmp_path / "val_label", tmp_path / "val_label"]
     program = ("import runpy, util.progress; util.progress.PAUSE = 0;"
                "runpy.run_path('segmentation_score.py', run_name='__main__')")
-    process = subprocess.run([sys.executable, "-c", program, *map(str, args)], cwd=ROOT, capture_output=True, text=True)
+    process = run_command("-c", program, *args)
     assert process.returncode == 0, process.stderr
     assert re.search(r"^scoring: 2/3 layout, ", process.stderr, re.MULTILINE)

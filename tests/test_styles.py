@@ -23,7 +23,8 @@ from models.style_control import StyleControl
 from models.synthesis import Synthesizer
 from options import TestOptions
 from tests.conftest import ROOT
-from tests.processes import end_by, start
+from tests.forked import Command
+from tests.processes import end_by
 from tests.worlds import CLASSES, NETWORK, SIZE, build_model, draw_world, succeed
 from util.errors import UserError
 from util.images import to_pictures
@@ -437,7 +438,7 @@ def test_without_a_seed_a_run_keeps_the_one_it_has(args, tmp_path, run):
 
 def test_an_interrupted_run_goes_on(args, tmp_path, run):
     args = [*args, "--num_samples", 100, "--no_html", "--how_many", 4]
-    process = start(*args, "--results_dir", tmp_path / "torn")
+    process = Command(*args, "--results_dir", tmp_path / "torn")
     folder = tmp_path / "torn" / "exp" / "test_latest" / "images" / "input_label"
     end = time.monotonic() + 60
     while not (folder.is_dir() and any(folder.glob("*.png"))) and time.monotonic() < end:

@@ -32,6 +32,9 @@ class Pix2PixTrainer:
     def __init__(self, opt: Options):
         self.opt = opt
         self.model = Pix2PixModel(opt)
+        if opt.n_layers_D <= (first := self.model.mode.first_matched_layer) and not opt.no_ganFeat_loss:
+            print(f"--n_layers_D {opt.n_layers_D}: the feature matching loss is 0, because --norm_mode {opt.norm_mode} "
+                  f"compares the layers after the first {first}; choose more, or --no_ganFeat_loss")
         self.optimizer_G, self.optimizer_D = self.model.create_optimizers(opt)
         self.autocast = autocast(opt.device, opt.use_amp, opt.amp_dtype)
         # one for each optimiser: where the gradients of one overflow, the other's keep their scale

@@ -25,13 +25,10 @@ class NLayerDiscriminator(nn.Module):
             self.add_module(f"model{n}", with_leaky_relu(normalized_conv(norm, previous, width, 4, stride, 2)))
         self.add_module(f"model{n_layers}", nn.Sequential(nn.Conv2d(width, 1, 4, stride=1, padding=2)))
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """[B, channels, H, W] -> the output of every layer; the last is the score map [B, 1, h, w]."""
-        return self.later_layers(self.model0(x))
-
-    def later_layers(self, x: Tensor) -> list[Tensor]:
-        """The outputs of all layers, of which ``x`` is the first."""
-        outputs = [x]
+    def forward(self, first: Tensor) -> list[Tensor]:
+        """What the first layer makes of the input [B, ndf, h, w] -> the output of every layer, from this one to the
+        score map [B, 1, h', w']."""
+        outputs = [first]
         for n in range(1, self.n_layers + 1):
             outputs.append(self.get_submodule(f"model{n}")(outputs[-1]))
         return outputs
@@ -71,17 +68,6 @@ class MultiscaleDiscriminator(nn.Module):
             return tuple(Judgement.of_outputs([[y[half] for y in layers] for layers in halves]) for half in (0, 1))
         return tuple(Judgement.of_outputs(self._outputs(responses, layout, image)) for image in (fake, real))
 
-    def plain(self, x: Tensor) -> Outputs:
-        """The outputs for inputs [B, semantic_nc + 3, H, W] of any kind, in training with a power iteration: the plain
-        form of what :meth:`forward` computes."""
-        if self.training:
-            power_iteration(self)
-        outputs = []
-        for i, discriminator in enumerate(self.discriminators):
-            x = halve(x) if i else x
-            outputs.append(discriminator(x))
-        return outputs
-
     def _respond(self, layout: Layout) -> tuple[list[Tensor], int]:
         """The share of the layout in the first layers' outputs, whatever the image: [B, ndf, h, w] for each
         discriminator; and how many of the input's channels are in it, from the first."""
@@ -114,8 +100,8 @@ class MultiscaleDiscriminator(nn.Module):
         return maps, channels
 
     def _outputs(self, responses: tuple[list[Tensor], int], layout: Layout, image: Tensor) -> Outputs:
-        """What :meth:`plain` makes of layout and ``image`` [n*B, 3, H, W], n pictures for each layout: the first for
-        each, then the second for each, and so on."""
+        """The outputs for layout and ``image`` [n*B, 3, H, W], n pictures for each layout: the first for each, then
+        the second for each, and so on."""
         (maps, channels), x, times = responses, image, len(image) // layout.batch_size
         if layout.with_edges and channels == layout.num_classes:
             edges = layout.edges[:, None].to(image.dtype).repeat(times, 1, 1, 1)
@@ -127,7 +113,7 @@ class MultiscaleDiscriminator(nn.Module):
             conv, activation = discriminator.model0
             own = F.conv2d(x, conv.weight[:, channels:], conv.bias, stride=2, padding=2)
             first = own + response if times == 1 else (own.unflatten(0, (times, -1)) + response).flatten(0, 1)
-            outputs.append(discriminator.later_layers(activation(first)))
+            outputs.append(discriminator(activation(first)))
         return outputs
 
 

@@ -199,11 +199,12 @@ def parse_norm_name(text: str, norm_mode: str) -> NormName:
 
     :raises UserError: the text is not of that form, or not possible with ``norm_mode``.
     """
-    match = re.fullmatch(r"(spectral)?(?:spade|inade)(syncbatch|batch|instance)(\d)x\3", text)
-    if not match or int(match[3]) % 2 == 0:
-        raise UserError(f"--norm_G {text}: expected [spectral]{{spade,inade}}{{syncbatch,batch,instance}}KxK with odd "
-                        "K, e.g. spectralspadesyncbatch3x3")
-    kind = "instance" if match[2] == "instance" else "batch"
+    named = "(spade|inade)" if norm_mode == "inade" else "(spade)"  # published networks of either have the first
+    match = re.fullmatch(rf"(spectral)?{named}(syncbatch|batch|instance)([13579])x\4", text)
+    if not match:
+        raise UserError(f"--norm_G {text}: expected [spectral]{named}(syncbatch|batch|instance)KxK with odd K, e.g. "
+                        "spectralspadesyncbatch3x3")
+    kind = "instance" if match[3] == "instance" else "batch"
     if norm_mode == "inade" and kind == "instance":
         raise UserError(f"--norm_G {text}: INADE needs batch norm; use --norm_G spectralspadesyncbatch3x3")
-    return NormName(match[1] is not None, kind, int(match[3]))
+    return NormName(match[1] is not None, kind, int(match[4]))
