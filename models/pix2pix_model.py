@@ -84,8 +84,8 @@ class Pix2PixModel(nn.Module):
 
         A new loss is an entry here: a :class:`~models.networks.loss.Loss`, which says whether it is a mean or a sum.
         """
-        fake, styles, posterior = self._fake(batch)
         rows = self._encoded_rows  # the others have no photo to be like
+        fake, styles, posterior = self._fake(batch, rows)
         losses: Losses = {}
         if posterior is not None:
             losses["KLD"] = Loss(posterior[rows].kl_divergence() * self.opt.lambda_kld, "sum")
@@ -107,30 +107,29 @@ class Pix2PixModel(nn.Module):
     def discriminator_losses(self, batch: Batch) -> Losses:
         """The losses of the discriminators, on newly drawn fakes. A regulariser belongs here; gradients of gradients
         are not supported."""
-        with torch.no_grad():
-            fake, *_ = self._fake(batch)
+        fake = self.infer_as_trained(batch)
         judged_fake, judged_real = self.netD(batch.layout, fake, batch.image)
         return {
             "D_Fake": Loss(gan_loss(judged_fake, self.opt.gan_mode, real=False, for_discriminator=True)),
             "D_real": Loss(gan_loss(judged_real, self.opt.gan_mode, real=True, for_discriminator=True)),
         }
 
-    def _fake(self, batch: Batch) -> tuple[Tensor, Styles, Posterior | None]:
+    def _fake(self, batch: Batch, rows: slice = ALL) -> tuple[Tensor, Styles, Posterior | None]:
         """Images in newly drawn styles, and the styles: of the photos with ``netE``, whose posterior comes along, else
-        of the prior. In training with ``--mix_prior``, every second sample is of the prior in any case."""
+        of the prior. Samples outside of ``rows`` are of the prior in any case."""
         styles = self.mode.prior(batch.layout)
         if self.netE is None:
             return self.synthesize(batch, styles), styles, None
         posterior = self.netE(batch.image, batch.layout)
         encoded = posterior.remap(styles)
-        if self._encoded_rows != ALL:
+        if rows != ALL:
             encoded = encoded.alternating(styles)
         return self.synthesize(batch, encoded), encoded, posterior
 
     @property
     def _encoded_rows(self) -> slice:
-        """Which samples of a batch are in the styles of their photos, where there is an encoder."""
-        return EVERY_SECOND if self.training and self.opt.isTrain and self.opt.mix_prior else ALL
+        """Which samples of a training batch are in the styles of their photos, where there is an encoder."""
+        return EVERY_SECOND if self.opt.mix_prior else ALL
 
     def create_optimizers(self, opt: Options) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
         """Adam for (generator and encoder, discriminators); learning rates as of the first epoch."""
@@ -149,6 +148,11 @@ class Pix2PixModel(nn.Module):
     def infer(self, batch: Batch) -> Tensor:
         """Images in newly drawn styles: of the photos with ``netE``, else of the prior."""
         return self._fake(batch)[0]
+
+    @torch.no_grad()
+    def infer_as_trained(self, batch: Batch) -> Tensor:
+        """Images in newly drawn styles as in training: with ``--mix_prior``, every second one is of the prior."""
+        return self._fake(batch, self._encoded_rows)[0]
 
     @torch.no_grad()
     def sample(self, batch: Batch) -> Tensor:

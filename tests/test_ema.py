@@ -59,7 +59,8 @@ def weights(model):
 def stepped(request, world, tmp_path):
     """A trainer after three generator steps, and the weights at the start and after each."""
     torch.manual_seed(0)
-    trainer = trainer_of(world, tmp_path, "--ema", HALF_LIFE, "--norm_mode", getattr(request, "param", "inade"))
+    extra = getattr(request, "param", "").split()
+    trainer = trainer_of(world, tmp_path, "--ema", HALF_LIFE, *extra)
     data, history = next(trainer.average._batches()), [weights(trainer.model)]
     for _ in range(3):
         trainer.run_generator_one_step(data)
@@ -107,8 +108,9 @@ def test_a_file_that_became_unusable_does_not_prevent_a_save(stepped, monkeypatc
     assert all(torch.equal(value, raw[key]) for key, value in saved.items() if "running_" in key)
 
 
-@pytest.mark.parametrize("stepped", ["inade", "spade"], indirect=True)
+@pytest.mark.parametrize("stepped", ["", "--norm_mode spade", "--mix_prior"], indirect=True)
 def test_batch_statistics_are_the_means_over_batches(stepped):
+    """Over batches as in training: with --mix_prior, half of every batch is in styles of the prior."""
     average = stepped[0].average
     average.estimate()
     layers = [layer for layer in average.model.modules() if isinstance(layer, INADE | SPADE)]
@@ -123,7 +125,12 @@ def test_batch_statistics_are_the_means_over_batches(stepped):
     paths = []
     for batch in average._batches():
         paths += batch["path"]
-        average.model.infer(average.model.prepare(batch))
+        layouts = average.model.prepare(batch)
+        styles = average.model.mode.prior(layouts.layout)
+        encoded = average.model.netE(layouts.image, layouts.layout).remap(styles)
+        if average.opt.mix_prior:
+            encoded.noise[1::2], encoded.z[1::2] = styles.noise[1::2], styles.z[1::2]
+        average.model.synthesize(layouts, encoded)
     assert len(set(paths)) == 6  # each layout of the train split once
     for (mean, var), values in zip(found, seen.values(), strict=True):
         assert len(values) == 3

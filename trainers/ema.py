@@ -87,7 +87,7 @@ class Average:
                     for norm in norms:  # the networks stay in evaluation mode: singular vectors do not move
                         norm.train()
                         norm.momentum = 1 / (n + 1)  # running statistics become the mean over batches
-                    self.model.infer(self.model.prepare(data))
+                    self.model.infer_as_trained(self.model.prepare(data))
             self.model.eval()
         self._estimated = True
 
