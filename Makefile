@@ -35,9 +35,9 @@ quickstart: $(VENV)/.installed-lite
 photos: $(VENV)/.installed-lite $(PHOTOS)/ccp/classes.txt
 	$(BIN)/python check_data.py $(CCP_LARGE) $(CCP_TRAINING)
 	$(BIN)/python train.py $(CCP_SMALL) $(CCP_TRAINING) --niter 13 --continue_train
-	$(BIN)/python train.py $(CCP_LARGE) $(CCP_TRAINING) --init_from $(PHOTOS)/checkpoints/ccp64 --niter 5 \
-		--niter_decay 5 --continue_train
-	$(BIN)/python gallery.py $(CCP_LARGE) --gallery_dir $(PHOTOS)/gallery
+	$(BIN)/python train.py $(CCP_LARGE) $(CCP_TRAINING) --init_from $(PHOTOS)/checkpoints/ccp64 --ema 2000 \
+		--niter 11 --niter_decay 10 --continue_train
+	$(BIN)/python gallery.py $(CCP_LARGE) --use_ema --gallery_dir $(PHOTOS)/gallery
 
 $(PHOTOS)/ccp/classes.txt: | $(VENV)/.installed
 	$(if $(DATA),,$(error give DATA=CLONE, a clone of https://github.com/bearpaw/clothing-co-parsing))
@@ -49,7 +49,7 @@ faces: $(VENV)/.installed-lite
 	$(BIN)/python make_instances.py --dataset celeba --path $(FACES)/data
 	$(BIN)/python check_data.py $(FACE) $(FACE_TRAINING)
 	$(BIN)/python train.py $(FACE) $(FACE_TRAINING) --continue_train
-	$(BIN)/python gallery.py $(FACE) --gallery_dir $(FACES)/gallery
+	$(BIN)/python gallery.py $(FACE) --use_ema --gallery_dir $(FACES)/gallery
 
 # the pictures of README.md and docs/ once more: of the models that ship, on the test layouts that `make photos` and
 # `make faces` prepare, of the quickstart's model, and of pages in Chromium
