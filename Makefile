@@ -64,6 +64,8 @@ pictures: $(VENV)/.installed-dev $(OUT)/gallery/gallery.png $(PHOTOS)/ccp/classe
 	$(BIN)/python -c "from PIL import Image; Image.open('$(OUT)/shown/gallery.png').save('docs/gallery.jpg', quality=90)"
 	$(BIN)/python -m benchmarks.pictures $(SHOWN) --name faces --dataroot $(FACES)/data --reconstruct $(SHOWN_FACES) \
 		--out docs/faces.jpg
+	$(BIN)/python -m benchmarks.pictures $(SHOWN) --name faces --dataroot $(FACES)/data --layouts 13 30 53 72 --width 102 \
+		--out docs/failures.jpg
 	$(BIN)/python -m benchmarks.pictures $(SHOWN) --name ccp --dataroot $(PHOTOS)/ccp --reconstruct $(SHOWN_PEOPLE) \
 		--out docs/people.jpg
 	$(BIN)/python test.py $(SHOWN) --name ccp --dataroot checkpoints/ccp/examples --styles prior --num_samples 7 \
