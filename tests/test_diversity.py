@@ -444,7 +444,7 @@ def test_figures_of_one_layout_without_regions():
     figures = diversity.figures({})
     assert figures["mCSD"] is figures["mOISD"] is figures["standard_error"] is None and figures["classes"] == {}
     text = describe({**figures, "distance": "rgb", "num_samples": 2})
-    assert text == "rgb diversity: 0.2500; 1 layouts, 2 samples each"
+    assert text == "rgb diversity: 0.2500; 1 layout, 2 samples each"
 
 
 # ---- the command

@@ -301,7 +301,7 @@ def test_diversity_command_calls_it_lite0_distance(world, trained, tmp_path):
     outcome = attempt(diversity_score, *NETWORK, "--dataroot", world, "--checkpoints_dir", folder, "--name", "exp",
                       "--distance", "lite0", "--how_many", 1, "--num_samples", 2, "--region_samples", 2,
                       "--max_regions", 1, "--masked_pairs", 1, "--json", tmp_path / "figures.json")
-    assert re.search(r"^Lite0 distance diversity: \d\.\d{4}; 1 layouts", outcome.output, re.MULTILINE)
+    assert re.search(r"^Lite0 distance diversity: \d\.\d{4}; 1 layout,", outcome.output, re.MULTILINE)
     assert "LPIPS" not in outcome.output.upper()
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert figures["distance"] == "lite0" and figures["masked"]["mCSD"] > 0

@@ -41,6 +41,7 @@ sys.path.insert(0, ".")
 answers = []
 for name, *sys.argv[1:] in json.load(sys.stdin):
     sys.argv[0], status = name, 0
+    sys.modules.pop(name, None)  # another command may have imported it
     with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
         try:
             (runpy.run_path if name.endswith(".py") else runpy.run_module)(name, run_name="__main__")

@@ -45,7 +45,7 @@ class Regions(Tables):
         else:
             keys, index = _numbered(key, math.prod(extents), maps[-1].dtype)
         keys = F.pad(keys, (0, -len(keys) % multiple))
-        self.ids = torch.unravel_index(keys, tuple(extents))  # n tensors [T]
+        self.ids = tuple(ids.contiguous() for ids in torch.unravel_index(keys, tuple(extents)))  # n tensors [T]
         self._size = tuple(index.shape[1:])
         self._maps = {self._size: RegionMap(index, len(keys))}
         self._boundaries: dict[tuple[int, int], BoundaryPixels] = {}
