@@ -3,6 +3,7 @@ import base64
 import dataclasses
 import io
 import json
+import time
 import zipfile
 
 import numpy as np
@@ -346,6 +347,8 @@ def test_touch(address):
 
         def touch(*points):
             for kind, at in [("touchStart", points[0]), *(("touchMove", at) for at in points[1:]), ("touchEnd", None)]:
+                if len(points) > 1:  # slowly: a fling would take the next tap for its end
+                    time.sleep(0.3)
                 browser.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [
                     {"x": at[0], "y": at[1]}] if at else []})
 
@@ -366,7 +369,8 @@ def test_touch(address):
         top = "return document.querySelector('.panes').getBoundingClientRect().top"
         page.wait(lambda: 0 <= browser.execute_script(top) < 500)
         hair, to = place(".label-pane canvas", y=0.08), place(*middle)
-        page.answered(lambda: touch(hair, [(a + b) / 2 for a, b in zip(hair, to, strict=True)], to))
+        page.answered(lambda: touch(hair, [(a + b) / 2 for a, b in zip(hair, to, strict=True)],
+                                     to, (to[0] + 1, to[1])))
         changed = np.abs(page.picture() - start).mean(2)
         assert page.names("history")[-1] == "skirt" and changed[skirt].mean() > 5 * changed[~skirt].mean()
         # two taps do it, too
