@@ -99,4 +99,4 @@ def test_make_pictures_makes_all_that_are_shown(tmp_path):
     assert set(re.findall(r"docs/(\w+\.jpg)", made)) == shown
     asked = [shlex.split(line)[3:] for line in made.splitlines() if " -m benchmarks.pictures " in line]
     opts = [PicturesOptions().parse(words, device=False) for words in asked]
-    assert [opt.out for opt in opts] == ["docs/faces.jpg", "docs/people.jpg"]
+    assert [opt.out for opt in opts] == ["docs/faces.jpg", "docs/failures.jpg", "docs/people.jpg"]
