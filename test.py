@@ -77,8 +77,8 @@ def make(opt: Options, folder: str, files: "OutputFiles", names: list[str], data
         layouts = {name: Outlines.parse(read_note(results.path(files.picture("input_label", name)))) for name in names}
         alike = {name for name in names if have_equal_samples(opt, control, layouts[name])}
         if alike:
-            print(f"--vary {opt.vary}: none of these in {counted(len(alike), 'layout')} of {len(names)}; samples there are "
-                  "all equal")
+            print(f"--vary {opt.vary}: none of these in {counted(len(alike), 'layout')} of {len(names)}; samples there "
+                  "are all equal")
         where = results.folder
         if not opt.no_html:
             where = show(opt, files, layouts, alike, results, control)
