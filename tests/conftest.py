@@ -1,5 +1,7 @@
 """What several tests share."""
 import os
+import random
+import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +32,17 @@ def vgg_weights(tmp_path_factory) -> str:
     path = tmp_path_factory.mktemp("hub") / "vgg19-dcbb9e9d.pth"
     torch.save({f"features.{key}": value for key, value in features.state_dict().items()}, path)
     return str(path)
+
+
+def free_port() -> int:
+    """A port that nobody listens at, below those that systems give to whoever connects: no other test gets it."""
+    while True:
+        port = random.SystemRandom().randrange(10240, 30720)
+        try:
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            continue
+        return port
 
 
 def run_command(*args: object, cwd: Path = ROOT, timeout: float = 300) -> subprocess.CompletedProcess:

@@ -48,7 +48,7 @@ from models.pix2pix_model import Pix2PixModel
 from models.synthesis import Synthesizer
 from options import TestOptions
 from tests.browser import Visitor, chromium, resize
-from tests.conftest import ROOT, run_command
+from tests.conftest import ROOT, free_port, run_command
 from util.errors import UserError
 
 SIZE, NUM_CLASSES = 64, 5
@@ -649,8 +649,7 @@ def address(server):
 def test_signals(number, moment, tmp_path):
     """Nothing is left in the temporary folder; what is being drawn, or waits for it, holds up nothing."""
     pytest.importorskip("gradio", reason="needs Gradio: pip install -r requirements-demo.txt")
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     log, host = tmp_path / "log", "0.0.0.0" if moment == "drawing" else "localhost"
     with open(log, "w") as file:
         process = subprocess.Popen([sys.executable, "demo.py", "--port", str(port), "--host", host], cwd=ROOT,
@@ -773,8 +772,7 @@ def serving(app):
     """Serve an application in this process; yield host and port."""
     from editing.server import Server, listen
 
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     with listen("127.0.0.1", port) as listener:
         server = Server(app)
         thread = threading.Thread(target=server.run, args=([listener],))

@@ -3,7 +3,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,7 +12,7 @@ import torch
 from PIL import Image
 
 from metrics.inception import FIDInception
-from tests.conftest import ROOT, run_command
+from tests.conftest import ROOT, free_port, run_command
 from tests.distributed_steps import take_steps
 from tests.fill import fill_
 from tests.forked import Command
@@ -40,8 +39,7 @@ def finish(process, timeout=300):
 
 def start_both(*args):
     """Start a script of the project in two processes as torchrun does, of which the numbers need no more than this."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     return [Command(*args, RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", LOCAL_WORLD_SIZE="2",
                     MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)) for rank in range(2)]
 
