@@ -85,7 +85,8 @@ class Exported(nn.Module):
                 weight = nn.Parameter(conv.weight_orig * conv.gain(), requires_grad=False)
                 del conv.weight_orig, conv.weight_u, conv.weight_v
                 conv.__class__, conv.weight = nn.Conv2d, weight
-        uses = {"label": not encoder, "instance": inade or not (encoder or self.opt.no_instance), "photo": encoder,
+        uses = {"label": not encoder or self.opt.class_means,
+                "instance": inade or not (encoder or self.opt.no_instance), "photo": encoder,
                 "z": not encoder and (inade or self.opt.use_vae), "noise": not encoder and inade}
         self.inputs = tuple(name for name, used in uses.items() if used)
         self.outputs = ("mu", "logvar") if encoder else ("picture",)
@@ -98,7 +99,7 @@ class Exported(nn.Module):
             noise = given.get("noise")
             layout = TracedLayout(*layout) if noise is None else TracedLayout(*layout, noise.shape[1])
             return (self.network(*self.mode.inputs(layout, Styles(given.get("z"), noise))),)
-        posterior = self.network(given["photo"], TracedLayout(*layout, maps[0].max().item() + 1) if maps else None)
+        posterior = self.network(given["photo"], TracedLayout(*layout, maps[-1].max().item() + 1) if maps else None)
         return posterior.mu, posterior.logvar
 
     def write(self, path: str) -> None:

@@ -203,8 +203,10 @@ class Pix2PixModel(nn.Module):
                 lines.append(f"net{label}: new ({path} is not there)")
                 continue
             aligned: list[str] = []
-            new = checkpoints.load_agreeing(network, state if label == "G" else checkpoints.read_state(path), path,
-                                functools.partial(match.align, aligned=aligned))
+            found = state if label == "G" else checkpoints.read_state(path)
+            if "class_means" in found and not self.opt.class_means:
+                raise UserError(f"{path}: its encoder subtracts means of classes; give --class_means")
+            new = checkpoints.load_agreeing(network, found, path, functools.partial(match.align, aligned=aligned))
             count = len(network.state_dict())
             lines.append(f"net{label}: {count - len(new)} of {count} tensors from {path}"
                          + (f", {len(aligned)} of them class by class" if aligned else "")

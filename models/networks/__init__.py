@@ -52,7 +52,8 @@ def build_discriminator(opt: Options, features: Lite0Features | None = None) -> 
 
 def build_instance_encoder(opt: Options) -> InstanceEncoder:
     """``netE`` of INADE. (It needs sides that are multiples of 16; the generator's are multiples of 32.)"""
-    return _initialized(opt, InstanceEncoder(opt.ngf, opt.noise_nc))
+    num_classes = opt.num_classes if opt.class_means else 0
+    return _initialized(opt, InstanceEncoder(opt.ngf, opt.noise_nc, num_classes))
 
 
 def build_image_encoder(opt: Options) -> ImageEncoder:

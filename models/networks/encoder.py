@@ -8,15 +8,21 @@ from models.networks.normalization import LEAKY_SLOPE, InstanceNorm, normalized_
 from models.networks.spectral import power_iteration
 from models.networks.styles import ImagePosterior, InstancePosterior
 from models.ops.instance_convolution import InstanceConv2d, InstanceGrid, patch_sums
+from models.ops.plain import rows_at
 from models.ops.regions import rows_of
 from util.precision import full_precision, no_autocast
 
 
 class InstanceEncoder(nn.Module):
-    """A U-Net of instance-aware convolutions whose four outputs are averaged over every instance (Section 3.3)."""
+    """A U-Net of instance-aware convolutions whose four outputs are averaged over every instance (Section 3.3).
 
-    def __init__(self, ngf: int, noise_nc: int):
+    :param num_classes: with the mean of each class (``--class_means``), which is subtracted from that of the posterior;
+        0: without.
+    """
+
+    def __init__(self, ngf: int, noise_nc: int, num_classes: int = 0):
         super().__init__()
+        self.register_buffer("class_means", torch.zeros(num_classes, 2, noise_nc) if num_classes else None)
         self.norm = InstanceNorm(LEAKY_SLOPE)
         self.layer1 = InstanceConv2d(3, ngf, stride=2)
         self.layer2 = InstanceConv2d(ngf, 2 * ngf, stride=2)
@@ -65,6 +71,10 @@ class InstanceEncoder(nn.Module):
         bias = torch.cat([head.bias for head in heads])
         with no_autocast(y.device):
             pooled = torch.addmm(bias, patches.flatten(1), weight.permute(2, 3, 1, 0).flatten(0, 2))
+        if self.class_means is not None:  # of an instance of several classes: their mean over its pixels
+            means = neighbourhoods.regions.sum(rows_at(layout.label.flatten(), self.class_means).flatten(1))
+            means = (means / sizes.clamp(min=1)[:, None]).unflatten(1, (2, 1, -1))  # of scale and shift
+            pooled = pooled - F.pad(means, (0, 0, 0, 1)).flatten(1)
         styles = pooled.new_zeros(layout.batch_size, layout.instance_rows, pooled.shape[1])
         styles = styles.index_put(grid.regions.ids, pooled * (sizes > 0)[:, None])  # 0 for ids that no pixel has
         return list(styles[:, :layout.num_instances].chunk(4, dim=2))

@@ -1,0 +1,118 @@
+"""The prior of every class at the mean of its photos: ``python -m models.fit_prior``."""
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from data import create_dataset
+from models import export
+from models.networks.styles import Styles
+from models.synthesis import Synthesizer, instance_classes
+from options import TestOptions
+from tests.conftest import run_command
+from tests.worlds import CLASSES, NETWORK, TRAIN, build_model, draw_world, succeed
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    """A world, and a folder of runs: exp, and exp_fitted that the command made of it."""
+    root = tmp_path_factory.mktemp("fitted")
+    model = build_model("--checkpoints_dir", root, "--name", "exp", "--use_vae", "--styles", "encoder")
+    model.save("latest")
+    model.opt.save()
+    args = ["--dataroot", draw_world(root / "world"), "--checkpoints_dir", root, "--name", "exp", "--gpu_ids", "-1"]
+    said = succeed(run_command("-m models.fit_prior", *args)).stdout
+    assert said.endswith(f"exp_fitted: networks whose prior has the means of {CLASSES} classes in 6 photos\n")
+    return root
+
+
+def layouts(root, name, phase):
+    args = ["--dataroot", root / "world", "--checkpoints_dir", root, "--name", name, "--use_vae", "--phase", phase,
+            "--styles", "encoder", *NETWORK]
+    opt = TestOptions().parse([str(arg) for arg in args])
+    synthesizer = Synthesizer.from_options(opt)
+    synthesizer.model.double()
+    return synthesizer, [exact(batch) for _, batch in synthesizer.layouts(create_dataset(opt))]
+
+
+def exact(batch):
+    return dataclasses.replace(batch, image=batch.image.double())
+
+
+@pytest.fixture
+def double():
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def test_the_means_move(fitted, double):
+    """Classes have the mean 0 afterwards. Pictures in styles of photos stay; those of the prior are those that the old
+    networks draw around the means."""
+    (old, batches), (new, _) = layouts(fitted, "exp", "train"), layouts(fitted, "exp_fitted", "train")
+    means = {label: [] for label in range(CLASSES)}
+    for batch in batches:
+        mu = old.posterior(batch).mu[0]
+        for instance, label in instance_classes(batch).items():
+            means[label].append(mu[instance])
+    means = torch.stack([torch.stack(found).mean(0) for found in means.values()])  # [C, 2, noise_nc]
+    assert means.abs().max() > 0.1
+    assert (new.model.netE.class_means - means).abs().max() < 1e-6  # as float32 in the file
+    moved = [new.posterior(batch).mu[0, instance] for batch in batches
+             for instance, label in instance_classes(batch).items() if label == 2]
+    assert torch.stack(moved).mean(0).abs().max() < 1e-6
+    for batch in layouts(fitted, "exp", "val")[1]:
+        styles = old.draw_styles(batch)
+        around = styles.noise.clone()
+        for instance, label in instance_classes(batch).items():
+            around[0, instance] += means[label]
+        for ours, theirs in ((new.images(batch, styles), old.images(batch, Styles(styles.z, around))),
+                             (new.images(batch, new.encode_styles(batch, styles)),
+                              old.images(batch, old.encode_styles(batch, styles)))):
+            assert (ours - theirs).abs().max() < 1e-5 < 1e-2 < theirs.std()
+        assert (new.images(batch, styles) - old.images(batch, styles)).abs().max() > 1e-3
+
+
+def test_an_instance_of_several_classes_loses_their_mean(fitted, double):
+    (old, batches), (new, _) = layouts(fitted, "exp", "train"), layouts(fitted, "exp_fitted", "train")
+    label, instance = batches[0].layout.label[0].clone(), batches[0].layout.instance[0] // 3
+    photo = np.random.default_rng(0).integers(0, 256, (*label.shape, 3), dtype=np.uint8)
+    first, second = (one.posterior(exact(one.layout(label.numpy(), instance.numpy(), photo))) for one in (old, new))
+    for number in instance.unique().tolist():
+        inside = label[instance == number]
+        assert inside.unique().numel() > 1
+        lost = first.mu[0, number] - second.mu[0, number]
+        assert (lost - new.model.netE.class_means[inside].mean(0)).abs().max() < 1e-9
+    assert torch.equal(first.logvar, second.logvar)
+
+
+def test_other_commands_take_them(fitted, tmp_path):
+    args = ["--dataroot", fitted / "world", "--checkpoints_dir", fitted, "--name", "exp_fitted", "--gpu_ids", "-1"]
+    said = succeed(run_command("test.py", *args, "--use_vae", "--results_dir", tmp_path)).stdout
+    assert "--class_means" in said and len(list(tmp_path.rglob("synthesized_image/*.png"))) == 3
+    train = ["train.py", *TRAIN, "--use_vae", "--debug", "--dataroot", fitted / "world", "--checkpoints_dir", fitted,
+             "--name", "on", "--init_from", fitted / "exp_fitted"]
+    assert run_command(*train).stderr == (
+        f"error: {fitted}/exp_fitted/latest_net_IE.pth: its encoder subtracts means of classes; give --class_means\n")
+    succeed(run_command(*train, "--class_means"))
+    after = torch.load(fitted / "on" / "latest_net_IE.pth", weights_only=True)["class_means"]
+    assert torch.equal(after, torch.load(fitted / "exp_fitted" / "latest_net_IE.pth", weights_only=True)["class_means"])
+
+
+def test_exported_encoders_ask_for_the_label(fitted, tmp_path):
+    pytest.importorskip("onnxscript", reason="needs ONNX: pip install -r requirements-export.txt")
+    synthesizer = Synthesizer.load(str(fitted / "exp_fitted"))
+    assert export.export(synthesizer, str(tmp_path / "encoder.onnx"), encoder=True) < 1e-4
+    assert export.Exported(synthesizer.model, encoder=True).inputs == ("label", "instance", "photo")
+
+
+@pytest.mark.parametrize(("args", "line"), [
+    (["--out", "{root}/exp"], "--out {root}/exp: has networks already; name another folder"),
+    (["--norm_mode", "spade", "--name", "other"], "--norm_mode spade: classes have no styles of their own; use inade"),
+])
+def test_refused(fitted, args, line):
+    args = [arg.format(root=fitted) for arg in args]
+    done = run_command("-m models.fit_prior", "--name", "exp", "--checkpoints_dir", fitted, "--dataroot",
+                       fitted / "world", "--gpu_ids", "-1", *args)
+    assert done.returncode == 2 and done.stderr == f"error: {line.format(root=fitted)}\n"
