@@ -30,6 +30,7 @@ MISTAKES = {
     "datasets.draw_people": ("", "--out"),
     "datasets.draw_faces": ("", "--out"),
     "models.export": ("--out model.jpg", "the format goes by the ending"),
+    "models.fit_prior": ("--norm_mode spade --name scenes", "classes have no styles of their own"),
 }
 # runs commands one after the other, and prints what each said: [[status, stdout, stderr], ...]
 SCRIPT = """
