@@ -18,17 +18,19 @@ from util.checkpoints import differences, is_state_dict, load_tensors
 from util.errors import UserError
 from util.weights import find_weights, sha256
 
-FEATURE_DIMS = (64, 192, 768, 2048)
+# length of features -> the layers that lead to them; "" is a max pooling
+_LAYERS = {
+    64: ("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", ""),  # [B,64,73,73]
+    192: ("Conv2d_3b_1x1", "Conv2d_4a_3x3", ""),  # [B,192,35,35]
+    768: ("Mixed_5b", "Mixed_5c", "Mixed_5d", "Mixed_6a", "Mixed_6b", "Mixed_6c", "Mixed_6d", "Mixed_6e"),  # 17x17
+    2048: ("Mixed_7a", "Mixed_7b", "Mixed_7c"),  # [B,2048,8,8]
+}
+FEATURE_DIMS = tuple(_LAYERS)
 WEIGHTS_FILE = "pt_inception-2015-12-05-6726825d.pth"
 WEIGHTS_URL = f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{WEIGHTS_FILE}"
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 _HASH_START = "6726825d"
 _INPUT_SIZE = 299
-
-
-def _average(x: torch.Tensor) -> torch.Tensor:
-    """[B,C,H,W] -> [B,C] float32."""
-    return x.mean((2, 3), dtype=torch.float32)
 
 
 # 3×3, at the same size; in means, the padding does not count
@@ -131,31 +133,11 @@ class FIDInception(nn.Module):
         return (2 * x - 1).to(weight.dtype, memory_format=torch.channels_last)
 
     def _features(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.Conv2d_1a_3x3(x)  # [B,32,149,149]
-        x = self.Conv2d_2a_3x3(x)  # [B,32,147,147]
-        x = self.Conv2d_2b_3x3(x)  # [B,64,147,147]
-        x = F.max_pool2d(x, kernel_size=3, stride=2)  # [B,64,73,73]
-        if self.dims == 64:
-            return _average(x)
-        x = self.Conv2d_3b_1x1(x)  # [B,80,73,73]
-        x = self.Conv2d_4a_3x3(x)  # [B,192,71,71]
-        x = F.max_pool2d(x, kernel_size=3, stride=2)  # [B,192,35,35]
-        if self.dims == 192:
-            return _average(x)
-        x = self.Mixed_5b(x)  # [B,256,35,35]
-        x = self.Mixed_5c(x)  # [B,288,35,35]
-        x = self.Mixed_5d(x)  # [B,288,35,35]
-        x = self.Mixed_6a(x)  # [B,768,17,17]
-        x = self.Mixed_6b(x)
-        x = self.Mixed_6c(x)
-        x = self.Mixed_6d(x)
-        x = self.Mixed_6e(x)  # [B,768,17,17]
-        if self.dims == 768:
-            return _average(x)
-        x = self.Mixed_7a(x)  # [B,1280,8,8]
-        x = self.Mixed_7b(x)  # [B,2048,8,8]
-        x = self.Mixed_7c(x)  # [B,2048,8,8]
-        return _average(x)
+        for dims, layers in _LAYERS.items():
+            for layer in layers:
+                x = self.get_submodule(layer)(x) if layer else F.max_pool2d(x, kernel_size=3, stride=2)
+            if dims == self.dims:
+                return x.mean((2, 3), dtype=torch.float32)
 
     def fold_batch_norm(self) -> "FIDInception":
         """Merge every batch norm (eval mode) into the convolution before it: same features, less work."""
