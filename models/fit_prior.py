@@ -30,7 +30,7 @@ from models.networks.normalization import INADE
 from models.pix2pix_model import Pix2PixModel
 from models.synthesis import Synthesizer, instance_classes
 from util.checkpoints import network_path
-from util.files import exclusive
+from util.files import copy_atomically, exclusive
 from util.progress import counted, progress
 
 
@@ -49,6 +49,9 @@ def main() -> None:
         move_means(model, means)
         model.opt = fitted
         model.save("latest")
+        discriminators = network_path(opt.folder, "D", opt.which_epoch)
+        if os.path.exists(discriminators):  # for training that goes on from here
+            copy_atomically(discriminators, network_path(place, "D", "latest"))
         fitted.save()
         save_class_names(fitted)
     print(f"{opt.out}: networks whose prior has the means of {int((counts > 0).sum())} classes in "

@@ -21,6 +21,7 @@ def fitted(tmp_path_factory):
     model = build_model("--checkpoints_dir", root, "--name", "exp", "--use_vae", "--styles", "encoder")
     model.save("latest")
     model.opt.save()
+    (root / "exp" / "latest_net_D.pth").write_bytes(b"as it is")
     args = ["--dataroot", draw_world(root / "world"), "--checkpoints_dir", root, "--name", "exp", "--gpu_ids", "-1"]
     said = succeed(run_command("-m models.fit_prior", *args)).stdout
     assert said.endswith(f"exp_fitted: networks whose prior has the means of {CLASSES} classes in 6 photos\n")
@@ -91,6 +92,8 @@ def test_other_commands_take_them(fitted, tmp_path):
     args = ["--dataroot", fitted / "world", "--checkpoints_dir", fitted, "--name", "exp_fitted", "--gpu_ids", "-1"]
     said = succeed(run_command("test.py", *args, "--use_vae", "--results_dir", tmp_path)).stdout
     assert "--class_means" in said and len(list(tmp_path.rglob("synthesized_image/*.png"))) == 3
+    assert (fitted / "exp_fitted" / "latest_net_D.pth").read_bytes() == b"as it is"
+    (fitted / "exp_fitted" / "latest_net_D.pth").unlink()  # others have other sizes
     train = ["train.py", *TRAIN, "--use_vae", "--debug", "--dataroot", fitted / "world", "--checkpoints_dir", fitted,
              "--name", "on", "--init_from", fitted / "exp_fitted"]
     assert run_command(*train).stderr == (

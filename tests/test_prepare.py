@@ -23,6 +23,7 @@ from datasets.prepare_ccp import person_box
 from datasets.prepare_coco_stuff import Object, Objects, inside
 from gallery import GalleryOptions
 from options import TrainOptions
+from options.fit_options import FitOptions
 from tests.conftest import ROOT
 from tests.data_helpers import options, write
 from tests.processes import start, wait_until_gone
@@ -135,10 +136,12 @@ def test_make_photos_gives_lines_that_parse(tmp_path, monkeypatch):
 
 def test_make_faces_gives_lines_that_parse(tmp_path, monkeypatch):
     monkeypatch.setenv("MAKEFLAGS", "")
-    prepared, instances, _, run, shown = made("faces", f"FACES={tmp_path}", "EPOCHS=--niter 3")
+    prepared, instances, _, first, fit, run, shown = made("faces", f"FACES={tmp_path}", "EPOCHS=--niter 3")
     assert prepared[-4:] == ["--path", "clone", "--out", f"{tmp_path}/data"] and instances[0] == "make_instances.py"
-    trained, shown = TrainOptions().parse(run[1:]), GalleryOptions().parse(shown[1:])
-    assert (trained.niter, trained.niter_decay, trained.dataroot) == (3, 0, f"{tmp_path}/data")
+    first, trained = (TrainOptions().parse(words[1:]) for words in (first, run))
+    fit, shown = FitOptions().parse(fit[2:]), GalleryOptions().parse(shown[1:])
+    assert (first.niter, first.niter_decay, trained.dataroot, fit.dataroot) == (3, 0, *[f"{tmp_path}/data"] * 2)
+    assert fit.folder == first.folder and trained.init_from == fit.out and trained.class_means
     assert (shown.dataroot, shown.load_size, shown.crop_size, shown.folder) == (trained.dataroot, 128, 128,
                                                                                 trained.folder)
 
