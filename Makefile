@@ -21,9 +21,9 @@ CCP_SMALL := $(CCP) --name ccp64 --crop_size 64
 CCP_LARGE := $(CCP) --name ccp --crop_size 128
 CCP_TRAINING := $(TRAINING) --lambda_kld 0.01 --lambda_color 1 --mix_prior
 # for the 900 photos of the model that ships; of many more photos fewer epochs will do: EPOCHS="--niter 2 --niter_decay 2"
-EPOCHS ?= --niter 34 --niter_decay 26
+EPOCHS ?= --niter 18 --niter_decay 12
 FACE := --dataset_mode celeba --dataroot $(FACES)/data --checkpoints_dir $(FACES)/checkpoints --crop_size 128 $(NETWORK)
-FACE_TRAINING := $(TRAINING) --load_size 136 --lambda_color 3
+FACE_TRAINING := $(TRAINING) --load_size 136 --lambda_kld 0.02
 
 # `make demo` opens a model in the browser; ARGS="--name EXP" another one than that which ships
 .PHONY: quickstart photos faces pictures demo test test-fast lint clean
@@ -47,12 +47,12 @@ faces: $(VENV)/.installed-lite
 	$(if $(DATA),$(BIN)/python -m datasets.prepare_celebamask --path $(DATA) --out $(FACES)/data)
 	$(BIN)/python make_instances.py --dataset celeba --path $(FACES)/data
 	$(BIN)/python check_data.py $(FACE) $(FACE_TRAINING)
-	$(BIN)/python train.py $(FACE) --name first $(FACE_TRAINING) --lambda_kld 0.02 $(EPOCHS) --continue_train
-	$(if $(wildcard $(FACES)/checkpoints/fitted/latest_net_G.pth),,$(BIN)/python -m models.fit_prior $(FACE) --name first \
-		--out $(FACES)/checkpoints/fitted)
-	$(BIN)/python train.py $(FACE) --name faces --class_means $(FACE_TRAINING) --lambda_kld 0.15 --lr 0.0005 --ema 1000 \
-		--init_from $(FACES)/checkpoints/fitted --niter 1 --niter_decay 10 --continue_train
-	$(BIN)/python gallery.py $(FACE) --name faces --use_ema --gallery_dir $(FACES)/gallery
+	$(BIN)/python train.py $(FACE) --name first $(FACE_TRAINING) $(EPOCHS) --continue_train
+	$(BIN)/python train.py $(FACE) --name second $(FACE_TRAINING) --init_from $(FACES)/checkpoints/first --lr 0.0008 \
+		--lambda_color 3 --niter 16 --niter_decay 14 --continue_train
+	$(if $(wildcard $(FACES)/checkpoints/faces/latest_net_G.pth),,$(BIN)/python -m models.fit_prior $(FACE) --name second \
+		--out $(FACES)/checkpoints/faces)
+	$(BIN)/python gallery.py $(FACE) --name faces --gallery_dir $(FACES)/gallery
 
 # the pictures of README.md and docs/ once more: of the models that ship, on the test layouts that `make photos` and
 # `make faces` prepare, of the quickstart's model, and of pages in Chromium

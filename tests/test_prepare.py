@@ -136,14 +136,13 @@ def test_make_photos_gives_lines_that_parse(tmp_path, monkeypatch):
 
 def test_make_faces_gives_lines_that_parse(tmp_path, monkeypatch):
     monkeypatch.setenv("MAKEFLAGS", "")
-    prepared, instances, _, first, fit, run, shown = made("faces", f"FACES={tmp_path}", "EPOCHS=--niter 3")
+    prepared, instances, _, first, second, fit, shown = made("faces", f"FACES={tmp_path}", "EPOCHS=--niter 3")
     assert prepared[-4:] == ["--path", "clone", "--out", f"{tmp_path}/data"] and instances[0] == "make_instances.py"
-    first, trained = (TrainOptions().parse(words[1:]) for words in (first, run))
+    first, second = (TrainOptions().parse(words[1:]) for words in (first, second))
     fit, shown = FitOptions().parse(fit[2:]), GalleryOptions().parse(shown[1:])
-    assert (first.niter, first.niter_decay, trained.dataroot, fit.dataroot) == (3, 0, *[f"{tmp_path}/data"] * 2)
-    assert fit.folder == first.folder and trained.init_from == fit.out and trained.class_means
-    assert (shown.dataroot, shown.load_size, shown.crop_size, shown.folder) == (trained.dataroot, 128, 128,
-                                                                                trained.folder)
+    assert (first.niter, first.niter_decay, second.dataroot, fit.dataroot) == (3, 0, *[f"{tmp_path}/data"] * 2)
+    assert second.init_from == first.folder and fit.folder == second.folder and shown.folder == fit.out
+    assert (shown.dataroot, shown.load_size, shown.crop_size) == (second.dataroot, 128, 128)
 
 
 def test_a_person_fills_the_crop():
