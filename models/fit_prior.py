@@ -47,13 +47,13 @@ def main() -> None:
     with exclusive(place, opt.out, remedy="give another --out"):
         means, counts = class_means(synthesizer, dataset)
         move_means(model, means)
+        fitted.save()
+        save_class_names(fitted)
         model.opt = fitted
         model.save("latest")
         discriminators = network_path(opt.folder, "D", opt.which_epoch)
         if os.path.exists(discriminators):  # for training that goes on from here
             copy_atomically(discriminators, network_path(place, "D", "latest"))
-        fitted.save()
-        save_class_names(fitted)
     print(f"{opt.out}: networks whose prior has the means of {int((counts > 0).sum())} classes in "
           f"{counted(len(dataset), 'photo')}")
 
