@@ -48,9 +48,11 @@ def class_names(opt: Options) -> dict[int, str]:
     return names
 
 
-def save_class_names(opt: Options) -> None:
-    """Write the names of the classes beside the networks, with which they are then compared."""
-    lines = [f"{number} {name}\n" for number, name in sorted(class_names(opt).items()) if number < opt.num_classes]
+def save_class_names(opt: Options, names: dict[int, str] | None = None) -> None:
+    """Write the names of the classes (those of the data, if ``names`` has none) beside the networks, with which they
+    are then compared."""
+    names = names or class_names(opt)
+    lines = [f"{number} {name}\n" for number, name in sorted(names.items()) if number < opt.num_classes]
     write_atomically(os.path.join(opt.folder, _NAMES), "".join(lines))
 
 

@@ -2,9 +2,9 @@
 
     python -m models.fit_prior --name EXP --dataroot DATA
 
-The encoder does not know of which class an instance is. What the instances of a class have in common, such as bright
-skin, therefore ends up in its styles, whose mean m_y is not that of the prior, 0. The smaller ``--lambda_kld``, the
-larger is m_y, and the less do samples of the prior look like photos.
+The encoder does not know which class an instance is of. So what the instances of a class have in common, such as
+bright skin, ends up in their styles, whose mean m_y is then not 0, as in the prior. The smaller ``--lambda_kld`` is,
+the larger m_y is, and the less samples of the prior look like photos.
 
 Here the mean of every class moves from the encoder to the generator: the encoder subtracts m_y, and the generator's
 bias of the class takes in what m_y adds. Pictures in styles of photos stay the same where each instance is of one
@@ -15,7 +15,7 @@ import os
 
 from data.command_line import refuse_mistakes
 from options.fit_options import FitOptions
-from util.errors import UserError, command
+from util.errors import command
 
 if __name__ == "__main__":  # before the long imports
     refuse_mistakes(FitOptions())
@@ -25,43 +25,49 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from data import create_dataset
-from data.kinds import save_class_names
+from data.kinds import save_class_names, saved_class_names
 from models.networks.normalization import INADE
 from models.pix2pix_model import Pix2PixModel
 from models.synthesis import Synthesizer, instance_classes
 from util.checkpoints import network_path
-from util.files import copy_atomically, exclusive
+from util.files import copy_atomically, new_folder, read_text, write_atomically
 from util.progress import counted, progress
 
 
 @command
 def main() -> None:
     opt = FitOptions().parse()
-    place = os.path.abspath(opt.out)
-    fitted = opt.replace(checkpoints_dir=os.path.dirname(place), name=os.path.basename(place), class_means=True)
-    if os.path.exists(network_path(place, "G", "latest")):
-        raise UserError(f"--out {opt.out}: has networks already; name another folder")
     dataset = create_dataset(opt)
     synthesizer = Synthesizer.from_options(opt)
-    model = synthesizer.model
-    with exclusive(place, opt.out, remedy="give another --out"):
-        means, counts = class_means(synthesizer, dataset)
-        move_means(model, means)
+    with new_folder(opt.out) as folder:
+        means, count = class_means(synthesizer, dataset)
+        move_means(synthesizer.model, means)
+        save(synthesizer.model, folder)
+    print(f"{opt.out}: networks whose prior has the means of {count} classes in {counted(len(dataset), 'photo')}")
+
+
+def save(model: Pix2PixModel, folder: str) -> None:
+    """Write the networks, with what a run has beside them: its options, names of classes and discriminators."""
+    before = model.opt.folder
+    fitted = model.opt.replace(checkpoints_dir=os.path.dirname(folder), name=os.path.basename(folder), class_means=True)
+    model.opt = fitted
+    model.save("latest")
+    if os.path.isfile(options := os.path.join(before, "opt.txt")):
+        lines = [line for line in read_text(options).splitlines() if not line.strip().startswith("class_means:")]
+        lines.append(f"{'class_means':>25}: {True!s:<30}\t[default: False]")
+        write_atomically(os.path.join(folder, "opt.txt"), "\n".join(lines) + "\n")
+    else:
         fitted.save()
-        save_class_names(fitted)
-        model.opt = fitted
-        model.save("latest")
-        discriminators = network_path(opt.folder, "D", opt.which_epoch)
-        if os.path.exists(discriminators):  # for training that goes on from here
-            copy_atomically(discriminators, network_path(place, "D", "latest"))
-    print(f"{opt.out}: networks whose prior has the means of {int((counts > 0).sum())} classes in "
-          f"{counted(len(dataset), 'photo')}")
+    save_class_names(fitted, saved_class_names(before))
+    discriminators = network_path(before, "D", fitted.which_epoch)
+    if os.path.exists(discriminators):  # for training that goes on from here
+        copy_atomically(discriminators, network_path(folder, "D", "latest"))
 
 
 @torch.no_grad()
-def class_means(synthesizer: Synthesizer, dataset) -> tuple[Tensor, Tensor]:
+def class_means(synthesizer: Synthesizer, dataset) -> tuple[Tensor, int]:
     """The mean over all instances of a class of the posteriors' means, [C, 2, noise_nc], 0 for a class that has none;
-    and how many instances those are, [C]. An instance is of the class of most of its pixels."""
+    and how many classes have some. An instance is of the class of most of its pixels."""
     opt = synthesizer.opt
     sums = torch.zeros(opt.num_classes, 2, opt.noise_nc, dtype=torch.float64)
     counts = torch.zeros(opt.num_classes)
@@ -70,7 +76,8 @@ def class_means(synthesizer: Synthesizer, dataset) -> tuple[Tensor, Tensor]:
         for instance, label in instance_classes(batch).items():
             sums[label] += mu[instance]
             counts[label] += 1
-    return (sums / counts.clamp(min=1)[:, None, None]).to(torch.get_default_dtype()), counts
+    means = sums / counts.clamp(min=1)[:, None, None]
+    return means.to(torch.get_default_dtype()), int((counts > 0).sum())
 
 
 @torch.no_grad()

@@ -177,7 +177,7 @@ class Architecture(Group):
         add("--noise_nc", type=_CHANNELS, default=64, help="length of an instance's noise vector (inade)")
         add("--use_vae", action="store_true", help="use the (instance) encoder")
         add("--class_means", action="store_true",
-            help="the instance encoder subtracts a mean of each class: for networks of models.fit_prior")
+            help="the instance encoder subtracts the mean of each class: for networks of models.fit_prior")
         add("--no_instance", action="store_true", help="leave the channel of instance edges out of the semantic input")
         _add_layouts(add)
         add("--netG", default="spade", choices=["spade"], help=COMPATIBILITY + ": SPADE's generator")

@@ -35,7 +35,7 @@ def vgg_weights(tmp_path_factory) -> str:
 
 
 def free_port() -> int:
-    """A port that nobody listens at, below those that systems give to whoever connects: no other test gets it."""
+    """A port that nobody listens at, drawn from below those that systems give to whoever connects."""
     while True:
         port = random.SystemRandom().randrange(10240, 30720)
         try:

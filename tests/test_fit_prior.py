@@ -7,6 +7,7 @@ import torch
 
 from data import create_dataset
 from models import export
+from models.class_match import ClassMatch
 from models.networks.styles import Styles
 from models.synthesis import Synthesizer, instance_classes
 from options import TestOptions
@@ -24,6 +25,9 @@ def fitted(tmp_path_factory):
     (root / "exp" / "latest_net_D.pth").write_bytes(b"as it is")
     args = ["--dataroot", draw_world(root / "world"), "--checkpoints_dir", root, "--name", "exp", "--gpu_ids", "-1"]
     said = succeed(run_command("-m models.fit_prior", *args)).stdout
+    assert (root / "exp_fitted" / "latest_net_D.pth").read_bytes() == b"as it is"
+    before, after = ((root / name / "opt.txt").read_text().splitlines() for name in ("exp", "exp_fitted"))
+    assert {line.split(":")[0].strip() for line in set(before) ^ set(after)} == {"class_means"}
     assert said.endswith(f"exp_fitted: networks whose prior has the means of {CLASSES} classes in 6 photos\n")
     return root
 
@@ -92,12 +96,11 @@ def test_other_commands_take_them(fitted, tmp_path):
     args = ["--dataroot", fitted / "world", "--checkpoints_dir", fitted, "--name", "exp_fitted", "--gpu_ids", "-1"]
     said = succeed(run_command("test.py", *args, "--use_vae", "--results_dir", tmp_path)).stdout
     assert "--class_means" in said and len(list(tmp_path.rglob("synthesized_image/*.png"))) == 3
-    assert (fitted / "exp_fitted" / "latest_net_D.pth").read_bytes() == b"as it is"
-    (fitted / "exp_fitted" / "latest_net_D.pth").unlink()  # others have other sizes
+    (fitted / "exp_fitted" / "latest_net_D.pth").unlink(missing_ok=True)  # others have other sizes
     train = ["train.py", *TRAIN, "--use_vae", "--debug", "--dataroot", fitted / "world", "--checkpoints_dir", fitted,
              "--name", "on", "--init_from", fitted / "exp_fitted"]
     assert run_command(*train).stderr == (
-        f"error: {fitted}/exp_fitted/latest_net_IE.pth: its encoder subtracts means of classes; give --class_means\n")
+        f"error: {fitted}/exp_fitted/latest_net_IE.pth: the encoder subtracts class means; give --class_means\n")
     succeed(run_command(*train, "--class_means"))
     after = torch.load(fitted / "on" / "latest_net_IE.pth", weights_only=True)["class_means"]
     assert torch.equal(after, torch.load(fitted / "exp_fitted" / "latest_net_IE.pth", weights_only=True)["class_means"])
@@ -111,7 +114,7 @@ def test_exported_encoders_ask_for_the_label(fitted, tmp_path):
 
 
 @pytest.mark.parametrize(("args", "line"), [
-    (["--out", "{root}/exp"], "--out {root}/exp: has networks already; name another folder"),
+    (["--out", "{root}/exp"], "{root}/exp: exists already; remove it, or choose another folder"),
     (["--norm_mode", "spade", "--name", "other"], "--norm_mode spade: classes have no styles of their own; use inade"),
 ])
 def test_refused(fitted, args, line):
@@ -119,3 +122,12 @@ def test_refused(fitted, args, line):
     done = run_command("-m models.fit_prior", "--name", "exp", "--checkpoints_dir", fitted, "--dataroot",
                        fitted / "world", "--gpu_ids", "-1", *args)
     assert done.returncode == 2 and done.stderr == f"error: {line.format(root=fitted)}\n"
+
+
+def test_classes_take_their_means_along():
+    """As they take their biases: what a class is called decides in --init_from, not its number."""
+    match = ClassMatch.of({0: "sky", 1: "sea"}, {0: "sea", 1: "ship", 2: "sky"}, 2, 3)
+    old, new = torch.randn(2, 2, 4), torch.zeros(3, 2, 4)
+    aligned = []
+    found = match.align("class_means", old, new, aligned)
+    assert torch.equal(found, torch.stack([old[1], new[1], old[0]])) and aligned
