@@ -1,7 +1,6 @@
 """Options of ``models/fit_prior.py``."""
 import argparse
 
-from options.groups import Loading
 from options.options import Options
 from options.test_options import NetworkOptions
 from util.errors import UserError
@@ -9,8 +8,7 @@ from util.errors import UserError
 
 class FitOptions(NetworkOptions):
     one_process = True
-    groups = (*NetworkOptions.groups, Loading)
-    defaults = {"phase": "train", "serial_batches": True, "no_flip": True}  # noqa: RUF012 (read only)
+    defaults = {"phase": "train"}  # noqa: RUF012 (read only)
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
         super().add_options(parser)
