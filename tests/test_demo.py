@@ -848,7 +848,7 @@ def test_page(address, tmp_path):
             page.answered(page.point_at(skirt).click().perform)
             pictures.append(page.picture())
         *_, start, after = pictures
-        changed = np.abs(np.diff(pictures, axis=0)).mean((0, 3))
+        changed = np.abs(np.diff(pictures, axis=0)).mean((0, 3))  # of all, for two looks may be much alike
         assert changed[skirt].mean() > 5 * changed[~skirt].mean() > 0
         page.slide("blend", 0)
         page.wait(lambda: np.array_equal(page.picture(), start))
@@ -859,12 +859,15 @@ def test_page(address, tmp_path):
         page.click("[data-tool=lock]")
         page.answered(page.point_at(skirt).click().perform)
         assert page.find(".hint").text == "skirt, kept" and np.array_equal(page.picture(), after)
-        page.answered(lambda: page.click("#sample"))
-        changed = np.abs(page.picture() - after).mean(2)
-        assert changed[page.color("background")].mean() > 2 * changed[skirt].mean()
+        changes = []
+        for _ in range(4):
+            page.answered(lambda: page.click("#sample"))
+            changes.append(np.abs(page.picture() - after).mean(2))
+        assert np.mean(changes, 0)[~skirt].mean() > 2 * np.mean(changes, 0)[skirt].mean()
         page.answered(lambda: page.click(".chip", "skirt", inner=".style"))
         assert "skirt is kept" in page.wait(lambda: page.find(".notice").text)
-        page.answered(lambda: page.click("#undo"))
+        for _ in changes:
+            page.answered(lambda: page.click("#undo"))
         assert np.array_equal(page.picture(), after)
 
         # a stroke is painted
