@@ -10,7 +10,7 @@ from util.errors import shortened
 # keys of tensors -> their dimension that counts classes, and perhaps then edges and the picture's channels
 _OF_CLASSES = (
     (r"\bnorm_\w\.(weight|bias)", 0),  # INADE's means and spreads
-    (r"^class_means", 0),
+    (r"^class_means|^prior\.", 0),
     (r"\bmlp_shared\.0\.weight|^fc\.weight", 1),  # SPADE's, which see the layout
     (r"^discriminator_\d+\.model0\.0\.weight|^heads\.\d+\.classes\.weight", 1),
 )

@@ -85,7 +85,7 @@ class Exported(nn.Module):
                 weight = nn.Parameter(conv.weight_orig * conv.gain(), requires_grad=False)
                 del conv.weight_orig, conv.weight_u, conv.weight_v
                 conv.__class__, conv.weight = nn.Conv2d, weight
-        uses = {"label": not encoder or (inade and self.opt.class_means),
+        uses = {"label": not encoder or (inade and self.opt.fitted_prior),
                 "instance": inade or not (encoder or self.opt.no_instance), "photo": encoder,
                 "z": not encoder and (inade or self.opt.use_vae), "noise": not encoder and inade}
         self.inputs = tuple(name for name, used in uses.items() if used)

@@ -176,8 +176,7 @@ class Architecture(Group):
             help="length of the image-level vector z, the input of the generator")
         add("--noise_nc", type=_CHANNELS, default=64, help="length of an instance's noise vector (inade)")
         add("--use_vae", action="store_true", help="use the (instance) encoder")
-        add("--class_means", action="store_true",
-            help="the instance encoder subtracts the mean of each class: for networks of models.fit_prior")
+        add("--fitted_prior", action="store_true", help="for networks of models.fit_prior (inade)")
         add("--no_instance", action="store_true", help="leave the channel of instance edges out of the semantic input")
         _add_layouts(add)
         add("--netG", default="spade", choices=["spade"], help=COMPATIBILITY + ": SPADE's generator")
@@ -188,6 +187,11 @@ class Architecture(Group):
             choices=["kaiming", "none", "normal", "orthogonal", "xavier", "xavier_uniform"])
         add("--init_variance", type=number(0, exclusive=True), default=0.02,
             help=unused + "gain (std for normal) of the initial distribution")
+
+    @staticmethod
+    def finish(opt: Options, given: set[str]) -> None:
+        if opt.fitted_prior and opt.norm_mode != "inade":
+            raise UserError(f"--fitted_prior: --norm_mode {opt.norm_mode} has no styles of classes; leave it out")
 
 
 class Layouts(Group):

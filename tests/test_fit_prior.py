@@ -1,4 +1,4 @@
-"""The prior of every class at the mean of its photos: ``python -m models.fit_prior``."""
+"""The prior as photos have it: ``python -m models.fit_prior``."""
 import dataclasses
 
 import numpy as np
@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from data import create_dataset
-from models import export
+from models import export, fit_prior
 from models.class_match import ClassMatch
+from models.fit_prior import Seen
+from models.networks.layout import Layout
 from models.networks.styles import Styles
 from models.synthesis import Synthesizer, instance_classes
 from options import TestOptions
@@ -27,8 +29,8 @@ def fitted(tmp_path_factory):
     said = succeed(run_command("-m models.fit_prior", *args)).stdout
     assert (root / "exp_fitted" / "latest_net_D.pth").read_bytes() == b"as it is"
     before, after = ((root / name / "opt.txt").read_text().splitlines() for name in ("exp", "exp_fitted"))
-    assert {line.split(":")[0].strip() for line in set(before) ^ set(after)} == {"class_means"}
-    assert said.endswith(f"exp_fitted: networks whose prior has the means of {CLASSES} classes in 6 photos\n")
+    assert {line.split(":")[0].strip() for line in set(before) ^ set(after)} == {"fitted_prior"}
+    assert said.endswith(f"exp_fitted: networks whose prior is fitted to {CLASSES} classes in 6 photos\n")
     return root
 
 
@@ -79,6 +81,41 @@ def test_the_means_move(fitted, double):
         assert (new.images(batch, styles) - old.images(batch, styles)).abs().max() > 1e-3
 
 
+def test_components_of_styles_that_are_known():
+    """Photos' styles m_y + u a_y with one number u per photo, seen with the variance 1/2; no photo has class 2."""
+    generator = torch.Generator().manual_seed(0)
+    u, a, m = (torch.randn(shape, generator=generator, dtype=torch.float64) for shape in (50, (3, 2, 2), (3, 2, 2)))
+    u, number = (u - u.mean())[:, None, None, None], torch.tensor([50.0, 50, 0])
+    mu = m + u * a
+    mu[:, 2] = torch.nan
+    seen = Seen(mu.nan_to_num(0).sum(0), (mu**2 + 0.5).nan_to_num(0).sum(0), number, list(mu))
+    opt = TestOptions().parse(["--dataset_mode", "custom", "--label_nc", "3", "--noise_nc", "2", "--gpu_ids", "-1"])
+    prior = fit_prior.fitted(seen, opt)
+    right = u.square().mean().sqrt() * a
+    right[2] = 0
+    *others, first = prior.factors.unbind(-1)
+    assert torch.stack(others).abs().max() < 1e-6
+    assert min((first - right).abs().max(), (first + right).abs().max()) < 1e-6 < right.abs().max()
+    assert (prior.deviations**2 - torch.tensor([0.5, 0.5, 1.0])[:, None, None]).abs().max() < 1e-6
+
+
+def test_draws_are_those_of_the_prior(fitted, double):
+    """Against a loop, and with truncation; every sample is drawn from its own seed."""
+    (old, batches), (new, _) = layouts(fitted, "exp", "val"), layouts(fitted, "exp_fitted", "val")
+    factors, deviations = new.model.netG.prior.factors, new.model.netG.prior.deviations
+    batch = dataclasses.replace(batches[0], layout=Layout(torch.cat([one.layout.label for one in batches]), torch.cat(
+        [one.layout.instance for one in batches]), CLASSES, with_edges=True))
+    plain, drawn = (one.draw_styles(batch, range(len(batches)), truncation=0.7) for one in (old, new))
+    assert torch.equal(plain.z, drawn.z)
+    for number, one in enumerate(batches):
+        for instance, label in instance_classes(one).items():
+            right = deviations[label] * plain.noise[number, instance]
+            for component in range(factors.shape[-1]):
+                right = right + factors[label, ..., component] * plain.z[number, component]
+            assert (drawn.noise[number, instance] - right).abs().max() < 1e-9
+    assert (drawn.noise - plain.noise).abs().max() > 0.1
+
+
 def test_an_instance_of_several_classes_loses_their_mean(fitted, double):
     (old, batches), (new, _) = layouts(fitted, "exp", "train"), layouts(fitted, "exp_fitted", "train")
     label, instance = batches[0].layout.label[0].clone(), batches[0].layout.instance[0] // 3
@@ -95,15 +132,17 @@ def test_an_instance_of_several_classes_loses_their_mean(fitted, double):
 def test_other_commands_take_them(fitted, tmp_path):
     args = ["--dataroot", fitted / "world", "--checkpoints_dir", fitted, "--name", "exp_fitted", "--gpu_ids", "-1"]
     said = succeed(run_command("test.py", *args, "--use_vae", "--results_dir", tmp_path)).stdout
-    assert "--class_means" in said and len(list(tmp_path.rglob("synthesized_image/*.png"))) == 3
+    assert "--fitted_prior" in said and len(list(tmp_path.rglob("synthesized_image/*.png"))) == 3
     (fitted / "exp_fitted" / "latest_net_D.pth").unlink(missing_ok=True)  # others have other sizes
     train = ["train.py", *TRAIN, "--use_vae", "--debug", "--dataroot", fitted / "world", "--checkpoints_dir", fitted,
              "--name", "on", "--init_from", fitted / "exp_fitted"]
     assert run_command(*train).stderr == (
-        f"error: {fitted}/exp_fitted/latest_net_IE.pth: the encoder subtracts class means; give --class_means\n")
-    succeed(run_command(*train, "--class_means"))
-    after = torch.load(fitted / "on" / "latest_net_IE.pth", weights_only=True)["class_means"]
-    assert torch.equal(after, torch.load(fitted / "exp_fitted" / "latest_net_IE.pth", weights_only=True)["class_means"])
+        f"error: {fitted}/exp_fitted/latest_net_G.pth: its prior was fitted; give --fitted_prior\n")
+    succeed(run_command(*train, "--fitted_prior"))
+    for file, key in (("IE", "class_means"), ("G", "prior.factors"), ("G", "prior.deviations")):
+        after, before = (torch.load(fitted / name / f"latest_net_{file}.pth", weights_only=True)[key]
+                         for name in ("on", "exp_fitted"))
+        assert torch.equal(after, before) and before.std() > 0
 
 
 def test_exported_encoders_ask_for_the_label(fitted, tmp_path):
@@ -116,6 +155,8 @@ def test_exported_encoders_ask_for_the_label(fitted, tmp_path):
 @pytest.mark.parametrize(("args", "line"), [
     (["--out", "{root}/exp"], "{root}/exp: exists already; remove it, or choose another folder"),
     (["--norm_mode", "spade", "--name", "other"], "--norm_mode spade: classes have no styles of their own; use inade"),
+    (["--norm_mode", "spade", "--fitted_prior", "--name", "other"],
+     "--fitted_prior: --norm_mode spade has no styles of classes; leave it out"),
 ])
 def test_refused(fitted, args, line):
     args = [arg.format(root=fitted) for arg in args]

@@ -18,7 +18,8 @@ _TYPES = frozenset({torch.bool, torch.uint8, torch.int8, torch.int16, torch.int3
                     torch.bfloat16, torch.float32, torch.float64})
 # parts of a key or of its shape -> the options that decide them, for the message about a checkpoint that does not fit
 _HINTS = (
-    ("class_means", "--class_means"),
+    ("class_means", "--fitted_prior"),
+    ("prior.", "--fitted_prior"),
     ("mlp_shared", "--norm_mode, --norm_G"),
     ("fc_noise", "--noise_nc, --norm_mode, --ngf"),
     ("_conv_", "--noise_nc, --ngf"),

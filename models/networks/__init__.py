@@ -8,6 +8,7 @@ from models.networks.generator import Generator
 from models.networks.init import init_weights
 from models.networks.normalization import MakeNorm, parse_norm_name
 from models.networks.projected import ProjectedDiscriminator
+from models.networks.styles import FittedPrior
 from options.options import UPSAMPLINGS, Options
 from util.errors import UserError
 
@@ -25,6 +26,7 @@ def build_generator(opt: Options, make_norm: MakeNorm, start_is_map: bool) -> Ge
         raise UserError(f"--aspect_ratio {opt.aspect_ratio}: too wide for --crop_size {opt.crop_size}")
     if upsamplings == 7 and opt.ngf % 2:
         raise UserError(f"--ngf {opt.ngf}: must be even with --num_upsampling_layers {opt.num_upsampling_layers}")
+    prior = FittedPrior(opt.num_classes, opt.noise_nc, opt.z_dim) if opt.fitted_prior else None
     return _initialized(opt, Generator(
         start_channels=opt.semantic_nc if start_is_map else opt.z_dim,
         start_is_map=start_is_map,
@@ -33,6 +35,7 @@ def build_generator(opt: Options, make_norm: MakeNorm, start_is_map: bool) -> Ge
         upsamplings=upsamplings,
         make_norm=make_norm,
         spectral=parse_norm_name(opt.norm_G, opt.norm_mode).spectral,
+        prior=prior,
     ))
 
 
@@ -52,7 +55,7 @@ def build_discriminator(opt: Options, features: Lite0Features | None = None) -> 
 
 def build_instance_encoder(opt: Options) -> InstanceEncoder:
     """``netE`` of INADE. (It needs sides that are multiples of 16; the generator's are multiples of 32.)"""
-    num_classes = opt.num_classes if opt.class_means else 0
+    num_classes = opt.num_classes if opt.fitted_prior else 0
     return _initialized(opt, InstanceEncoder(opt.ngf, opt.noise_nc, num_classes))
 
 

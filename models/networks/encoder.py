@@ -16,7 +16,7 @@ from util.precision import full_precision, no_autocast
 class InstanceEncoder(nn.Module):
     """A U-Net of instance-aware convolutions whose four outputs are averaged over every instance (Section 3.3).
 
-    :param num_classes: of how many classes means are subtracted from the posterior's (``--class_means``); 0: none.
+    :param num_classes: of how many classes means are subtracted from the posterior's (``--fitted_prior``); 0: none.
     """
 
     def __init__(self, ngf: int, noise_nc: int, num_classes: int = 0):

@@ -9,6 +9,7 @@ from torch.utils.checkpoint import checkpoint
 from models.networks.normalization import LEAKY_SLOPE, BatchNorm, Condition, MakeNorm
 from models.networks.resnet_block import ResnetBlock
 from models.networks.spectral import power_iteration
+from models.networks.styles import FittedPrior
 from util.precision import full_precision
 
 
@@ -19,13 +20,15 @@ class Generator(nn.Module):
     :param size: height and width of the first feature map.
     :param upsamplings: how often the resolution is doubled, 5 to 7.
     :param make_norm: channels -> modulation layer.
+    :param prior: what turns samples of the paper's prior into those that this generator knows; None: nothing.
 
     With ``recomputes``, the backward pass computes the blocks' activations once more instead of keeping them.
     """
 
     def __init__(self, *, start_channels: int, start_is_map: bool, size: tuple[int, int], ngf: int,
-                 upsamplings: int, make_norm: MakeNorm, spectral: bool):
+                 upsamplings: int, make_norm: MakeNorm, spectral: bool, prior: FittedPrior | None = None):
         super().__init__()
+        self.prior = prior
         self.size = size
         self.recomputes = False
         self.output_size = tuple(side * 2**upsamplings for side in size)

@@ -1,5 +1,6 @@
 """The semantic layout of a batch: classes, instances, and the regions that they make."""
 import copy
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -164,6 +165,14 @@ class Layout(Tables):
         maps = torch.zeros(batch, height, width, self.num_classes + 1, device=near.device)
         maps.scatter_add_(3, near, inside / inside.sum(-1, keepdim=True))
         return maps[..., :-1].permute(0, 3, 1, 2)
+
+    @property
+    def main_classes(self) -> Tensor:
+        """[B, K]: the class of most pixels of every instance; 0 for ids that no pixel has."""
+        shape = (self.batch_size, self.num_instances, self.num_classes)
+        flat = ((self._samples * shape[1] + self.instance) * shape[2] + self.label).long().flatten()
+        counts = torch.zeros(math.prod(shape), device=flat.device)
+        return counts.scatter_add_(0, flat, counts.new_ones(()).expand(len(flat))).view(shape).argmax(2)
 
     @cached_property
     def class_regions(self) -> Regions:

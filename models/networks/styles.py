@@ -5,7 +5,7 @@ from typing import Protocol
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.networks.layout import Layout
 from models.ops.tables import sent
@@ -118,6 +118,23 @@ def _along_arc(a: Tensor, b: Tensor, part: float) -> Tensor:
     arc = turned * torch.lerp(*lengths, part)
     bent = (lengths[0] > 1e-6) & (lengths[1] > 1e-6) & (torch.sin(angle) > 1e-3)
     return torch.where(bent, arc, torch.lerp(a, b, part))
+
+
+class FittedPrior(nn.Module):
+    """What ``models.fit_prior`` finds in photos: styles of a picture's instances go together, and have spreads of their
+    own. ``factors`` [C, 2, noise_nc, F]: how z, of which the first F numbers count, moves the styles of every class;
+    ``deviations`` [C, 2, noise_nc]: the spread that an instance has for itself."""
+
+    def __init__(self, num_classes: int, noise_nc: int, z_dim: int):
+        super().__init__()
+        self.register_buffer("factors", torch.zeros(num_classes, 2, noise_nc, min(z_dim, 16)))
+        self.register_buffer("deviations", torch.ones(num_classes, 2, noise_nc))
+
+    def forward(self, styles: Styles, layout: Layout) -> Styles:
+        """Styles of the paper's prior to styles of this one. An instance is of the class of most of its pixels."""
+        classes = layout.main_classes
+        shared = torch.einsum("bkscf,bf->bksc", self.factors[classes], styles.z[:, :self.factors.shape[-1]])
+        return Styles(styles.z, styles.noise * self.deviations[classes] + shared)
 
 
 class Posterior(Protocol):
