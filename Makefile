@@ -57,7 +57,7 @@ faces: $(VENV)/.installed-lite
 # the pictures of README.md and docs/ once more: of the models that ship, on the test layouts that `make photos` and
 # `make faces` prepare, of the quickstart's model, and of pages in Chromium
 SHOWN := --load_from_opt_file --gpu_ids $(GPU) --seed 0
-SHOWN_FACES := --layouts 3 14 25 36 --restyled 5 47 --classes hair u_lip,l_lip skin background cloth
+SHOWN_FACES := --layouts 3 14 25 36 --restyled 8 62 --classes hair u_lip,l_lip skin background cloth
 SHOWN_PEOPLE := --layouts 3 14 25 36 --restyled 5 47 --width 102 \
 	--classes background blouse,coat,dress,jacket,shirt,sweater,top jeans,pants,skirt bag,purse hair
 pictures: $(VENV)/.installed-dev $(OUT)/gallery/gallery.png $(PHOTOS)/ccp/classes.txt

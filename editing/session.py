@@ -291,7 +291,7 @@ class Editor:
             number = int(instance[y, x])
         label[mask], instance[mask] = kind, number
         canvas = Canvas(label, instance)
-        sample = self._sample(canvas, step.truncation, z=step.current().styles.z)
+        sample = self._sample(canvas, step.truncation)
         styles = step.current().resized(len(sample.spread) - 1, sample)
         if is_new:
             styles = styles.replaced(sample, [number])
@@ -308,14 +308,13 @@ class Editor:
         :raises UserError: the layout has no such instance, or it is locked.
         """
         rows, what = self._rows(session, instance)
-        sample = self._sample(session.step.canvas, session.step.truncation, z=_kept_z(session, rows))
-        return self._change(session, what, sample, rows)
+        return self._change(session, what, self._sample(session.step.canvas, session.step.truncation), rows)
 
     def offer(self, session: Session, instance: int | None = None) -> Session:
         """Alternatives to choose from, drawn as one batch: each is what :meth:`resample` may make; raises the same."""
         step, (rows, what) = session.step, self._rows(session, instance)
         batch = self._batch(step.canvas, ALTERNATIVES)
-        others = self.synthesizer.draw_styles(batch, z=_kept_z(session, rows)).map(Tensor.cpu)
+        others = self.synthesizer.draw_styles(batch).map(Tensor.cpu)
         spread = torch.full((others.noise.shape[1] + 1,), step.truncation)
         before = step.current()
         steps = [self._changed(session, what, before, Drawn(others[n:n + 1], spread), rows)
@@ -429,9 +428,9 @@ class Editor:
     def _new(self, canvas: Canvas, what: str, truncation: float, seed: int | None = None) -> Step:
         return Step(what, self.model, canvas, self._sample(canvas, truncation, seed), truncation=truncation)
 
-    def _sample(self, canvas: Canvas, truncation: float, seed: int | None = None, z: Tensor | None = None) -> Drawn:
+    def _sample(self, canvas: Canvas, truncation: float, seed: int | None = None) -> Drawn:
         seeds = None if seed is None else [seed]
-        styles = self.synthesizer.draw_styles(self._batch(canvas), seeds, z=z).map(Tensor.cpu)
+        styles = self.synthesizer.draw_styles(self._batch(canvas), seeds).map(Tensor.cpu)
         return Drawn(styles, torch.full((styles.noise.shape[1] + 1,), truncation))
 
     def _batch(self, canvas: Canvas, count: int = 1) -> Batch:
@@ -484,11 +483,6 @@ class Editor:
     def _draw(self, step: Step) -> Step:
         picture = self.synthesizer.pictures(self._batch(step.canvas), self._given(step))[0]
         return dataclasses.replace(step, picture=composited(picture, step))
-
-
-def _kept_z(session: Session, rows: Sequence[int]) -> Tensor | None:
-    """With which new styles of these rows are to go together: the present z, if it stays."""
-    return None if WHOLE in rows else session.step.current().styles.z
 
 
 def composited(picture: np.ndarray, step: Step) -> np.ndarray:

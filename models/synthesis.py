@@ -132,20 +132,15 @@ class Synthesizer:
         kind = DATASETS[self.opt.dataset_mode]
         return [seed_of(seed, kind.pairing_key(path), sample) for path in paths]
 
-    def draw_styles(self, batch: Batch, seeds: Sequence[int] | None = None, truncation: float = 1.0,
-                    z: Tensor | None = None) -> Styles:
+    def draw_styles(self, batch: Batch, seeds: Sequence[int] | None = None, truncation: float = 1.0) -> Styles:
         """Styles of the prior, newly drawn for every layout of the batch.
 
         :param seeds: one for each layout, on which alone its styles then depend, and every instance's on its id;
             without them, PyTorch's default generator draws.
         :param truncation: factor on the spread of the prior; 0 gives its mean.
-        :param z: [B, z_dim] or [1, z_dim], to be taken as it is: only the noise is new. What a fitted prior lets go
-            together (``models.fit_prior``) then goes with this z.
         """
         normal = None if seeds is None else noise_of_samples(batch.layout, seeds)
         styles = self.model.mode.prior(batch.layout, normal)
-        if z is not None:
-            styles = Styles(z.to(styles.z).expand_as(styles.z), styles.noise)
         prior = self.model.netG.prior
         return (styles if prior is None else prior(styles, batch.layout)).scaled(truncation)
 

@@ -93,20 +93,6 @@ def test_one_instance_is_resampled(editor, session):
         editor.resample(session, 9)
 
 
-def test_new_styles_go_with_the_picture():
-    """A fitted prior lets styles go with z; where z stays, new ones go with that."""
-    editor = make_editor("--fitted_prior")
-    prior = editor.synthesizer.model.netG.prior
-    prior.deviations.zero_()
-    prior.factors.normal_()
-    session = editor.start(Canvas(LABEL, INSTANCE))
-    assert given(session).noise.std() > 0.1
-    resampled = [editor.resample(session, 4), editor.resample(session.toggle_lock(1))]
-    for step in (*(other.step for other in resampled), editor.offer(session, 4).offers[2]):
-        assert torch.equal(step.current().truncated().noise, given(session).noise)
-    assert changed_rows(session, editor.resample(session)) == [*range(9), WHOLE]
-
-
 def test_what_is_locked_stays(editor, session):
     locked = session.toggle_lock(4).toggle_lock(1)
     assert changed_rows(locked, editor.resample(locked)) == [0, 2, 3, 5, 6, 7, 8]  # and z, which is of all of them
