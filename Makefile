@@ -50,8 +50,10 @@ faces: $(VENV)/.installed-lite
 	$(BIN)/python train.py $(FACE) --name first $(FACE_TRAINING) $(EPOCHS) --continue_train
 	$(BIN)/python train.py $(FACE) --name second $(FACE_TRAINING) --init_from $(FACES)/checkpoints/first --lr 0.0008 \
 		--lambda_color 3 --niter 16 --niter_decay 14 --continue_train
+	$(BIN)/python train.py $(FACE) --name third $(FACE_TRAINING) --init_from $(FACES)/checkpoints/second --lr 0.0006 \
+		--lambda_color 3 --niter 16 --niter_decay 16 --save_epoch_freq 4 --continue_train
 	rm -rf $(FACES)/checkpoints/fitted
-	$(BIN)/python -m models.fit_prior $(FACE) --name second --out $(FACES)/checkpoints/fitted
+	$(BIN)/python -m models.fit_prior $(FACE) --name third --which_epoch 24 --out $(FACES)/checkpoints/fitted
 	$(BIN)/python gallery.py $(FACE) --name fitted --gallery_dir $(FACES)/gallery
 
 # the pictures of README.md and docs/ once more: of the models that ship, on the test layouts that `make photos` and
