@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from data.command_line import refuse_mistakes
 from options.fit_options import FitOptions
-from util.errors import command
+from util.errors import UserError, command
 
 if __name__ == "__main__":  # before the long imports
     refuse_mistakes(FitOptions())
@@ -40,7 +40,7 @@ from util.files import copy_atomically, new_folder, read_text, write_atomically
 from util.progress import counted, progress
 
 MOST = 2000  # photos, from which factors are taken
-FEW = 20  # photos: a class that is in fewer shall not make a factor of its own
+FEW = 20  # instances: a class that has fewer shall not make a factor of its own
 
 
 @command
@@ -82,7 +82,7 @@ class Seen:
     sums: Tensor  # of mu
     squares: Tensor  # of mu^2 + sigma^2
     counts: Tensor
-    photos: list[Tensor]  # of MOST photos at most: mu, averaged over the instances of a class; NaN where it has none
+    photos: list[tuple[Tensor, Tensor]]  # of MOST photos at most: sums and counts of each
 
     def means(self) -> Tensor:
         """Of classes; 0 for those without instances."""
@@ -108,7 +108,9 @@ def look(synthesizer: Synthesizer, dataset) -> Seen:
         seen.sums += sums
         seen.counts += counts
         if number % step == 0:
-            seen.photos.append(sums / counts[:, None, None])
+            seen.photos.append((sums, counts[:, None, None]))
+    if not (seen.sums + seen.squares).isfinite().all():
+        raise UserError("the encoder sees styles that are not finite; use another checkpoint")
     return seen
 
 
@@ -116,15 +118,16 @@ def fitted(seen: Seen, opt: Options) -> FittedPrior:
     """The factors are principal components of the photos' styles, scaled by their deviations; in each dimension, the
     deviation of instances adds the rest of the variance. Where a photo lacks a class, it says nothing of it."""
     prior, means = FittedPrior(opt.num_classes, opt.noise_nc, opt.z_dim), seen.means()
-    photos = torch.stack(seen.photos) - means
-    photos /= (~photos.isnan()).sum(0).clamp(min=FEW).sqrt()
-    rows = photos.nan_to_num(0).flatten(1)  # [N, C*2*noise_nc]; rows' * rows is the covariance
+    sums, counts = (torch.stack(part) for part in zip(*seen.photos, strict=True))  # [N, C, 2, noise_nc], [N, C, 1, 1]
+    # (a photo's mean - mean) * sqrt(its part of the instances): rows' * rows is the covariance of photos' means
+    rows = (sums - counts * means) / (counts * counts.sum(0).clamp(min=FEW)).sqrt()
+    rows = rows.nan_to_num(0).flatten(1)  # [N, C*2*noise_nc]
     _, vectors = torch.linalg.eigh(rows @ rows.T)  # of N photos, which are fewer than dimensions in large networks
     count = min(len(rows), prior.factors.shape[-1])
     factors = (rows.T @ vectors[:, -count:]).view(*means.shape, count)
     variance = (seen.squares / seen.counts[:, None, None] - means**2).nan_to_num(1)
     prior.factors[..., :count] = factors
-    prior.deviations.copy_((variance - factors.square().sum(-1)).clamp(min=0).sqrt())
+    prior.deviations.copy_((variance - factors.square().sum(-1)).clamp(min=1e-6).sqrt())
     return prior.to(opt.device)
 
 

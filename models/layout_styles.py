@@ -73,10 +73,10 @@ class LayoutStyles:
             found.setdefault(int(self.classes[i]), []).append(i)
         return found
 
-    def give(self, styles: Styles, prior: Styles, partners: dict[int, int], sample: int | None = None) -> Styles:
+    def give(self, styles: Styles, remapped: Styles, partners: dict[int, int], sample: int | None = None) -> Styles:
         """``styles`` [1, ...], where instances with partners take theirs from here.
 
-        :param prior: what is remapped by the posterior.
+        :param remapped: what is remapped by the posterior.
         :param sample: which of the samples to take as it is, z included; None draws from the posterior.
         :raises UserError: there is no such sample.
         """
@@ -90,7 +90,7 @@ class LayoutStyles:
         noise = styles.noise.clone()
         if sample is None:
             mu, logvar = (torch.from_numpy(array[there]).to(noise.device) for array in (self.mu, self.logvar))
-            noise[0, ids] = prior.noise[0, ids] * torch.exp(0.5 * logvar) + mu
+            noise[0, ids] = remapped.noise[0, ids] * torch.exp(0.5 * logvar) + mu
             return Styles(styles.z, noise)
         noise[0, ids] = torch.from_numpy(self.noise[sample, there]).to(noise.device)
         return Styles(torch.from_numpy(self.z[sample:sample + 1]).to(noise.device), noise)

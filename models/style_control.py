@@ -69,13 +69,14 @@ class StyleControl:
         priors = [self.synthesizer.draw_styles(batch, self.synthesizer.seeds(seed, paths, sample), opt.truncation)
                   for sample in range(opt.num_samples)]
         own = self.synthesizer.posterior(batch) if opt.styles == "encoder" else None
-        drawn = priors if own is None else [own.remap(prior) for prior in priors]
+        noises = [self.synthesizer.noise_of(batch, prior) for prior in priors]
+        drawn = priors if own is None else [own.remap(noise) for noise in noises]
         known = self.sources or opt.save_styles or self.numbers
         layouts = [LayoutStyles.of(batch.layout, row) for row in range(size)] if known else [None] * size
         if self.sources:
-            drawn = [Styles.cat([self._given(layout, (path, sample, seed), styles[i:i + 1], prior[i:i + 1])
+            drawn = [Styles.cat([self._given(layout, (path, sample, seed), styles[i:i + 1], noise[i:i + 1])
                                  for i, (layout, path) in enumerate(zip(layouts, paths, strict=True))])
-                     for sample, (styles, prior) in enumerate(zip(drawn, priors, strict=True))]
+                     for sample, (styles, noise) in enumerate(zip(drawn, noises, strict=True))]
         first, *others = drawn
         styles = [first, *(self._varied(layouts, first, other) for other in others)]
         saved = [self._saved(layout, (path, 0, seed), row, styles, own)
@@ -84,14 +85,14 @@ class StyleControl:
 
     # ---- --reference, --style_file ----
 
-    def _given(self, layout: LayoutStyles, which: Which, styles: Styles, prior: Styles) -> Styles:
+    def _given(self, layout: LayoutStyles, which: Which, styles: Styles, noise: Styles) -> Styles:
         """``styles`` of a sample of one layout, with what a reference or file gives to it."""
         if (found := self.sources.partner(layout, which)) is None:
             return styles
         (_, sample, _), (source, partners) = which, found
         if source.noise is not None and (sample == 0 or self.kind == "all"):
-            return source.give(styles, prior, partners, sample)
-        return source.give(styles, prior, partners)
+            return source.give(styles, noise, partners, sample)
+        return source.give(styles, noise, partners)
 
     # ---- --vary ----
 

@@ -136,13 +136,19 @@ class Synthesizer:
         """Styles of the prior, newly drawn for every layout of the batch.
 
         :param seeds: one for each layout, on which alone its styles then depend, and every instance's on its id;
-            without them, PyTorch's default generator draws.
+            without them, PyTorch's default generator draws. A fitted prior also looks at its class.
         :param truncation: factor on the spread of the prior; 0 gives its mean.
         """
         normal = None if seeds is None else noise_of_samples(batch.layout, seeds)
         styles = self.model.mode.prior(batch.layout, normal)
         prior = self.model.netG.prior
         return (styles if prior is None else prior(styles, batch.layout)).scaled(truncation)
+
+    def noise_of(self, batch: Batch, styles: Styles) -> Styles:
+        """What a posterior is to remap, for styles of :meth:`draw_styles`: they themselves, or what the fitted prior
+        made them of."""
+        prior = self.model.netG.prior
+        return styles if prior is None else prior.undone(styles, batch.layout)
 
     @torch.no_grad()
     def posterior(self, batch: Batch) -> Posterior:
@@ -164,7 +170,7 @@ class Synthesizer:
         :raises UserError: no encoder, or no photos.
         """
         posterior = self.posterior(batch)
-        return posterior.remap(self.draw_styles(batch) if prior is None else prior)
+        return posterior.remap(self.noise_of(batch, self.draw_styles(batch) if prior is None else prior))
 
     def mean_styles(self, batch: Batch, prior: Styles | None = None) -> Styles:
         """Styles for reconstructions: the means that the encoder sees in the photos of ``batch``. INADE's encoder sees
@@ -174,7 +180,7 @@ class Synthesizer:
         """
         prior = prior or self.draw_styles(batch)
         zeros = prior.zeros()
-        return self.encode_styles(batch, zeros if prior.noise is None else Styles(prior.z, zeros.noise))
+        return self.posterior(batch).remap(zeros if prior.noise is None else Styles(prior.z, zeros.noise))
 
     def reference(self, batch: Batch) -> LayoutStyles:
         """What :meth:`transfer` takes: the styles that the encoder sees in the photo of ``batch`` (one layout).
@@ -193,7 +199,7 @@ class Synthesizer:
         :raises UserError: the networks know no styles of instances, or there is no such sample.
         """
         self._check_instance_styles()
-        return source.give(styles, styles, LayoutStyles.of(batch.layout).partners(source), sample)
+        return source.give(styles, self.noise_of(batch, styles), LayoutStyles.of(batch.layout).partners(source), sample)
 
     def _check_instance_styles(self) -> None:
         if self.opt.norm_mode != "inade":

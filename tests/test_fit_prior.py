@@ -74,9 +74,12 @@ def test_the_means_move(fitted, double):
         around = styles.noise.clone()
         for instance, label in instance_classes(batch).items():
             around[0, instance] += means[label]
+        prior = new.model.netG.prior(styles, batch.layout)
         for ours, theirs in ((new.images(batch, styles), old.images(batch, Styles(styles.z, around))),
-                             (new.images(batch, new.encode_styles(batch, styles)),
-                              old.images(batch, old.encode_styles(batch, styles)))):
+                             (new.images(batch, new.encode_styles(batch, prior)),
+                              old.images(batch, old.encode_styles(batch, styles))),
+                             (new.images(batch, new.mean_styles(batch, prior)),
+                              old.images(batch, old.mean_styles(batch, styles)))):
             assert (ours - theirs).abs().max() < 1e-5 < 1e-2 < theirs.std()
         assert (new.images(batch, styles) - old.images(batch, styles)).abs().max() > 1e-3
 
@@ -87,8 +90,9 @@ def test_components_of_styles_that_are_known():
     u, a, m = (torch.randn(shape, generator=generator, dtype=torch.float64) for shape in (50, (3, 2, 2), (3, 2, 2)))
     u, number = (u - u.mean())[:, None, None, None], torch.tensor([50.0, 50, 0])
     mu = m + u * a
-    mu[:, 2] = torch.nan
-    seen = Seen(mu.nan_to_num(0).sum(0), (mu**2 + 0.5).nan_to_num(0).sum(0), number, list(mu))
+    mu[:, 2] = 0
+    squares = (mu**2 + 0.5).sum(0) * (number > 0)[:, None, None]
+    seen = Seen(mu.sum(0), squares, number, [(one, (number > 0).double()[:, None, None]) for one in mu])
     opt = TestOptions().parse(["--dataset_mode", "custom", "--label_nc", "3", "--noise_nc", "2", "--gpu_ids", "-1"])
     prior = fit_prior.fitted(seen, opt)
     right = u.square().mean().sqrt() * a
@@ -114,6 +118,25 @@ def test_draws_are_those_of_the_prior(fitted, double):
                 right = right + factors[label, ..., component] * plain.z[number, component]
             assert (drawn.noise[number, instance] - right).abs().max() < 1e-9
     assert (drawn.noise - plain.noise).abs().max() > 0.1
+    assert (new.noise_of(batch, drawn).noise - plain.noise).abs().max() < 1e-9
+
+
+def test_rows_count_instances():
+    """Photos of many instances count as many, and no dimension gets more than its variance."""
+    generator = torch.Generator().manual_seed(0)
+    numbers = torch.tensor([1.0, 30, 0, 7] * 10, dtype=torch.float64)[:, None, None, None]
+    mu = [torch.randn(int(n), 1, 2, 2, generator=generator, dtype=torch.float64) + 9 / max(int(n), 1)
+          for n in numbers.flatten()]
+    every = torch.cat(mu)
+    seen = Seen(every.sum(0), (every**2 + 0.25).sum(0), numbers.sum().reshape(1), list(zip(
+        (one.sum(0) for one in mu), numbers, strict=True)))
+    opt = TestOptions().parse(["--dataset_mode", "custom", "--label_nc", "1", "--noise_nc", "2", "--gpu_ids", "-1"])
+    prior = fit_prior.fitted(seen, opt)
+    means = torch.stack([one.mean(0) for one in mu if len(one)])
+    between = ((means - every.mean(0))**2 * numbers[numbers > 0][:, None, None, None]).sum(0) / len(every)
+    assert (prior.factors.square().sum(-1) - between).abs().max() < 1e-5 < 0.1 < between.min()
+    whole = prior.factors.square().sum(-1) + prior.deviations**2
+    assert (whole - every.var(0, correction=0) - 0.25).abs().max() < 1e-5
 
 
 def test_an_instance_of_several_classes_loses_their_mean(fitted, double):

@@ -123,7 +123,8 @@ def _along_arc(a: Tensor, b: Tensor, part: float) -> Tensor:
 class FittedPrior(nn.Module):
     """What ``models.fit_prior`` finds in photos: styles of a picture's instances go together, and have spreads of their
     own. ``factors`` [C, 2, noise_nc, F]: how z, of which the first F numbers count, moves the styles of every class;
-    ``deviations`` [C, 2, noise_nc]: the spread that an instance has for itself."""
+    ``deviations`` [C, 2, noise_nc]: the spread that an instance has for itself. An instance is of the class of most of
+    its pixels."""
 
     def __init__(self, num_classes: int, noise_nc: int, z_dim: int):
         super().__init__()
@@ -131,10 +132,19 @@ class FittedPrior(nn.Module):
         self.register_buffer("deviations", torch.ones(num_classes, 2, noise_nc))
 
     def forward(self, styles: Styles, layout: Layout) -> Styles:
-        """Styles of the paper's prior to styles of this one. An instance is of the class of most of its pixels."""
+        """Styles of the paper's prior N(0, 1) to styles of this one."""
+        shared, deviations = self._parts(styles.z, layout)
+        return Styles(styles.z, styles.noise * deviations + shared)
+
+    def undone(self, styles: Styles, layout: Layout) -> Styles:
+        """The inverse: the noise that a posterior remaps."""
+        shared, deviations = self._parts(styles.z, layout)
+        return Styles(styles.z, (styles.noise - shared) / deviations)
+
+    def _parts(self, z: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
         classes = layout.main_classes
-        shared = torch.einsum("bkscf,bf->bksc", self.factors[classes], styles.z[:, :self.factors.shape[-1]])
-        return Styles(styles.z, styles.noise * self.deviations[classes] + shared)
+        shared = torch.einsum("bkscf,bf->bksc", self.factors[classes], z[:, :self.factors.shape[-1]])
+        return shared, self.deviations[classes]
 
 
 class Posterior(Protocol):
