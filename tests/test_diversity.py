@@ -6,6 +6,7 @@ import itertools
 import json
 import re
 import sys
+import types
 import warnings
 
 import numpy as np
@@ -145,7 +146,7 @@ SETTINGS = {"num_samples": 5, "region_samples": 3, "max_regions": 99, "batch_siz
 class NoisePainter:
     """A model whose colour at every pixel is the noise of the pixel's instance."""
 
-    netE = None
+    netE, netG = None, types.SimpleNamespace(prior=None)
 
     def __init__(self):
         self.opt = Options(use_amp=False, amp_dtype=None, cuda_graphs=False, device=torch.device("cpu"), z_dim=4,

@@ -136,12 +136,14 @@ def test_make_photos_gives_lines_that_parse(tmp_path, monkeypatch):
 
 def test_make_faces_gives_lines_that_parse(tmp_path, monkeypatch):
     monkeypatch.setenv("MAKEFLAGS", "")
-    prepared, instances, _, first, second, fit, shown = made("faces", f"FACES={tmp_path}", "EPOCHS=--niter 3")
+    prepared, instances, _, *runs, fit, shown = made("faces", f"FACES={tmp_path}", "EPOCHS=--niter 3")
     assert prepared[-4:] == ["--path", "clone", "--out", f"{tmp_path}/data"] and instances[0] == "make_instances.py"
-    first, second = (TrainOptions().parse(words[1:]) for words in (first, second))
+    first, second, third = (TrainOptions().parse(words[1:]) for words in runs)
     fit, shown = FitOptions().parse(fit[2:]), GalleryOptions().parse(shown[1:])
     assert (first.niter, first.niter_decay, second.dataroot, fit.dataroot) == (3, 0, *[f"{tmp_path}/data"] * 2)
-    assert second.init_from == first.folder and fit.folder == second.folder and shown.folder == fit.out
+    assert (second.init_from, third.init_from, fit.folder) == (first.folder, second.folder, third.folder)
+    assert int(fit.which_epoch) % third.save_epoch_freq == 0 and int(fit.which_epoch) <= third.niter + third.niter_decay
+    assert shown.folder == fit.out
     assert (shown.dataroot, shown.load_size, shown.crop_size) == (second.dataroot, 128, 128)
 
 
