@@ -9,8 +9,8 @@ have in common, such as its light, makes their styles go together, which indepen
 
 Here the mean of every class moves from the encoder to the generator: the encoder subtracts m_y, and the generator's
 bias of the class takes in what m_y adds. Pictures in styles of photos stay the same where each instance is of one
-class. Around the means, the prior becomes the Gaussian whose principal components over all classes are those of the
-photos' styles; z holds how far a picture goes along the first of them. (Ghosh et al., ICLR 2020, fit the prior of an
+class. Around the means, samples of the prior get the variance of the photos' styles in each dimension, and z moves all
+classes together, along the leading principal components of these styles. (Ghosh et al., ICLR 2020, fit the prior of an
 autoencoder after its training as well.)
 """
 import math
@@ -127,7 +127,7 @@ def fitted(seen: Seen, opt: Options) -> FittedPrior:
     factors = (rows.T @ vectors[:, -count:]).view(*means.shape, count)
     variance = (seen.squares / seen.counts[:, None, None] - means**2).nan_to_num(1)
     prior.factors[..., :count] = factors
-    prior.deviations.copy_((variance - factors.square().sum(-1)).clamp(min=1e-6).sqrt())
+    prior.deviations.copy_((variance - factors.square().sum(-1)).clamp(min=0.01).sqrt())
     return prior.to(opt.device)
 
 

@@ -204,7 +204,8 @@ class Pix2PixModel(nn.Module):
                 continue
             aligned: list[str] = []
             found = state if label == "G" else checkpoints.read_state(path)
-            if {"class_means", "prior.factors"} & found.keys() and not self.opt.fitted_prior:
+            fitted = self.opt.norm_mode == "inade" and {"class_means", "prior.factors"} & found.keys()
+            if fitted and not self.opt.fitted_prior:
                 raise UserError(f"{path}: its prior was fitted; give --fitted_prior")
             new = checkpoints.load_agreeing(network, found, path, functools.partial(match.align, aligned=aligned))
             count = len(network.state_dict())

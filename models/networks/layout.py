@@ -170,7 +170,7 @@ class Layout(Tables):
     def main_classes(self) -> Tensor:
         """[B, K]: the class of most pixels of every instance; 0 for ids that no pixel has."""
         shape = (self.batch_size, self.num_instances, self.num_classes)
-        flat = ((self._samples * shape[1] + self.instance) * shape[2] + self.label).long().flatten()
+        flat = ((self._samples * shape[1] + self.instance) * shape[2] + self.label).flatten()
         counts = torch.zeros(math.prod(shape), device=flat.device)
         return counts.scatter_add_(0, flat, counts.new_ones(()).expand(len(flat))).view(shape).argmax(2)
 
