@@ -110,7 +110,7 @@ def look(synthesizer: Synthesizer, dataset) -> Seen:
         if number % step == 0:
             seen.photos.append((sums, counts[:, None, None]))
     if not (seen.sums + seen.squares).isfinite().all():
-        raise UserError("the encoder sees styles that are not finite; use another checkpoint")
+        raise UserError(f"{opt.folder}: its encoder sees styles that are not finite; use another checkpoint")
     return seen
 
 

@@ -15,6 +15,7 @@ from models.synthesis import Synthesizer, instance_classes
 from options import TestOptions
 from tests.conftest import run_command
 from tests.worlds import CLASSES, NETWORK, TRAIN, build_model, draw_world, succeed
+from util.errors import UserError
 
 
 @pytest.fixture(scope="module")
@@ -195,3 +196,10 @@ def test_classes_take_their_means_along():
     aligned = []
     found = match.align("class_means", old, new, aligned)
     assert torch.equal(found, torch.stack([old[1], new[1], old[0]])) and aligned
+
+
+def test_encoders_that_see_no_numbers(fitted):
+    synthesizer, _ = layouts(fitted, "exp", "train")
+    synthesizer.model.netE.float().bias_conv_mu.bias.data.fill_(torch.nan)
+    with pytest.raises(UserError, match="exp: its encoder sees styles that are not finite"):
+        fit_prior.look(synthesizer, create_dataset(synthesizer.opt))
